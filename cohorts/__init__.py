@@ -1,0 +1,1 @@
+"""Cohort folders, records, table contracts and storage."""

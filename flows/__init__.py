@@ -1,0 +1,1 @@
+"""The run: steps (read, call, write), flows, settings, clusters and the command."""

@@ -1,0 +1,1 @@
+"""The anatomical model (template and label maps); networks and their training."""
