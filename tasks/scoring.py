@@ -1,0 +1,128 @@
+"""From stored region fractions to ASPECTS: region rules and laterality, without touching an image.
+
+A *rule* says when a region counts as affected; *laterality* says whose score counts (METHODS A.6, S1, S2).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS, MAXIMUM_SCORE
+
+Laterality = Literal["worst", "lesion_side", "clinical_side", "both"]
+
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {"ge": operator.ge, "gt": operator.gt}
+
+
+@dataclass(frozen=True)
+class RegionRule:
+    """When a region counts as affected: ``fraction OPERATOR cut`` and at least ``minimum_voxels`` lesion voxels."""
+
+    name: str
+    cuts: Mapping[str, tuple[Literal["ge", "gt"], float]]
+    minimum_voxels: int = 1
+
+    def is_affected(self, *, region: str, fraction: float, n_lesion_voxels: int) -> bool:
+        """Whether ``region`` is affected.
+
+        Parameters
+        ----------
+        region : one of the ten ASPECTS regions
+        fraction : lesion voxels over region voxels, 0 to 1
+        n_lesion_voxels : lesion voxels in the region
+        """
+        compare, cut = self.cuts[region]
+        return n_lesion_voxels >= self.minimum_voxels and _OPERATORS[compare](fraction, cut)
+
+
+def fraction_rule(
+    name: str,
+    *,
+    deep: tuple[Literal["ge", "gt"], float],
+    cortical: tuple[Literal["ge", "gt"], float],
+    minimum_voxels: int = 1,
+) -> RegionRule:
+    """Build a rule with one cut for the deep and one for the cortical regions.
+
+    >>> rule = fraction_rule("half", deep=("gt", 0.0), cortical=("ge", 0.5))
+    >>> rule.is_affected(region="m2", fraction=0.5, n_lesion_voxels=10)
+    True
+    """
+    return RegionRule(
+        name, {**dict.fromkeys(DEEP_REGIONS, deep), **dict.fromkeys(CORTICAL_REGIONS, cortical)}, minimum_voxels
+    )
+
+
+BUILT_IN_RULES: dict[str, RegionRule] = {
+    # Deep-ASPECTS (paper 2), scoring function: every region that the infarct overlaps
+    "any": fraction_rule("any", deep=("gt", 0.0), cortical=("gt", 0.0)),
+    # Wei 2026 (doi 10.1093/braincomms/fcag053), "DWI-ASPECTS by raters": any deep lesion, >= 1/3 of M1 to M6
+    "wei": fraction_rule("wei", deep=("gt", 0.0), cortical=("ge", 1 / 3)),
+    # Cao 2022 (doi 10.1002/hbm.25845), ground truth: core fills more than 10 % of the region
+    "danet": fraction_rule("danet", deep=("gt", 0.10), cortical=("gt", 0.10)),
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """ASPECTS of both hemispheres and the one that counts; ``reason`` where none can be given."""
+
+    left: int | None
+    right: int | None
+    score: int | None
+    scored_side: Literal["left", "right", "both"] | None
+    reason: str | None = None
+
+
+def aspects_score(
+    affected: Mapping[tuple[str, str], bool],
+    *,
+    laterality: Laterality,
+    lesion_side: str | None = None,
+    clinical_side: str | None = None,
+) -> Score:
+    """ASPECTS from affected regions.
+
+    Parameters
+    ----------
+    affected : (side, region) -> affected, for both sides and all ten regions
+    laterality : which score counts. ``worst`` the lower of the two (Cao 2022); ``lesion_side`` the side with more
+        lesion; ``clinical_side`` the hemisphere recorded in the clinical table; ``both`` ten minus the affected regions
+        of both sides, not below 0 (paper 1 scores all twenty regions)
+    lesion_side : ``left``, ``right``, ``both`` (equal volumes) or ``none``
+    clinical_side : ``left`` or ``right``; None where the table has none
+
+    Returns
+    -------
+    Score; ``score`` is None with a reason where the side is unknown.
+
+    Raises
+    ------
+    ValueError
+        A region of a side is missing.
+    """
+    missing = [
+        f"{side}_{region}" for side in ("left", "right") for region in ASPECTS_REGIONS if (side, region) not in affected
+    ]
+    if missing:
+        raise ValueError(f"affected must hold all twenty regions, got none for {', '.join(missing)}.")
+    deducted = {side: sum(affected[side, region] for region in ASPECTS_REGIONS) for side in ("left", "right")}
+    left, right = MAXIMUM_SCORE - deducted["left"], MAXIMUM_SCORE - deducted["right"]
+    if laterality == "both":
+        return Score(left, right, max(0, MAXIMUM_SCORE - deducted["left"] - deducted["right"]), "both")
+    if laterality == "clinical_side":
+        if clinical_side == "left":
+            return Score(left, right, left, "left")
+        if clinical_side == "right":
+            return Score(left, right, right, "right")
+        return Score(left, right, None, None, "clinical_side_missing")
+    if laterality == "lesion_side" and lesion_side == "left":
+        return Score(left, right, left, "left")
+    if laterality == "lesion_side" and lesion_side == "right":
+        return Score(left, right, right, "right")
+    if left == right:  # no side is worse: either gives the same score
+        return Score(left, right, left, "both")
+    return Score(left, right, min(left, right), "left" if left < right else "right")
