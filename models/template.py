@@ -110,7 +110,9 @@ class LabelMap:
         found = {int(value) for value in np.unique(self.labels)} - {0}
         named = {label.index for label in self.table.labels}
         if unnamed := sorted(found - named):
-            problems.append(f"every label of the image must be in the table, got {unnamed} without a row. Add the rows.")
+            problems.append(
+                f"every label of the image must be in the table, got {unnamed} without a row. Add the rows."
+            )
         if absent := sorted(named - found):
             problems.append(
                 f"every label of the table must be in the image, got {absent} without a voxel. Remove the rows or mend the image."
@@ -164,7 +166,9 @@ def load_template() -> Template:
     problems = []
     for name, digest in TEMPLATE_FILES.values():
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"template file must be in the nilearn package, got no {folder / name}. Install nilearn 0.14.")
+            raise FileNotFoundError(
+                f"template file must be in the nilearn package, got no {folder / name}. Install nilearn 0.14."
+            )
         if (found := hashlib.sha256((folder / name).read_bytes()).hexdigest()) != digest:
             problems.append(f"template file {name} must have sha256 {digest}, got {found}. Install nilearn 0.14.")
     if problems:
@@ -288,7 +292,9 @@ def _read_table(path: Path) -> LabelTable:
     with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream, delimiter="\t")
         if missing := [column for column in TABLE_COLUMNS if column not in (reader.fieldnames or ())]:
-            raise ValueError(f"label table {path} must have the columns {' '.join(TABLE_COLUMNS)}, got no {', '.join(missing)}.")
+            raise ValueError(
+                f"label table {path} must have the columns {' '.join(TABLE_COLUMNS)}, got no {', '.join(missing)}."
+            )
         rows = list(reader)
     problems = [
         f"row {number}: index must be a whole number, got {row['index']!r}."
