@@ -1,0 +1,150 @@
+"""Commit records: the one truth about which step results exist, and whether they are still valid.
+
+A step's result is addressed by a digest of four things: its input bytes, settings, weights and code version.
+The record is written last, under a temporary name, fsynced and renamed, and carries a digest of its own content, so a
+record is either whole or not there. Small results travel inside the record (``payload``); large outputs are files that
+the record lists with their sha256. Old records stay: going back to earlier settings computes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+RECORDS_FOLDER = "records"
+CAUSES = ("input", "settings", "weights", "code")
+
+
+def digest_of(value: object) -> str:
+    """sha256 of a JSON-able value in canonical form.
+
+    >>> digest_of({"b": 1, "a": 2}) == digest_of({"a": 2, "b": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class StepKey:
+    """What a step's result depends on; its ``digest`` is the result's address."""
+
+    step: str
+    code: str
+    input_sha256: str
+    settings_sha256: str
+    weights_sha256: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Address of the result."""
+        return digest_of(asdict(self))
+
+    def causes_against(self, other: StepKey) -> tuple[str, ...]:
+        """Which of input, settings, weights and code differ from ``other``."""
+        pairs = (
+            ("input", self.input_sha256, other.input_sha256),
+            ("settings", self.settings_sha256, other.settings_sha256),
+            ("weights", self.weights_sha256, other.weights_sha256),
+            ("code", self.code, other.code),
+        )
+        return tuple(name for name, mine, theirs in pairs if mine != theirs)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One committed result of one participant: ``status`` ok, excluded or failed, with a reason where it is not ok."""
+
+    participant_id: str
+    key: StepKey
+    status: str
+    reason: str | None
+    detail: str | None
+    payload: Mapping[str, Any]
+    outputs: tuple[Mapping[str, Any], ...] = ()
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_mib: float = 0.0
+    finished_at: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success fsync it and rename it into place, on failure remove it."""
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}"[:250])
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _fsync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path``, whole or not at all."""
+    with atomic_writer(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def record_path(root: Path, participant_id: str, key: StepKey) -> Path:
+    """Where the record of ``participant_id`` with ``key`` lives below the output folder ``root``."""
+    return root / RECORDS_FOLDER / participant_id / f"{key.step}-{key.digest[:20]}.json"
+
+
+def commit(root: Path, record: Record) -> Path:
+    """Write ``record``; committing the same result twice is harmless."""
+    path = record_path(root, record.participant_id, record.key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = asdict(record)
+    write_bytes(path, json.dumps({"sha256": digest_of(body), "record": body}, separators=(",", ":")).encode())
+    return path
+
+
+def load(path: Path) -> Record | None:
+    """Read a record; None where there is none or where it is damaged (a damaged record is set aside and recomputed)."""
+    try:
+        content = json.loads(path.read_bytes())
+        body = content["record"]
+        if content["sha256"] != digest_of(body):
+            raise ValueError("the record's content does not match its digest")
+        body["key"] = StepKey(**body["key"])
+        body["outputs"] = tuple(body["outputs"])
+        return Record(**body)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        path.replace(path.with_name(f".damaged-{path.name}"))
+        return None
+
+
+def latest_record(root: Path, participant_id: str, step: str) -> Record | None:
+    """Return the newest record of one participant's step, whatever its address."""
+    folder = root / RECORDS_FOLDER / participant_id
+    paths = sorted(folder.glob(f"{step}-*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return next((record for record in map(load, paths) if record is not None), None)
+
+
+def is_complete(root: Path, record: Record) -> bool:
+    """Whether every output file that ``record`` lists is there with its size."""
+    paths = ((root / output["path"], output["size_bytes"]) for output in record.outputs)
+    return all(path.is_file() and path.stat().st_size == size for path, size in paths)

@@ -1,0 +1,123 @@
+"""Measures of one lesion mask: volume, components, diameter, side and how much of each label it fills.
+
+A mask comes as the flat Fortran-order indices of its voxels on a grid (``shape``, ``affine``); ``affine`` is voxel ->
+world, RAS, mm, so world x < 0 is the patient's left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial.distance import pdist
+
+LesionSide = Literal["left", "right", "both"]
+
+#: Sides whose volumes differ by no more than this share of their sum hold the lesion equally.
+EQUAL_SIDES = 1e-9
+#: Voxel centres nearer to the mid-plane than this lie on it.
+ON_PLANE_MM = 1e-6
+
+
+@dataclass(frozen=True)
+class LesionMeasures:
+    """What a lesion measures; volumes in ml, diameter in mm."""
+
+    n_voxels: int
+    volume_ml: float
+    n_components: int
+    max_diameter_mm: float
+    volume_left_ml: float
+    volume_right_ml: float
+    side: LesionSide
+
+
+def measure_lesion(
+    indices: npt.NDArray[np.int64], shape: tuple[int, int, int], affine: npt.NDArray[np.float64]
+) -> LesionMeasures:
+    """Measure a lesion.
+
+    Volume is the voxel count times the affine determinant; components are 26-connected; the diameter is the greatest
+    distance between two points of any one component, its voxels taken as solid boxes; a voxel belongs to the side of
+    its centre, and one on the mid-plane (x = 0) half to each.
+
+    Parameters
+    ----------
+    indices : (n,) int array, n >= 1, ascending flat Fortran-order indices of the lesion
+    shape : voxels along each axis
+    affine : (4, 4) float array, voxel -> world, RAS, mm
+    """
+    coordinates = np.stack(np.unravel_index(indices, shape, order="F"))
+    low = coordinates.min(axis=1)
+    box = np.zeros(coordinates.max(axis=1) - low + 1, dtype=bool)
+    local = coordinates - low[:, None]
+    box[tuple(local)] = True
+    components, n_components = ndimage.label(box, structure=np.ones((3, 3, 3)))
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
+    x_mm = affine[0, :3] @ coordinates + affine[0, 3]
+    on_plane = np.abs(x_mm) < ON_PLANE_MM
+    left = float(((x_mm < 0) & ~on_plane).sum() + on_plane.sum() / 2) * voxel_mm3 / 1000
+    right = float(((x_mm > 0) & ~on_plane).sum() + on_plane.sum() / 2) * voxel_mm3 / 1000
+    difference = (left - right) / (left + right)
+    side: LesionSide = "both" if abs(difference) <= EQUAL_SIDES else ("left" if difference > 0 else "right")
+    return LesionMeasures(
+        n_voxels=len(indices),
+        volume_ml=len(indices) * voxel_mm3 / 1000,
+        n_components=int(n_components),
+        max_diameter_mm=_largest_diameter(components, local, spacing),
+        volume_left_ml=left,
+        volume_right_ml=right,
+        side=side,
+    )
+
+
+def _largest_diameter(
+    components: npt.NDArray[np.int32], local: npt.NDArray[np.int64], spacing: npt.NDArray[np.float64]
+) -> float:
+    """Diameter of the widest component, mm; one whose box is smaller than the widest so far is skipped."""
+    labels = components[tuple(local)]
+    largest = 0.0
+    for position, region in enumerate(ndimage.find_objects(components), start=1):
+        extent = np.array([axis.stop - axis.start for axis in region]) * spacing
+        if np.sqrt((extent**2).sum()) > largest:
+            largest = max(largest, _diameter(local[:, labels == position], spacing))
+    return largest
+
+
+def _diameter(voxels: npt.NDArray[np.int64], spacing: npt.NDArray[np.float64]) -> float:
+    """Diameter of a set of solid voxels in Fortran order, mm.
+
+    The hull of solid voxels is the hull of their centres widened by one voxel, so the farthest pair of box corners
+    belongs to two hull vertices of the centres; and only the ends of a row of voxels can be such vertices.
+    """
+    breaks = np.any(np.diff(voxels, axis=1) != [[1], [0], [0]], axis=0)
+    centres = voxels[:, np.concatenate(([True], breaks)) | np.concatenate((breaks, [True]))].T
+    with contextlib.suppress(QhullError):  # all in one plane, or fewer than five points: compare them all
+        centres = centres[ConvexHull(centres).vertices]
+    widened = [pdist(centres[:, [axis]], "cityblock") * spacing[axis] + spacing[axis] for axis in range(3)]
+    alone = np.sqrt((spacing**2).sum())
+    return float(max(alone, np.sqrt(sum(part**2 for part in widened)).max(initial=0.0)))
+
+
+def label_counts(
+    indices: npt.NDArray[np.int64], labels: npt.NDArray[np.integer], n_labels: int
+) -> npt.NDArray[np.int64]:
+    """Lesion voxels in each label.
+
+    Parameters
+    ----------
+    indices : (n,) int array, flat Fortran-order indices of the lesion
+    labels : (X, Y, Z) int array in Fortran order, or its flat view, 0 outside every label
+    n_labels : largest label index
+
+    Returns
+    -------
+    (n_labels + 1,) int array; entry 0 counts lesion voxels outside every label.
+    """
+    return np.bincount(labels.reshape(-1, order="F")[indices], minlength=n_labels + 1)
