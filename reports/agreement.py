@@ -32,6 +32,7 @@ from reports.estimate import (
     checked_option,
     checked_pair,
     not_estimable,
+    resample_blocks,
     resampled_counts,
 )
 
@@ -169,7 +170,8 @@ def bootstrap_icc_a1(
     centred = table - table.mean()  # sums of squares lose no digits to a large mean
     columns = np.column_stack([centred, centred.mean(axis=1) ** 2, np.sum(centred**2, axis=1)])
     rng = np.random.default_rng(seed)
-    blocks = [counts @ columns for counts in resampled_counts(np.arange(n), n, n_resamples, rng)]
+    patients = np.arange(n)
+    blocks = [resampled_counts(patients, n, size, rng) @ columns for size in resample_blocks(n_resamples, n)]
     samples = _icc_a1_from_sums(np.concatenate(blocks), n)
     jackknife = _icc_a1_from_sums(columns.sum(axis=0) - columns, n - 1) if n > 2 else np.full(n, math.nan)
     return BootstrapIcc(whole.estimate, n, seed, samples, jackknife)
@@ -238,7 +240,8 @@ def _icc_a1_from_sums(sums: FloatArray, n: int) -> FloatArray:
     denominator = subjects + (k - 1) * error + k / n * (raters / (k - 1) - error)
     scale = np.finfo(float).eps * np.abs(sums[:, k + 1])  # below this a resample's variance is rounding only
     samples: FloatArray = np.full(len(sums), math.nan)
-    return np.divide(subjects - error, denominator, out=samples, where=denominator > scale)
+    np.divide(subjects - error, denominator, out=samples, where=denominator > scale)
+    return samples
 
 
 def _spearman_brown(value: float, k: int) -> float:

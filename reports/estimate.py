@@ -149,19 +149,20 @@ def checked_flags(name: str, values: npt.ArrayLike, size: int | None = None) -> 
     return vector.astype(np.bool_)
 
 
-def resampled_counts(
-    codes: IntArray, n_codes: int, n_resamples: int, rng: np.random.Generator
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Draw patients with replacement; yield blocks (n_in_block, n_codes) of how often each code was drawn.
-
-    The blocks are at most ``BLOCK_COUNTS`` large and together have ``n_resamples`` rows.
-    """
-    block = max(1, BLOCK_COUNTS // max(codes.size, n_codes))
+def resample_blocks(n_resamples: int, width: int) -> Iterator[int]:
+    """Yield numbers of resamples that add up to ``n_resamples``, each block at most ``BLOCK_COUNTS`` counts large."""
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be >= 1, got {n_resamples}.")
+    block = max(1, BLOCK_COUNTS // width)
     for start in range(0, n_resamples, block):
-        n_rows = min(block, n_resamples - start)
-        drawn = codes[rng.integers(codes.size, size=(n_rows, codes.size))]
-        drawn += np.arange(n_rows)[:, None] * n_codes
-        yield np.bincount(drawn.ravel(), minlength=n_rows * n_codes).reshape(n_rows, n_codes)
+        yield min(block, n_resamples - start)
+
+
+def resampled_counts(codes: IntArray, n_codes: int, n_resamples: int, rng: np.random.Generator) -> IntArray:
+    """Draw all patients with replacement; return (n_resamples, n_codes), how often each code was drawn."""
+    drawn = codes[rng.integers(codes.size, size=(n_resamples, codes.size))]
+    drawn += np.arange(n_resamples)[:, None] * n_codes
+    return np.bincount(drawn.ravel(), minlength=n_resamples * n_codes).reshape(n_resamples, n_codes)
 
 
 def bootstrap_interval(
