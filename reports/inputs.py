@@ -1,7 +1,7 @@
 """What a report is made from: the study, its contract tables as pandas, and the facts of the run.
 
-Tables follow ``cohorts.schemas`` column by column: counts as ``Int64``, flags as ``boolean``, text as object or string with
-None for null. Nothing here reads or writes a file.
+Tables follow ``cohorts.schemas`` column by column: counts as ``Int64``, flags as ``boolean``, text as object or string
+with None for null. Nothing here reads or writes a file.
 """
 
 from __future__ import annotations
