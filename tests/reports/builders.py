@@ -141,6 +141,7 @@ def synthetic_input(
         }
     )
     given = ["severity", "age", "sex", "diabetes", "nihss", "mrs", "onset_date"]
+    participants[given] = participants[given].astype(object)
     participants.loc[~participants["is_listed"], given] = None
     participants = _typed(participants_table(config.clinical), participants)
     lesion_rows: list[tuple[object, ...]] = [
