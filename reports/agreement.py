@@ -123,7 +123,7 @@ def intraclass_correlation(ratings: npt.ArrayLike, form: IccForm = "icc_a1") -> 
     Examples
     --------
     >>> round(intraclass_correlation([[9, 2], [6, 1], [8, 4], [7, 1]]).estimate, 3)
-    0.046
+    0.06
     """
     checked_option("form", form, ICC_FORMS)
     table = _checked_ratings(ratings)
