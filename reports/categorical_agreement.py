@@ -54,10 +54,11 @@ class Kappa:
     reason: str | None = None
 
     def confidence_interval(self, level: float = 0.95) -> Interval:
-        """Wald interval with the non-null standard error of Fleiss, Cohen & Everitt (1969)."""
+        """Wald interval, not above 1, with the non-null standard error of Fleiss, Cohen & Everitt (1969)."""
         if self.reason is not None:
             return not_estimable("Wald", level, self.reason)
-        return wald_interval(self.estimate, self.standard_error, level, "Wald")
+        interval = wald_interval(self.estimate, self.standard_error, level, "Wald")
+        return Interval(interval.lower, min(interval.upper, 1.0), level, interval.method)
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def gwet_ac(
 
     References
     ----------
-    Gwet (2014), ch. 5; the variance is that of raw ratings, with n - 1 (R's ``gwet.ac1.raw``; its ``.table`` divides by n).
+    Gwet (2014), ch. 5; the variance divides by n - 1 as R's ``gwet.ac1.raw`` does (``gwet.ac1.table`` divides by n).
     """
     checked_option("weights", weights, WEIGHTS)
     table = contingency_table(reference=reference, candidate=candidate, categories=categories)

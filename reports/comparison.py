@@ -1,4 +1,4 @@
-"""Comparison of patient groups: the test of each column of a cohort table, standardised differences, multiplicity.
+"""Comparison of patient groups: the test of each column of a cohort table, standardised differences, regions by grade.
 
 A test is chosen by a stated rule from the type of the column and the number of groups, never from its p value:
 
@@ -12,7 +12,7 @@ A p value grows with the cohort and says little about balance; the standardised 
 References
 ----------
 Cochran WG (1954). Biometrics 10:417-451. Austin PC (2009). Statistics in Medicine 28:3083-3107. Yang D, Dalton JE
-(2012). SAS Global Forum, paper 335. Holm S (1979). Scand J Stat 6:65-70. Benjamini Y, Hochberg Y (1995). JRSS B 57:289.
+(2012). SAS Global Forum, paper 335.
 """
 
 from __future__ import annotations
@@ -21,31 +21,28 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from reports.estimate import (
     FloatArray,
     IntArray,
     Interval,
-    checked_option,
     checked_vector,
     not_estimable,
     wald_interval,
 )
+from reports.multiplicity import Correction, adjust_p_values
 
 MONTE_CARLO_RESAMPLES = 9999  # smallest p value 1e-4; scipy's own default
-Correction = Literal["holm", "bh"]
-_METHOD = {"holm": "holm", "bh": "fdr_bh"}
 
 
 @dataclass(frozen=True)
 class GroupTest:
-    """A test that all groups are alike; ``estimate`` is its statistic, NaN for Fisher's test of more than four cells."""
+    """A test that all groups are alike; ``estimate`` is its statistic, NaN for Fisher's test beyond two by two."""
 
     test: str
     estimate: float
@@ -83,16 +80,6 @@ class StandardisedDifference:
         first, second = self.pair_sizes
         variance = self.n / (first * second) + self.estimate**2 / (2 * self.n)
         return wald_interval(self.estimate, math.sqrt(variance), level, "Hedges-Olkin")
-
-
-@dataclass(frozen=True, eq=False)
-class AdjustedP:
-    """P values adjusted within one family; NaN stays NaN and does not count to ``family_size``."""
-
-    raw: FloatArray
-    adjusted: FloatArray
-    correction: Correction
-    family_size: int
 
 
 @dataclass(frozen=True)
@@ -215,31 +202,6 @@ def standardised_difference_of_categories(
             sign = -1 if gap.size == 1 and gap[0] < 0 else 1
             found.append(((names[i], names[j]), sizes, sign * distance))
     return _largest(found)
-
-
-def adjust_p_values(p_values: npt.ArrayLike, correction: Correction) -> AdjustedP:
-    """Adjust one family of p values by statsmodels.
-
-    Parameters
-    ----------
-    p_values : (m,) float array in [0, 1]; NaN for a test that could not be made
-    correction : {"holm", "bh"}
-        Holm within a confirmatory family; Benjamini-Hochberg (false discovery rate) for maps.
-
-    Examples
-    --------
-    >>> adjust_p_values([0.01, 0.04, 0.03], "holm").adjusted.tolist()
-    [0.03, 0.06, 0.06]
-    """
-    checked_option("correction", correction, ("holm", "bh"))
-    raw = np.asarray(p_values, dtype=np.float64)
-    tested = ~np.isnan(raw)
-    if raw.ndim != 1 or np.any((raw[tested] < 0) | (raw[tested] > 1)):
-        raise ValueError(f"p_values must be one-dimensional and within 0..1, got shape {raw.shape}: {raw}.")
-    adjusted = np.full(raw.size, math.nan)
-    if tested.any():
-        adjusted[tested] = multipletests(raw[tested], method=_METHOD[correction])[1]
-    return AdjustedP(raw, adjusted, correction, int(np.count_nonzero(tested)))
 
 
 def compare_region_frequencies(
