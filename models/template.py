@@ -1,8 +1,8 @@
 """The template space and its label maps.
 
-*Template*: ICBM152 2009a nonlinear symmetric at 1 mm (Fonov et al., NeuroImage 2011;54:313-327), as packaged in nilearn:
-T1, grey and white matter on one RAS grid of 197 x 233 x 189 voxels. The packaged integers are exactly symmetric: voxel
-``i`` equals voxel ``196 - i`` along x, so the mirror image of any array on this grid is ``array[::-1]``.
+*Template*: ICBM152 2009a nonlinear symmetric at 1 mm (Fonov et al., NeuroImage 2011;54:313-327), as packaged in
+nilearn: T1, grey and white matter on one RAS grid of 197 x 233 x 189 voxels. The packaged integers are exactly
+symmetric: voxel ``i`` equals voxel ``196 - i`` along x, so the mirror image of an array on this grid is ``array[::-1]``.
 
 *Label map*: an integer volume in template space plus the table that names its labels (``tasks.anatomy``). Three come
 with the project (``classic``, ``territory``, ``vascular``; built by ``models.label_map``), and a site's own map is any
@@ -115,7 +115,8 @@ class LabelMap:
             )
         if absent := sorted(named - found):
             problems.append(
-                f"every label of the table must be in the image, got {absent} without a voxel. Remove the rows or mend the image."
+                f"every label of the table must be in the image, got {absent} without a voxel. "
+                "Remove the rows or mend the image."
             )
         if problems:
             raise ValueError(f"label map {self.name}: " + " ".join(problems))
@@ -173,7 +174,7 @@ def load_template() -> Template:
             problems.append(f"template file {name} must have sha256 {digest}, got {found}. Install nilearn 0.14.")
     if problems:
         raise ValueError(" ".join(problems))
-    images = {key: nib.load(folder / name) for key, (name, _) in TEMPLATE_FILES.items()}
+    images = {key: cast(Any, nib.load(folder / name)) for key, (name, _) in TEMPLATE_FILES.items()}
     stored = {key: np.asarray(image.dataobj, dtype=np.float32) for key, image in images.items()}
     components, _ = ndimage.label(stored["t1"] > 0)
     brain = ndimage.binary_fill_holes(components == np.bincount(components.ravel())[1:].argmax() + 1)
@@ -238,7 +239,8 @@ def labels_on_grid(label_map: LabelMap, shape: tuple[int, ...], affine: ArrayLik
         label_map.labels, to_map, output_shape=tuple(shape), order=0, mode="grid-constant", prefilter=False
     )
     voxels = np.argwhere(label_map.labels)
-    positions = nib.affines.apply_affine(np.linalg.inv(to_map), voxels)
+    to_grid = np.linalg.inv(to_map)
+    positions = voxels @ to_grid[:3, :3].T + to_grid[:3, 3]
     inside = np.all((positions >= -0.5) & (positions < np.asarray(shape) - 0.5), axis=1)
     values = label_map.labels[tuple(voxels.T)]
     total, covered = np.bincount(values), np.bincount(values, weights=inside)
@@ -247,7 +249,7 @@ def labels_on_grid(label_map: LabelMap, shape: tuple[int, ...], affine: ArrayLik
 
 
 def mca_territory() -> NDArray[np.bool_]:
-    """The middle cerebral artery's territory on the template grid: every region of the ``territory`` map, both sides."""
+    """The middle cerebral artery's territory on the template grid: every region of the ``territory`` map."""
     return load_label_map("territory").labels > 0
 
 
@@ -281,7 +283,7 @@ def _read_label_map(name: str, path: Path) -> LabelMap:
             )
         values = integers
     limits = np.iinfo(np.int16)
-    if values.size and not (0 <= values.min() and values.max() <= limits.max):
+    if values.size and not (values.min() >= 0 and values.max() <= limits.max):
         raise ValueError(f"label map {name} must hold labels 0..{limits.max}, got {values.min()}..{values.max()}.")
     affine = np.array(image.affine, dtype=np.float64)
     return LabelMap(name, np.ascontiguousarray(values, dtype=np.int16), affine, _read_table(table_path))
@@ -327,5 +329,5 @@ def _affine_problems(affine: NDArray[np.float64]) -> list[str]:
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         return [f"affine must be a finite (4, 4) array, got shape {affine.shape}. Give the image's own affine."]
     if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        return [f"affine must be invertible, got determinant 0 mm3. Give the image's own affine."]
+        return ["affine must be invertible, got determinant 0 mm3. Give the image's own affine."]
     return []
