@@ -6,6 +6,9 @@
 orbitomeatal line rises backwards against the line through the commissures by about 11 degrees, so one CT slice shows M3
 and M6 about 15 mm higher than M1 and M4.
 
+The sector planes, the levels and the outer band are rounded from the extents of the regions as read on three NCCT,
+registered to the template.
+
 Readings of ASPECTS (Barber et al., Lancet 2000;355:1670-1674; both occur in the literature):
 
 * ``classic``: the cortical regions fill only the ganglionic level (25 mm high) and the supraganglionic level (31 mm),
@@ -27,16 +30,15 @@ import nibabel as nib
 import numpy as np
 
 from models.landmarks import (
-    LEVEL_TILT,
     Mask,
     RightHalf,
     anterior_border,
     deep_regions,
     largest,
+    lateral_ventricle,
     mirrored,
     posterior_border,
     right_half,
-    ventricles,
     within,
 )
 from models.template import DATA_FOLDER, LABEL_MAPS, SPACE, TABLE_COLUMNS, TEMPLATE_FILES, LabelMap
@@ -81,7 +83,7 @@ def _territory_extent(half: RightHalf) -> Mask:
     # Beside the deep regions the white matter starts 26 mm (front) to 36 mm (back) from the midline.
     medial = np.where(beside_deep, np.interp(half.y, [BACK_MM, FRONT_MM], [36, 26]), medial)
     floor = np.interp(half.y, [-60, -20, 10], [-20, -30, -50])  # the inferior temporal sulcus falls towards the pole
-    return within(half, y=(-90, 64), z=(floor, 70)) & (half.x > medial) & ~ventricles(half)
+    return within(half, y=(-90, 64), z=(floor, 70)) & (half.x > medial) & ~lateral_ventricle(half)
 
 
 def _classic_extent(half: RightHalf) -> Mask:
@@ -141,8 +143,8 @@ def write_label_map(label_map: LabelMap, folder: Path) -> None:
         "Space": SPACE,
         "Resolution": "1 mm, the template's own grid; x runs to the right",
         "Sources": [file for file, _ in TEMPLATE_FILES.values()],
-        "Landmarks": {"LevelTilt": LEVEL_TILT}
-        | {name: value for name, value in globals().items() if name.endswith("_MM")},
+        "Method": "Stated landmarks on the template's tissue maps, mirrored: models/landmarks.py, models/label_map.py "
+        "and, for arterial territories, models/vascular_map.py.",
         "ContentSha256": label_map.sha256,
         "GeneratedBy": "python -m models.label_map",
     }

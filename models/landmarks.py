@@ -1,8 +1,8 @@
 """Landmarks in template space: the right half brain, its deep nuclei, and a little morphology.
 
 Every number is a landmark in mm (x to the right, y to the front, z upwards), rounded to what a reader would measure on
-the template; nothing is fitted to another atlas. Label maps are drawn on the right half and mirrored by index, so they
-are exactly symmetric.
+the template; nothing is fitted voxel by voxel to another atlas. Label maps are drawn on the right half and mirrored by
+index, so they are exactly symmetric.
 """
 
 from __future__ import annotations
@@ -153,11 +153,11 @@ def posterior_border(half: RightHalf) -> Array:
     return np.where(half.y < -95, 60, np.interp(half.z, [-20, -5, 10, 40], [54, 42, 32, 28]))
 
 
-def ventricles(half: RightHalf) -> Mask:
-    """Ventricular fluid: fluid more than 15 mm inside the brain, and what hangs together with it beyond 10 mm."""
-    fluid = half.csf > 0.5
-    depth = ndimage.distance_transform_edt(half.brain)
-    return np.asarray(ndimage.binary_propagation(fluid & (depth > 15) & (half.x < 40), mask=fluid & (depth > 10)))
+def lateral_ventricle(half: RightHalf) -> Mask:
+    """The lateral ventricle: the fluid that hangs together with its body at (10, -15, 22)."""
+    components, _ = ndimage.label(half.csf > 0.5)
+    body = (half.x == 10) & (half.y == -15) & (half.z == 22)
+    return np.asarray(components == components[body])
 
 
 def mirrored(name: str, right: NDArray[np.int16], table: LabelTable) -> LabelMap:

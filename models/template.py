@@ -2,7 +2,7 @@
 
 *Template*: ICBM152 2009a nonlinear symmetric at 1 mm (Fonov et al., NeuroImage 2011;54:313-327), as packaged in
 nilearn: T1, grey and white matter on one RAS grid of 197 x 233 x 189 voxels. The packaged integers are exactly
-symmetric: voxel ``i`` equals voxel ``196 - i`` along x, so the mirror image of an array on this grid is ``array[::-1]``.
+symmetric: voxel ``i`` equals voxel ``196 - i`` along x, so the mirror image of an array on its grid is ``array[::-1]``.
 
 *Label map*: an integer volume in template space plus the table that names its labels (``tasks.anatomy``). Three come
 with the project (``classic``, ``territory``, ``vascular``; built by ``models.label_map``), and a site's own map is any
@@ -29,7 +29,7 @@ from tasks.anatomy import Group, Label, LabelTable, Side
 
 SPACE = "MNI152NLin2009aSym"
 
-#: File and sha256 of each packaged map (nilearn 0.14.1; the files have not changed since nilearn 0.8).
+#: File and sha256 of each packaged map (nilearn 0.14.1).
 TEMPLATE_FILES = {
     "t1": (
         "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",

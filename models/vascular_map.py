@@ -3,7 +3,7 @@
 The real borders vary widely between people; these are the usual sulci. ``mca`` is the cortical territory of the middle
 cerebral artery with its white matter; ``mca_deep`` that of its lenticulostriate branches (striatum, capsule, the corona
 radiata above them); ``pca`` holds the anterior choroidal artery's hippocampus too; ``posterior_fossa`` is cerebellum
-and brainstem. Ventricles belong to no territory.
+and brainstem. The lateral ventricles belong to no territory.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from models.landmarks import (
     anterior_border,
     deep_regions,
     largest,
+    lateral_ventricle,
     mirrored,
     posterior_border,
     right_half,
-    ventricles,
 )
 from models.template import LabelMap
 from tasks.anatomy import HEMISPHERES, Label, LabelTable
@@ -51,7 +51,7 @@ def build_vascular_territories() -> LabelMap:
         "mca": half.brain,
     }
     right = np.zeros(half.brain.shape, dtype=np.int16)
-    free = half.brain & ~ventricles(half)
+    free = half.brain & ~lateral_ventricle(half)
     for region, part in parts.items():  # the first territory to claim a voxel has it
         right[largest(free & part)] = TERRITORIES.index(region) + 1
         free &= ~part
@@ -76,7 +76,7 @@ def _lenticulostriate(half: RightHalf) -> Mask:
 def _posterior(half: RightHalf) -> Mask:
     """Thalamus, medial temporal lobe and occipital lobe behind the parieto-occipital sulcus."""
     x, y, z = half.x, half.y, half.z
-    thalamus = (x < 24) & (y > -40) & (y < -5) & (z < 17)
+    thalamus = (x < 24) & (y > -43) & (y < 4) & (z < np.where(y > -5, 8, 17))
     lateral = posterior_border(half)
     parieto_occipital = np.interp(y, [-80, -42], [45, 10])
     occipital = (y < -42) & (z < parieto_occipital) & (x < lateral)
