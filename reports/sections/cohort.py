@@ -1,4 +1,4 @@
-"""Who the patients are: every clinical column, score and volume by severity grade, and the distribution of each measure."""
+"""Who the patients are: clinical columns, scores and volumes by severity grade, and the distribution of measures."""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from reports.comparison import Correction, GroupTest, adjust_p_values, compare_categories
+from reports.comparison import GroupTest, compare_categories
 from reports.estimate import FloatArray, Proportion
+from reports.multiplicity import Correction, adjust_p_values
 from reports.patients import Patients, RegionFlags
 from reports.rows import Details, Rows, Scope
 

@@ -7,10 +7,10 @@ from itertools import combinations
 import numpy as np
 
 from cohorts.study import Dichotomy
-from reports.multiplicity import adjust_p_values
 from reports.dichotomy import BinaryPerformance, dichotomy_performance
 from reports.discrimination import AucDifference, Direction, auc, compare_aucs
 from reports.estimate import BoolArray, FloatArray, Proportion
+from reports.multiplicity import adjust_p_values
 from reports.patients import SCORE, VOLUME, Patients
 from reports.rows import LEVEL, Details, Rows, Scope
 from reports.youden import bootstrap_youden
@@ -144,10 +144,11 @@ def _add_chosen_cut(
         rows.add(scope, f"j:{measure}", j, result.n, "apparent, sensitivity + specificity - 1", Details(note=note))
         for quantity in ("sensitivity", "specificity"):
             rows.proportion(scope, f"{quantity}:{measure}", table.proportions()[quantity], note, n=result.n)
-    better = result.corrected
-    rows.add(scope, f"j_corrected:{measure}", better.youden_index, result.n, method, corrected)
-    rows.add(scope, f"sensitivity_corrected:{measure}", better.sensitivity, result.n, method, corrected)
-    rows.add(scope, f"specificity_corrected:{measure}", better.specificity, result.n, method, corrected)
+    # a correction may pass 1 where the choice was pessimistic; a share may not
+    sensitivity, specificity = np.clip((result.corrected.sensitivity, result.corrected.specificity), 0, 1)
+    rows.add(scope, f"j_corrected:{measure}", sensitivity + specificity - 1, result.n, method, corrected)
+    rows.add(scope, f"sensitivity_corrected:{measure}", sensitivity, result.n, method, corrected)
+    rows.add(scope, f"specificity_corrected:{measure}", specificity, result.n, method, corrected)
 
 
 def _add_performance(rows: Rows, scope: Scope, dichotomy: str, result: BinaryPerformance, note: str) -> None:
