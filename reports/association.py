@@ -46,7 +46,7 @@ class RankCorrelation:
         """
         n_lost = 3 if self.coefficient == "spearman" else 4
         method = "Fisher z, Bonett-Wright"
-        if self.reason is not None or self.n <= n_lost or abs(self.estimate) >= 1:
+        if self.reason is not None or self.n <= n_lost or math.isclose(abs(self.estimate), 1, rel_tol=1e-12):
             return not_estimable(method, level, self.reason or f"|r| is 1 or n is not above {n_lost}")
         factor = 1 + self.estimate**2 / 2 if self.coefficient == "spearman" else 0.437
         interval = wald_interval(math.atanh(self.estimate), math.sqrt(factor / (self.n - n_lost)), level, method)

@@ -18,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from reports.estimate import Interval, checked_level, checked_option, checked_pair, not_estimable
+from reports.estimate import FloatArray, Interval, checked_level, checked_option, checked_pair, not_estimable
 
 LIMIT_FACTOR = 1.96  # standard deviations to a limit of agreement: Bland & Altman (1999), Stat Methods Med Res 8:136
+
+ROUNDING = 1e-12  # relative; a shift of 0.3 on values of 100 varies by 1e-16 in floating point
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def bland_altman(
         reason = f"{n} patients, at least 2 are needed"
         nan = math.nan
         return BlandAltman(bias, nan, n, nan, nan, nan, nan, nan, limit_factor, reason, reason)
-    varies = bool(np.ptp(difference) > 0)
+    varies = _varies(difference, first)
     t, p = (float(value) for value in stats.ttest_1samp(difference, 0.0)) if varies else (math.nan, math.nan)
     slope, error, slope_p, slope_reason = math.nan, math.nan, math.nan, None
     if n < 3 or not np.ptp(mean) > 0 or not varies:
@@ -198,12 +200,17 @@ def equivalence(*, reference: npt.ArrayLike, candidate: npt.ArrayLike, margin: f
     difference = second - first
     n = difference.size
     bias = float(difference.mean()) if n else math.nan
-    if n < 2 or not np.ptp(difference) > 0:
+    if n < 2 or not _varies(difference, first):
         reason = f"{n} patients, at least 2 are needed" if n < 2 else "the differences do not vary"
         return Equivalence(bias, math.nan, margin, math.nan, math.nan, math.nan, n, reason)
     p_lower = float(stats.ttest_1samp(difference, -margin, alternative="greater").pvalue)
     p_upper = float(stats.ttest_1samp(difference, margin, alternative="less").pvalue)
     return Equivalence(bias, float(stats.sem(difference)), margin, p_lower, p_upper, max(p_lower, p_upper), n)
+
+
+def _varies(difference: FloatArray, values: FloatArray) -> bool:
+    """Whether the differences vary by more than the rounding of the values they come from."""
+    return bool(np.ptp(difference) > ROUNDING * np.max(np.abs(values)))
 
 
 def _t_interval(estimate: float, standard_error: float, df: int, level: float) -> Interval:

@@ -182,6 +182,8 @@ def kappa(
     if n < 2 or used.size < 2:
         reason = f"{n} patients, at least 2 are needed" if n < 2 else "both sources use one category only"
         return Kappa(math.nan, math.nan, n, weights, n_categories, reason)
+    if n == np.trace(table):
+        return Kappa(1.0, 0.0, n, weights, n_categories)
     engine = cohens_kappa(table, wt=None if weights == "none" else weights)
     return Kappa(float(engine.kappa), math.sqrt(max(float(engine.var_kappa), 0.0)), n, weights, n_categories)
 
@@ -211,6 +213,8 @@ def gwet_ac(
     n, q = int(table.sum()), len(table)
     if n < 2:
         return GwetAc(math.nan, math.nan, n, weights, q, f"{n} patients, at least 2 are needed")
+    if n == np.trace(table):
+        return GwetAc(1.0, 0.0, n, weights, q)
     credit = _agreement_weights(q, weights)
     share = table / n
     marginal = (share.sum(axis=0) + share.sum(axis=1)) / 2
