@@ -11,6 +11,7 @@ import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -113,7 +114,7 @@ def _is_one_member(content: bytes) -> bool:
     return content[:2] == b"\x1f\x8b" and len(content) >= 18
 
 
-def _header(raw: bytes, name: str) -> nib.Nifti1Header:
+def _header(raw: bytes, name: str) -> Any:
     """Parse the NIfTI-1 or NIfTI-2 header."""
     for image_class, size in ((nib.Nifti1Image, 348), (nib.Nifti2Image, 540)):
         little, big = int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big")
@@ -129,7 +130,7 @@ def _header(raw: bytes, name: str) -> nib.Nifti1Header:
     )
 
 
-def _shape(header: nib.Nifti1Header, name: str) -> tuple[int, int, int]:
+def _shape(header: Any, name: str) -> tuple[int, int, int]:
     """Three axes; a fourth of length one is dropped."""
     shape = tuple(int(size) for size in header.get_data_shape())
     while len(shape) > 3 and shape[-1] == 1:
@@ -142,7 +143,7 @@ def _shape(header: nib.Nifti1Header, name: str) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.float64]:
+def _affine(header: Any, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.float64]:
     """Voxel to world; sform before qform, and both must agree where both are set."""
     sform, sform_code = header.get_sform(coded=True)
     try:
@@ -183,7 +184,7 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], name: str) ->
     return affine
 
 
-def _values(header: nib.Nifti1Header, raw: bytes, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.generic]:
+def _values(header: Any, raw: bytes, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.generic]:
     """Stored values, unscaled, as a flat view on the bytes."""
     kind = header.get_data_dtype()
     if kind.fields is not None or kind.kind == "c":
@@ -198,7 +199,7 @@ def _values(header: nib.Nifti1Header, raw: bytes, shape: tuple[int, int, int], n
     return np.frombuffer(raw, dtype=kind, count=count, offset=start)
 
 
-def _lesion_indices(values: npt.NDArray[np.generic], header: nib.Nifti1Header, name: str) -> npt.NDArray[np.int64]:
+def _lesion_indices(values: npt.NDArray[np.generic], header: Any, name: str) -> npt.NDArray[np.int64]:
     """Flat indices of the lesion, after the check that only 0 and 1 occur."""
     slope, inter = header.get_slope_inter()
     slope, inter = (1.0 if slope is None else float(slope)), (0.0 if inter is None else float(inter))

@@ -1,0 +1,268 @@
+"""The command ``aspects``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cohorts.manifest import CohortError
+from flows import screens
+from flows.run import RunRequest, Terminated, ends_on_sigterm
+
+EXIT_OK, EXIT_FAILED_CASES, EXIT_USAGE, EXIT_PREFLIGHT = 0, 1, 2, 3
+EXIT_SOFTWARE, EXIT_IO, EXIT_LOCKED, EXIT_INTERRUPT, EXIT_TERMINATED = 70, 74, 75, 130, 143
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 some cases failed; 2 wrong usage; 3 the study must be mended first; 70 internal error; "
+    "74 the output folder cannot be written; 75 another run is at work there; 130 and 143 stopped by a signal."
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Score a retrospective stroke cohort: ASPECTS, volumes, agreement and severity thresholds. Research use only; "
+    "never a diagnosis.",
+    epilog=EXIT_CODES,
+)
+
+CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="Cohort folder, with its cohort.toml")]
+OutFolder = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder; made if absent")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--participant-label", help="Only this participant, with or without sub-; repeat for more"),
+]
+Cpus = Annotated[int, typer.Option("--n-cpus", "--nprocs", min=0, help="Local workers; 0 means one per core")]
+WorkDir = Annotated[
+    Path | None, typer.Option("--work-dir", "-w", help="Folder for what may be deleted between runs; default OUT/work")
+]
+DaskAddress = Annotated[
+    str | None, typer.Option("--dask", metavar="ADDRESS", help="Use a running Dask scheduler instead of local workers")
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Allow --dask beyond this machine without TLS")]
+
+
+def _version(shown: bool) -> None:
+    """Print the version and leave."""
+    if shown:
+        typer.echo(importlib.metadata.version("aspects-cohort"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+@app.command()
+def init(
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder to make")],
+    from_soop: Annotated[
+        Path | None,
+        typer.Option("--from-soop", metavar="DIR", help="Fill it from a copy of the public SOOP demonstration cohort"),
+    ] = None,
+) -> None:
+    """Write a commented example of a cohort folder, or adopt the public cohort."""
+    console = Console()
+    if from_soop is not None:
+        from cohorts.soop import adopt_soop
+
+        adopt_soop(from_soop, cohort)
+    else:
+        from cohorts.example import write_example
+
+        write_example(cohort)
+    console.print(f"Written: {cohort}\nNext: aspects check {shlex.quote(str(cohort))}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def check(cohort: CohortFolder, n_cpus: Cpus = 0) -> None:
+    """Compare what is expected with what is there, images included, and print every problem at once."""
+    from flows.check import check_cohort
+
+    raise typer.Exit(check_cohort(cohort, n_cpus, Console()))
+
+
+@app.command()
+def run(
+    cohort: CohortFolder,
+    out: OutFolder,
+    participant_label: Labels = None,
+    n_cpus: Cpus = 0,
+    work_dir: WorkDir = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and why, and do nothing")] = False,
+    dask: DaskAddress = None,
+    insecure: Insecure = False,
+) -> None:
+    """Run a cohort: tables, statistics and report. Only what is missing or changed is computed."""
+    from flows.run import run_cohort
+
+    console = Console()
+    request = _request(cohort, out, participant_label, n_cpus, work_dir, dask, insecure)
+    if dry_run:
+        screens.show_plan(request, console)
+        return
+    outcome = run_cohort(request, console)
+    screens.show_outcome(outcome, request, console)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def status(
+    cohort: CohortFolder,
+    out: OutFolder,
+    why: Annotated[str | None, typer.Option("--why", metavar="PARTICIPANT", help="Explain one participant")] = None,
+) -> None:
+    """Show what is done, what is due and why, and who is at work."""
+    screens.show_status(RunRequest(cohort, out), why, Console())
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, such as OUT/results/latest")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="A later run folder")],
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows shown of each kind")] = 30,
+) -> None:
+    """Compare two runs: what changed, participant by participant and statistic by statistic, and what caused it."""
+    from flows.compare import compare_runs
+
+    screens.show_comparison(compare_runs(first, second), limit, Console())
+
+
+@app.command()
+def nightly(
+    cohort: CohortFolder,
+    out: OutFolder,
+    n_cpus: Cpus = 0,
+    work_dir: WorkDir = None,
+    dask: DaskAddress = None,
+    insecure: Insecure = False,
+    on_failure: Annotated[
+        str | None,
+        typer.Option("--on-failure", metavar="COMMAND", help="Run with the summary's path if the night fails"),
+    ] = None,
+    on_change: Annotated[
+        str | None,
+        typer.Option("--on-change", metavar="COMMAND", help="Run with the summary's path if results changed"),
+    ] = None,
+) -> None:
+    """Run for cron and timers: one at a time, catches up by content, writes OUT/nightly.json, runs a hook."""
+    from flows.nightly import run_nightly
+
+    request = _request(cohort, out, None, n_cpus, work_dir, dask, insecure)
+    raise typer.Exit(run_nightly(request, on_failure=on_failure, on_change=on_change, console=Console()))
+
+
+@app.command()
+def serve(
+    cohort: CohortFolder,
+    out: OutFolder,
+    cron: Annotated[str, typer.Option("--cron", help="When to run, as a cron line in local time")] = "0 2 * * *",
+    port: Annotated[int, typer.Option("--port", help="Loopback port of Prefect's pages")] = 4200,
+    n_cpus: Cpus = 0,
+    work_dir: WorkDir = None,
+) -> None:
+    """Keep running, and run the cohort on a schedule as a Prefect deployment, visible in Prefect's own pages."""
+    from flows.serve import serve_nightly
+
+    serve_nightly(_request(cohort, out, None, n_cpus, work_dir, None, False), cron=cron, port=port, console=Console())
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make")] = Path("demo"),
+    n_participants: Annotated[int, typer.Option("--participants", min=40, max=5000, help="Invented patients")] = 80,
+    n_cpus: Cpus = 0,
+) -> None:
+    """Make a synthetic cohort in DIR/cohort and run it into DIR/out."""
+    from flows.demo import run_demo
+
+    raise typer.Exit(run_demo(folder, n_participants=n_participants, n_cpus=n_cpus, console=Console()))
+
+
+def _request(
+    cohort: Path,
+    out: Path,
+    labels: list[str] | None,
+    n_cpus: int,
+    work_dir: Path | None,
+    dask: str | None,
+    insecure: bool,
+) -> RunRequest:
+    """Bundle the options of a run."""
+    return RunRequest(
+        cohort=cohort,
+        out=out,
+        labels=tuple(labels or ()),
+        n_cpus=n_cpus,
+        work_dir=work_dir,
+        dask_address=dask,
+        allow_insecure=insecure,
+        command=" ".join(["aspects", *map(shlex.quote, sys.argv[1:])]),
+    )
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Run a command; known failures become one clear message and their exit code, never a traceback."""
+    from cohorts.images import ImageProblemError
+    from flows.cluster import ClusterError
+    from flows.lock import LockedError
+    from flows.plan import UnknownParticipantError
+    from flows.prefect_server import ServerFailedError
+    from flows.steps import StorageFailedError
+
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        with ends_on_sigterm():
+            result = command()
+    except CohortError as error:
+        screens.show_problems(error.problems, errors)
+        return EXIT_PREFLIGHT
+    except (UnknownParticipantError, ImageProblemError, ClusterError, FileExistsError, FileNotFoundError) as error:
+        errors.print(f"Error: {error}", markup=False)
+        return EXIT_PREFLIGHT
+    except LockedError as error:
+        errors.print(f"Busy: {error}", markup=False)
+        return EXIT_LOCKED
+    except StorageFailedError as error:
+        errors.print(f"Stopped: {error}", markup=False)
+        return EXIT_IO
+    except ServerFailedError as error:
+        errors.print(f"Stopped: {error}", markup=False)
+        return EXIT_SOFTWARE
+    except Terminated:
+        errors.print("Stopped by SIGTERM. What is committed stays; run again to go on.", markup=False)
+        return EXIT_TERMINATED
+    except KeyboardInterrupt:
+        errors.print("Stopped. What is committed stays; run again to go on.", markup=False)
+        return EXIT_INTERRUPT
+    except OSError as error:
+        from flows.steps import STORAGE_ERRORS
+
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        errors.print(f"Stopped: {error}. Free space or choose another folder, then run again.", markup=False)
+        return EXIT_IO
+    return int(result or 0)
+
+
+def main() -> None:
+    """Entry point."""
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(guarded(lambda: app(standalone_mode=False)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""What a run has to do: every case with the address of its result, and which results are already committed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+
+from cohorts.compile import MapUse, mask_modalities
+from cohorts.hashing import HashCache
+from cohorts.manifest import Cohort, CohortError, read_cohort
+from cohorts.problems import Problem
+from cohorts.records import Record, digest_of, is_complete, latest_record, load, record_path
+from cohorts.study import StudyConfig
+from flows.steps import MEASURE_CODE, VASCULAR_MAP, Case, MapReference, MeasureSettings, measure_key
+from models.template import LABEL_MAPS, LabelMap, load_label_map
+
+SOURCE_PACKAGES = ("cohorts", "flows", "models", "reports", "tasks")
+HASHES_NAME = "hashes.json"
+
+
+class UnknownParticipantError(ValueError):
+    """A requested participant is not in the cohort."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A cohort with everything needed to run it."""
+
+    cohort: Cohort
+    maps: dict[str, MapUse]
+    vascular: MapUse
+    settings: dict[str, MeasureSettings]
+    cases: dict[tuple[str, str], Case]
+    files: dict[str, tuple[str, int]]
+    records: dict[tuple[str, str], Record]
+
+    @property
+    def pending(self) -> list[tuple[str, Case]]:
+        """(modality, case) of the cases without a valid record."""
+        return [(key[1], case) for key, case in self.cases.items() if key not in self.records]
+
+
+def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = ()) -> Plan:
+    """Read the cohort, digest its files and look up what is committed.
+
+    Parameters
+    ----------
+    folder : cohort folder
+    out : output folder
+    labels : participants to restrict the run to; empty means all
+
+    Raises
+    ------
+    CohortError
+        The study has problems that stop it before any work.
+    """
+    cohort = _subset(read_cohort(folder), labels)
+    maps, problems = load_maps(cohort.config, folder)
+    if problems or cohort.study_problems:
+        raise CohortError((*cohort.study_problems, *problems))
+    vascular = load_label_map(VASCULAR_MAP)
+    settings = {
+        modality: MeasureSettings(
+            tuple(
+                dict.fromkeys(
+                    [
+                        MapReference(map_location(cohort.config.regions_of(source), folder), maps[source.name].sha256)
+                        for source in cohort.config.mask_sources
+                        if source.modality == modality
+                    ]
+                    + [MapReference(VASCULAR_MAP, vascular.sha256)]
+                )
+            )
+        )
+        for modality in mask_modalities(cohort.config)
+    }
+    scans = [scan for scan in cohort.scans if scan.modality in settings]
+    files = _digests(cohort, out)
+    cases = {
+        (scan.participant_id, scan.modality): Case(
+            participant_id=scan.participant_id,
+            step=f"measure-{scan.modality}",
+            path=str(folder.resolve() / scan.path),
+            input_sha256=files[scan.path][0],
+        )
+        for scan in scans
+        if scan.path in files
+    }
+    plan = Plan(cohort, maps, _use(vascular), settings, cases, files, {})
+    return with_records(plan, out)
+
+
+def with_records(plan: Plan, out: Path, *, with_failed: bool = False) -> Plan:
+    """Look up again which cases are committed; a failed one is due again, and counts only when the results are made."""
+    records = {}
+    for (participant_id, modality), case in plan.cases.items():
+        record = load(record_path(out, participant_id, measure_key(case, plan.settings[modality])))
+        if record is not None and (with_failed or record.status != "failed") and is_complete(out, record):
+            records[participant_id, modality] = record
+    return replace(plan, records=records)
+
+
+def why_stale(plan: Plan, out: Path, participant_id: str, modality: str) -> tuple[str, ...]:
+    """Which of input, settings, weights and code changed since a case's last record; ``("new",)`` if it has none."""
+    case = plan.cases[participant_id, modality]
+    last = latest_record(out, participant_id, case.step)
+    if last is None:
+        return ("new",)
+    causes = measure_key(case, plan.settings[modality]).causes_against(last.key)
+    return causes or (("failed",) if last.status == "failed" else ("outputs missing",))
+
+
+def stale_causes(plan: Plan, out: Path) -> Counter[str]:
+    """How many pending cases are due for which cause."""
+    return Counter(
+        cause for modality, case in plan.pending for cause in why_stale(plan, out, case.participant_id, modality)
+    )
+
+
+def load_maps(config: StudyConfig, folder: Path) -> tuple[dict[str, MapUse], list[Problem]]:
+    """Load the label map of every mask source; a map that cannot be used is a problem of the study."""
+    maps: dict[str, MapUse] = {}
+    problems: list[Problem] = []
+    for source in config.mask_sources:
+        name = config.regions_of(source)
+        try:
+            maps[source.name] = _use(load_label_map(map_location(name, folder)))
+        except (ValueError, FileNotFoundError) as error:
+            problems.append(
+                Problem(
+                    file="cohort.toml",
+                    row=None,
+                    column=f"source.{source.name}.regions",
+                    value=name,
+                    rule=f"must be a usable label map ({error})",
+                    remedy="Mend the map or its table.",
+                    reason="unusable_label_map",
+                )
+            )
+    return maps, problems
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Digest of the version and of every source file, templates and label maps included."""
+    root = Path(__file__).resolve().parents[1]
+    files = sorted(
+        path
+        for package in SOURCE_PACKAGES
+        for path in (root / package).rglob("*")
+        if path.is_file() and path.suffix not in {".pyc"} and "__pycache__" not in path.parts
+    )
+
+    return digest_of(
+        {
+            "version": importlib.metadata.version("aspects-cohort"),
+            "files": {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        }
+    )
+
+
+def run_digest(plan: Plan, out: Path) -> str:
+    """Digest of everything that the tables and the report of a run depend on."""
+    cohort = plan.cohort
+    return digest_of(
+        {
+            "config": cohort.config.model_dump(mode="json"),
+            "participants": cohort.participants.to_json(orient="split"),
+            "readings": [repr(reading) for reading in cohort.readings],
+            "problems": [problem.text for problem in cohort.problems],
+            "refused": [repr(scan) for scan in cohort.refused_scans],
+            "scans": [repr(scan) for scan in cohort.scans],
+            "cases": {
+                "/".join(key): measure_key(case, plan.settings[key[1]]).digest for key, case in plan.cases.items()
+            },
+            "maps": {name: use.sha256 for name, use in plan.maps.items()},
+            "step": MEASURE_CODE,
+            "code": code_digest(),
+        }
+    )
+
+
+def _subset(cohort: Cohort, labels: Iterable[str]) -> Cohort:
+    """Restrict a cohort to some participants, given with or without ``sub-``."""
+    wanted = {label if label.startswith("sub-") else f"sub-{label}" for label in labels}
+    if not wanted:
+        return cohort
+    known = {*cohort.participants["participant_id"], *(scan.participant_id for scan in cohort.scans)}
+    if unknown := sorted(wanted - known):
+        near = [match for label in unknown for match in get_close_matches(label, known, n=1)]
+        raise UnknownParticipantError(
+            f"--participant-label must name participants of the cohort, got {', '.join(unknown)}."
+            + (f" Nearest: {', '.join(near)}." if near else "")
+        )
+    return replace(
+        cohort,
+        participants=cohort.participants[cohort.participants["participant_id"].isin(wanted)].reset_index(drop=True),
+        scans=tuple(scan for scan in cohort.scans if scan.participant_id in wanted),
+        refused_scans=tuple(scan for scan in cohort.refused_scans if scan.participant_id in wanted),
+        readings=tuple(reading for reading in cohort.readings if reading.participant_id in wanted),
+        problems=tuple(
+            problem for problem in cohort.problems if problem.participant_id is None or problem.participant_id in wanted
+        ),
+    )
+
+
+def _digests(cohort: Cohort, out: Path) -> dict[str, tuple[str, int]]:
+    """(sha256, size) of every scan that exists, by path inside the cohort folder."""
+    cache = HashCache(out / "work" / HASHES_NAME)
+    folder = cohort.folder.resolve()
+    paths = {scan.path: folder / scan.path for scan in cohort.scans}
+    digests = cache.sha256_of(paths.values())
+    if out.is_dir():
+        cache.save()
+    return {name: (digests[path], path.stat().st_size) for name, path in paths.items() if path in digests}
+
+
+def map_location(name: str, folder: Path) -> str:
+    """A built-in map's name, or the absolute path of a map inside the cohort folder."""
+    return name if name in LABEL_MAPS else str(folder.resolve() / name)
+
+
+def _use(label_map: LabelMap) -> MapUse:
+    """What tables need of a map."""
+    return MapUse(label_map.sha256, label_map.table)

@@ -1,0 +1,179 @@
+"""One loopback Prefect server per run, started and reaped by the command.
+
+Run as ``python -m flows.prefect_server --port P --parent PID``, it serves Prefect's API and ends with its parent,
+however that one ends: without ``PREFECT_API_URL`` every worker would start a server of its own, and a killed run would
+leave it behind. Nothing listens beyond loopback; telemetry is off; Prefect's files stay in the work folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+START_LIMIT_S = 120.0
+STOP_LIMIT_S = 10.0
+PARENT_POLL_S = 0.5
+
+
+class ServerFailedError(RuntimeError):
+    """The Prefect server did not start or has died."""
+
+
+def set_environment(home: Path, api_url: str | None = None) -> None:
+    """Set what must be set before ``import prefect``, here and in every process started from here.
+
+    Parameters
+    ----------
+    home : folder for Prefect's database and settings
+    api_url : the server's address; None leaves a given ``PREFECT_API_URL`` as it is
+    """
+    os.environ["PREFECT_HOME"] = str(home)
+    os.environ["DO_NOT_TRACK"] = "1"  # the Amplitude client starts on import
+    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    os.environ["PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY"] = "false"
+    os.environ["PREFECT_RESULTS_PERSIST_BY_DEFAULT"] = "false"  # results are pickles: ours are files
+    os.environ["PREFECT_RESULTS_DEFAULT_SERIALIZER"] = "json"
+    os.environ["PREFECT_FLOWS_DEFAULT_RETRIES"] = "0"
+    os.environ["PREFECT_LOGGING_LEVEL"] = os.environ.get("ASPECTS_PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
+    os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+    if api_url is not None:
+        os.environ["PREFECT_API_URL"] = api_url
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def is_healthy(api_url: str, *, timeout_s: float = 1.0) -> bool:
+    """Whether a Prefect API answers at ``api_url``."""
+    try:
+        with urllib.request.urlopen(f"{api_url}/health", timeout=timeout_s) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@dataclass
+class PrefectServer:
+    """A server process of ours: start it early, wait for it when it is needed."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @property
+    def api_url(self) -> str:
+        """Address of the API."""
+        return f"http://{LOOPBACK}:{self.port}/api"
+
+    @property
+    def ui_url(self) -> str:
+        """Address of Prefect's own pages."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def wait_until_healthy(self) -> None:
+        """Block until the API answers.
+
+        Raises
+        ------
+        ServerFailedError
+            The process ended, or did not answer in time.
+        """
+        deadline = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise ServerFailedError(
+                    f"the Prefect server must start, but ended with exit code {self.process.returncode}. "
+                    f"See {self.log}."
+                )
+            if is_healthy(self.api_url):
+                return
+            time.sleep(0.05)
+        raise ServerFailedError(f"the Prefect server must answer within {START_LIMIT_S:.0f} s. See {self.log}.")
+
+    def stop(self) -> None:
+        """End the server and wait for it."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def start_server(home: Path, *, port: int | None = None, with_ui: bool = False) -> PrefectServer:
+    """Start a server whose files live in ``home``; returns at once."""
+    home.mkdir(parents=True, exist_ok=True)
+    chosen = port or free_port()
+    log = home / "server.log"
+    environment = dict(os.environ)
+    environment["PREFECT_UI_ENABLED"] = environment["PREFECT_SERVER_UI_ENABLED"] = "true" if with_ui else "false"
+    environment["PREFECT_SERVER_API_PORT"] = str(chosen)
+    environment["PREFECT_UI_API_URL"] = f"http://{LOOPBACK}:{chosen}/api"
+    environment.pop("PREFECT_API_URL", None)
+    command = [sys.executable, "-m", "flows.prefect_server", "--port", str(chosen), "--parent", str(os.getpid())]
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, start_new_session=True
+        )
+    return PrefectServer(process, chosen, log)
+
+
+@contextlib.contextmanager
+def embedded_server(home: Path) -> Iterator[PrefectServer]:
+    """Run a server for the length of a block; it is started at once and not waited for."""
+    set_environment(home)
+    server = start_server(home)
+    set_environment(home, server.api_url)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _end_with_parent(parent: int) -> None:
+    """Leave at once when the parent is gone."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_S)
+    os._exit(1)
+
+
+def main() -> None:
+    """Serve Prefect's API until told to stop or the parent is gone."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    arguments = parser.parse_args()
+    threading.Thread(target=_end_with_parent, args=(arguments.parent,), daemon=True).start()
+    import uvicorn  # after the watchdog: importing takes seconds
+
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host=LOOPBACK,
+        port=arguments.port,
+        log_level="warning",
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=2,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""One run from start to end: lock, plan, compute what is due, make the results, clean up.
+
+What happens, in order, and what it costs when nothing changed: the cohort is read and its files' digests are looked up;
+if the latest results answer exactly this, the run ends there, without Prefect or Dask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from flows import prefect_server
+from flows.cluster import available_cpus, connect
+from flows.lock import run_lock
+from flows.plan import Plan, make_plan, stale_causes, with_records
+from flows.progress import CaseProgress
+from flows.results import LATEST, RESULTS, RunFacts, is_current, latest_summary, publish_results
+
+WORK = "work"
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What was asked for on the command line."""
+
+    cohort: Path
+    out: Path
+    labels: tuple[str, ...] = ()
+    n_cpus: int = 0
+    work_dir: Path | None = None
+    dask_address: str | None = None
+    allow_insecure: bool = False
+    command: str = ""
+
+    @property
+    def workers(self) -> int:
+        """Local workers: as asked, or one per core."""
+        return self.n_cpus or available_cpus()
+
+    @property
+    def work(self) -> Path:
+        """Folder for what may be deleted between runs."""
+        return (self.work_dir or self.out / WORK).resolve()
+
+
+@dataclass
+class RunOutcome:
+    """How a run ended."""
+
+    run_folder: Path
+    summary: dict[str, Any]
+    is_unchanged: bool
+    n_computed: int
+    n_reused: int
+    causes: dict[str, int]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every case is committed, 1 if some failed."""
+        return 1 if self.summary["counts"]["failed"] else 0
+
+
+class Terminated(BaseException):
+    """SIGTERM: leave by way of every ``finally``."""
+
+
+def new_run_id() -> str:
+    """Run id that sorts by time: ``YYYYMMDD-HHMMSS_xxxxxxxx``."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}_{uuid.uuid4().hex[:8]}"
+
+
+def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
+    """Run a cohort; resumes by itself, and does nothing if nothing changed.
+
+    Raises
+    ------
+    CohortError
+        The study must be mended first.
+    LockedError
+        Another run is at work in the output folder.
+    StorageFailedError, ClusterError, ServerFailedError, ImpossibleReportError
+        As named.
+    """
+    started = time.perf_counter()
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    with run_lock(request.out, request.command) as dead_owner:
+        if dead_owner is not None:
+            console.print(f"Taking over from {dead_owner.text}, which ended without a word.", highlight=False)
+        plan = make_plan(request.cohort, request.out, labels=request.labels)
+        causes = dict(stale_causes(plan, request.out))
+        seconds = {"plan": time.perf_counter() - started}
+        n_due, n_cases = len(plan.pending), len(plan.cases)
+        if not n_due and not request.labels and is_current(plan, request.out):
+            summary = latest_summary(request.out) or {}
+            seconds["total"] = time.perf_counter() - started
+            folder = (request.out / RESULTS / LATEST).resolve()
+            return RunOutcome(folder, summary, True, 0, n_cases, {}, seconds)
+        console.print(_due_text(n_cases, n_due, causes), highlight=False)
+        facts = RunFacts(new_run_id(), started_at, request.command, is_subset=bool(request.labels))
+        published: list[tuple[Path, dict[str, Any]]] = []
+
+        def publish() -> None:
+            published.append(_publish(plan, request, facts, seconds))
+
+        if n_due:
+            _compute(plan, request, facts, console, seconds, publish)
+        else:
+            publish()
+        folder, summary = published[0]
+        seconds["total"] = time.perf_counter() - started
+        outcome = RunOutcome(folder, summary, False, n_due, n_cases - n_due, causes, seconds)
+        shutil.rmtree(request.work / "dask", ignore_errors=True)
+    return outcome
+
+
+def _compute(
+    plan: Plan,
+    request: RunRequest,
+    facts: RunFacts,
+    console: Console,
+    seconds: dict[str, float],
+    publish: Any,
+) -> None:
+    """Start Prefect and Dask, run the flow, and leave no process behind."""
+    begun = time.perf_counter()
+    with _prefect(request) as server:
+        dask_folder = request.work / "dask"
+        dask_folder.mkdir(parents=True, exist_ok=True)
+        with connect(
+            n_cpus=request.workers,
+            address=request.dask_address,
+            work_dir=str(dask_folder),
+            allow_insecure=request.allow_insecure,
+        ) as client:
+            from flows.cohort import Measuring, run_flow
+            from flows.reconcile import crash_stale_runs
+
+            if server is not None:
+                server.wait_until_healthy()
+                crash_stale_runs()
+            seconds["start"] = time.perf_counter() - begun
+            progress = CaseProgress(len(plan.pending), console)
+            run_flow(
+                facts.run_id,
+                Measuring(plan, request.out.resolve(), client, progress, threading.Event(), seconds),
+                publish,
+            )
+
+
+def _publish(
+    plan: Plan, request: RunRequest, facts: RunFacts, seconds: dict[str, float]
+) -> tuple[Path, dict[str, Any]]:
+    """Make the results of what is now committed."""
+    begun = time.perf_counter()
+    folder, summary = publish_results(with_records(plan, request.out, with_failed=True), request.out, facts)
+    seconds["results"] = time.perf_counter() - begun
+    return folder, summary
+
+
+@contextlib.contextmanager
+def _prefect(request: RunRequest) -> Iterator[prefect_server.PrefectServer | None]:
+    """Use the Prefect server that the environment names, if it answers; else run one of our own."""
+    home = request.work / "prefect"
+    given = os.environ.get("PREFECT_API_URL")
+    if given and prefect_server.is_healthy(given):
+        prefect_server.set_environment(home, given)
+        yield None
+        return
+    with prefect_server.embedded_server(home) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def ends_on_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that everything started here is stopped."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def peak_mib() -> float:
+    """Peak resident memory of this process, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 if sys.platform != "darwin" else 1024 * 1024)
+
+
+def _due_text(n_cases: int, n_due: int, causes: dict[str, int]) -> str:
+    """What the run will do and why, in one line."""
+    if not n_due:
+        return f"All {n_cases} scans are measured already; making tables and report."
+    why = ", ".join(f"{count} {cause if cause == 'new' else cause + ' changed'}" for cause, count in causes.items())
+    done = n_cases - n_due
+    return f"{n_due} of {n_cases} scans to measure ({why})" + (f"; {done} are done already." if done else ".")
