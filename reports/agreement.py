@@ -16,6 +16,7 @@ Shrout PE, Fleiss JL (1979). Psychological Bulletin 86:420-428.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -24,16 +25,14 @@ import numpy.typing as npt
 from scipy import stats
 
 from reports.estimate import (
+    BLOCK_COUNTS,
     FloatArray,
     Interval,
     Proportion,
-    bootstrap_interval,
     checked_level,
     checked_option,
     checked_pair,
     not_estimable,
-    resample_blocks,
-    resampled_counts,
 )
 
 IccForm = Literal["icc_11", "icc_a1", "icc_c1", "icc_1k", "icc_ak", "icc_ck"]
@@ -80,20 +79,41 @@ class IntraclassCorrelation:
 
 @dataclass(frozen=True, eq=False)
 class BootstrapIcc:
-    """Bootstrap of ``icc_a1``: patients are drawn with replacement, each with all its ratings."""
+    """Bootstrap of ``icc_a1``: patients are drawn with replacement, each with both its ratings."""
 
     estimate: float
     n: int
     seed: int
-    samples: FloatArray = field(repr=False)
-    jackknife: FloatArray = field(repr=False)
+    n_resamples: int
+    ratings: FloatArray = field(repr=False)
     reason: str | None = None
 
     def confidence_interval(self, level: float = 0.95, method: Literal["bca", "percentile"] = "bca") -> Interval:
-        """Interval from the resamples; see ``reports.estimate.bootstrap_interval``."""
-        if self.reason is not None:
-            return not_estimable(f"bootstrap {method}", level, self.reason)
-        return bootstrap_interval(self.samples, level, method, estimate=self.estimate, jackknife=self.jackknife)
+        """Interval by ``scipy.stats.bootstrap``: bias corrected and accelerated (Efron 1987), or percentile.
+
+        Not estimable where a resample has no variance, which happens in small cohorts of nearly constant ratings.
+        """
+        checked_level(level)
+        name = f"bootstrap {checked_option('method', method, ('bca', 'percentile'))}, {self.n_resamples} resamples"
+        if self.reason is not None or self.estimate == 1.0:
+            return not_estimable(name, level, self.reason or "the raters agree in every patient")
+        with warnings.catch_warnings():  # scipy warns of an interval of NaN; it is returned with its reason instead
+            warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
+            interval = stats.bootstrap(
+                tuple(self.ratings.T),
+                _icc_a1_along,
+                paired=True,
+                vectorized=True,
+                n_resamples=self.n_resamples,
+                batch=max(1, BLOCK_COUNTS // self.n),
+                confidence_level=level,
+                method="BCa" if method == "bca" else "percentile",
+                rng=np.random.default_rng(self.seed),
+            ).confidence_interval
+        if not math.isfinite(interval.low) or not math.isfinite(interval.high):
+            return not_estimable(name, level, "a resample has no variance between patients")
+        return Interval(float(interval.low), float(interval.high), level, name)
 
 
 def intraclass_correlation(ratings: npt.ArrayLike, form: IccForm = "icc_a1") -> IntraclassCorrelation:
@@ -160,21 +180,11 @@ def bootstrap_icc_a1(
     Returns
     -------
     BootstrapIcc
-        Resamples without variance between patients are NaN and left out of the interval.
+        NaN with a reason where ``icc_a1`` is; resampling is done when an interval is asked for.
     """
     table = np.column_stack(checked_pair(reference, candidate))
     whole = intraclass_correlation(table)
-    if whole.reason is not None:
-        return BootstrapIcc(math.nan, whole.n, seed, np.empty(0), np.empty(0), whole.reason)
-    n = whole.n
-    centred = table - table.mean()  # sums of squares lose no digits to a large mean
-    columns = np.column_stack([centred, centred.mean(axis=1) ** 2, np.sum(centred**2, axis=1)])
-    rng = np.random.default_rng(seed)
-    patients = np.arange(n)
-    blocks = [resampled_counts(patients, n, size, rng) @ columns for size in resample_blocks(n_resamples, n)]
-    samples = _icc_a1_from_sums(np.concatenate(blocks), n)
-    jackknife = _icc_a1_from_sums(columns.sum(axis=0) - columns, n - 1) if n > 2 else np.full(n, math.nan)
-    return BootstrapIcc(whole.estimate, n, seed, samples, jackknife)
+    return BootstrapIcc(whole.estimate, whole.n, seed, n_resamples, table, whole.reason)
 
 
 def agreement_within(*, reference: npt.ArrayLike, candidate: npt.ArrayLike, tolerance: float) -> Proportion:
@@ -228,20 +238,13 @@ def _icc(squares: MeanSquares, n: int, k: int, form: IccForm) -> float:
     return (squares.subjects - noise) / (squares.subjects + (k / n_averaged - 1) * noise + k / n_averaged * shift)
 
 
-def _icc_a1_from_sums(sums: FloatArray, n: int) -> FloatArray:
-    """ICC(A,1) per row from sums over n patients of both ratings, the squared mean and the summed squares."""
-    k = 2
-    rater = sums[:, :k] / n
-    grand = rater.mean(axis=1)
-    subjects = k * (sums[:, k] - n * grand**2)
-    raters = n * np.sum((rater - grand[:, None]) ** 2, axis=1)
-    error = np.maximum(sums[:, k + 1] - n * k * grand**2 - subjects - raters, 0.0)
-    subjects, error = subjects / (n - 1), error / ((n - 1) * (k - 1))
-    denominator = subjects + (k - 1) * error + k / n * (raters / (k - 1) - error)
-    scale = np.finfo(float).eps * np.abs(sums[:, k + 1])  # below this a resample's variance is rounding only
-    samples: FloatArray = np.full(len(sums), math.nan)
-    np.divide(subjects - error, denominator, out=samples, where=denominator > scale)
-    return samples
+def _icc_a1_along(first: FloatArray, second: FloatArray, axis: int) -> FloatArray:
+    """ICC(A,1) of two raters along an axis; for two raters the mean squares are variances of mean and difference."""
+    n, difference = first.shape[axis], second - first
+    subjects = 2 * ((first + second) / 2).var(axis, ddof=1)
+    error = difference.var(axis, ddof=1) / 2
+    shift = n * difference.mean(axis) ** 2 / 2 - error
+    return np.asarray((subjects - error) / (subjects + error + 2 / n * shift), dtype=np.float64)
 
 
 def _spearman_brown(value: float, k: int) -> float:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -163,37 +162,3 @@ def resampled_counts(codes: IntArray, n_codes: int, n_resamples: int, rng: np.ra
     drawn = codes[rng.integers(codes.size, size=(n_resamples, codes.size))]
     drawn += np.arange(n_resamples)[:, None] * n_codes
     return np.bincount(drawn.ravel(), minlength=n_resamples * n_codes).reshape(n_resamples, n_codes)
-
-
-def bootstrap_interval(
-    samples: FloatArray,
-    level: float,
-    method: Literal["percentile", "bca"] = "percentile",
-    *,
-    estimate: float = math.nan,
-    jackknife: FloatArray | None = None,
-) -> Interval:
-    """Interval from bootstrap samples.
-
-    ``bca`` is bias corrected and accelerated (Efron 1987, JASA 82:171-185, eq. 2.3 and 7.3) and needs the estimate and
-    the leave-one-out estimates; ``percentile`` needs neither. NaN samples (degenerate resamples) are left out.
-    """
-    alpha = (1 - checked_level(level)) / 2
-    checked_option("method", method, ("percentile", "bca"))
-    kept = samples[np.isfinite(samples)]
-    if kept.size < 2 or np.ptp(kept) == 0:
-        return not_estimable(f"bootstrap {method}", level, "the resamples do not vary")
-    probabilities = np.array((alpha, 1 - alpha))
-    if method == "bca":
-        if jackknife is None:
-            raise ValueError("jackknife must be given for method 'bca'. Use 'percentile' without it.")
-        below = (np.count_nonzero(kept < estimate) + 0.5 * np.count_nonzero(kept == estimate)) / kept.size
-        deviation = np.mean(jackknife) - jackknife
-        spread = np.sum(deviation**2)
-        acceleration = np.sum(deviation**3) / (6 * spread**1.5) if spread > 0 else math.nan
-        shifted = stats.norm.ppf(below) + stats.norm.ppf(probabilities)
-        probabilities = stats.norm.cdf(stats.norm.ppf(below) + shifted / (1 - acceleration * shifted))
-        if not np.all(np.isfinite(probabilities)):
-            return not_estimable("bootstrap bca", level, "the resamples lie on one side of the estimate")
-    lower, upper = np.quantile(kept, probabilities)
-    return Interval(float(lower), float(upper), level, f"bootstrap {method}, {kept.size} resamples of patients")

@@ -107,40 +107,31 @@ def test_icc_and_interval_equal_pingouin(form: IccForm, n_raters: int) -> None:
     assert [interval.lower, interval.upper] == pytest.approx(list(row["CI95"]), abs=1e-10)
 
 
-def test_bootstrap_equals_scipy_bca_draw_by_draw() -> None:
+def bca_by_hand(table: np.ndarray, seed: int, n_resamples: int) -> tuple[float, float]:
+    """BCa interval of ICC(A,1), Efron (1987) eq. 2.3 and 7.3, patient by patient; slow and obvious."""
+    n, estimate = len(table), intraclass_correlation(table).estimate
+    drawn = np.random.default_rng(seed).integers(n, size=(n_resamples, n))
+    samples = np.array([intraclass_correlation(table[rows]).estimate for rows in drawn])
+    left_out = np.array([intraclass_correlation(np.delete(table, i, axis=0)).estimate for i in range(n)])
+    deviation = left_out.mean() - left_out
+    acceleration = np.sum(deviation**3) / (6 * np.sum(deviation**2) ** 1.5)
+    bias = stats.norm.ppf(np.mean(samples < estimate))
+    shifted = bias + stats.norm.ppf([0.025, 0.975])
+    lower, upper = np.quantile(samples, stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+    return lower, upper
+
+
+def test_bootstrap_equals_a_loop_over_patients() -> None:
     reference, candidate = scores(40, seed=5)
-
-    def slow_icc(first: np.ndarray, second: np.ndarray) -> float:
-        return intraclass_correlation(np.column_stack([first, second])).estimate
-
-    for method in ("bca", "percentile"):
-        theirs = stats.bootstrap(
-            (reference, candidate),
-            slow_icc,
-            paired=True,
-            vectorized=False,
-            n_resamples=200,
-            method={"bca": "BCa", "percentile": "percentile"}[method],
-            rng=np.random.default_rng(6),
-        ).confidence_interval
-        ours = bootstrap_icc_a1(reference=reference, candidate=candidate, seed=6, n_resamples=200)
-        interval = ours.confidence_interval(method=method)  # type: ignore[arg-type]
-        assert (interval.lower, interval.upper) == pytest.approx((theirs.low, theirs.high), abs=1e-10)
-
-
-def test_bootstrap_keeps_its_digits_on_a_large_mean() -> None:
-    reference, candidate = scores(40, seed=5)
-    near = bootstrap_icc_a1(reference=reference, candidate=candidate, seed=6, n_resamples=50)
-    far = bootstrap_icc_a1(reference=reference + 1e6, candidate=candidate + 1e6, seed=6, n_resamples=50)
-    np.testing.assert_allclose(far.samples, near.samples, atol=1e-8)
-
-
-def test_bootstrap_in_several_blocks_covers_all_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    reference, candidate = scores(30, seed=1)
-    monkeypatch.setattr("reports.estimate.BLOCK_COUNTS", 300)
-    result = bootstrap_icc_a1(reference=reference, candidate=candidate, seed=2, n_resamples=55)
-    assert result.samples.size == 55
-    assert np.unique(result.samples).size == 55
+    table = np.column_stack([reference, candidate])
+    bootstrap = bootstrap_icc_a1(reference=reference, candidate=candidate, seed=6, n_resamples=300)
+    interval = bootstrap.confidence_interval()
+    assert (interval.lower, interval.upper) == pytest.approx(bca_by_hand(table, 6, 300), abs=1e-10)
+    assert bootstrap.estimate == icc_a1(reference=reference, candidate=candidate).estimate
+    drawn = np.random.default_rng(6).integers(40, size=(300, 40))
+    expected = np.quantile([intraclass_correlation(table[rows]).estimate for rows in drawn], [0.05, 0.95])
+    interval = bootstrap.confidence_interval(0.90, method="percentile")
+    assert [interval.lower, interval.upper] == pytest.approx(list(expected), abs=1e-10)
 
 
 INVARIANT = {
@@ -194,16 +185,24 @@ def test_a_constant_shift_leaves_consistency_at_one_and_lowers_agreement() -> No
     assert intraclass_correlation(table, "icc_c1").estimate == pytest.approx(1)
 
 
-def test_degenerate_bootstraps() -> None:
-    constant = bootstrap_icc_a1(reference=[7, 7, 7], candidate=[7, 7, 7], seed=1)
-    assert math.isnan(constant.estimate)
-    assert "do not vary" in constant.confidence_interval().method
-    identical = bootstrap_icc_a1(reference=[3, 5, 9], candidate=[3, 5, 9], seed=1)
-    assert identical.estimate == 1
-    assert "do not vary" in identical.confidence_interval().method
-    one_of_each = bootstrap_icc_a1(reference=[1, 1, 5], candidate=[1, 1, 6], seed=1, n_resamples=300)
-    # a resample of three copies of the first two patients has no variance: (2/3)^3 = .30 and 1/27 of the third
-    assert 0.2 < np.mean(np.isnan(one_of_each.samples)) < 0.5
+@pytest.mark.parametrize(
+    ("reference", "candidate", "estimate", "reason"),
+    [
+        ([7, 7, 7], [7, 7, 7], math.nan, "do not vary"),
+        ([7], [8], math.nan, "at least 2"),
+        ([3, 5, 9], [3, 5, 9], 1.0, "agree in every patient"),
+        ([1, 1, 5], [1, 1, 6], 40 / 41, "a resample has no variance"),  # MSR 27/2, MSC 1/6, MSE 1/6
+    ],
+)
+def test_degenerate_bootstraps(reference: list[int], candidate: list[int], estimate: float, reason: str) -> None:
+    result = bootstrap_icc_a1(reference=reference, candidate=candidate, seed=1, n_resamples=100)
+    assert result.estimate == pytest.approx(estimate, nan_ok=True)
+    for method in ("bca", "percentile"):
+        interval = result.confidence_interval(method=method)  # type: ignore[arg-type]
+        assert math.isnan(interval.lower)
+        assert reason in interval.method
+    with pytest.raises(ValueError, match="method must be one of bca, percentile"):
+        result.confidence_interval(method="basic")  # type: ignore[arg-type]
 
 
 def test_misuse_is_refused() -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from reports.estimate import (
     Proportion,
-    bootstrap_interval,
     checked_flags,
     checked_pair,
     resample_blocks,
@@ -44,8 +43,6 @@ def test_misuse_is_refused_with_every_problem_named() -> None:
         checked_pair([1, 2], [1, 2, 3])
     with pytest.raises(ValueError, match="reference must be true or false, got 2"):
         checked_flags("reference", [0, 1, 2])
-    with pytest.raises(ValueError, match="method must be one of percentile, bca"):
-        bootstrap_interval(np.arange(9.0), 0.95, "basic")  # type: ignore[arg-type]
 
 
 def test_resampled_counts_draw_every_patient_with_the_same_chance() -> None:
@@ -63,9 +60,3 @@ def test_blocks_add_up_however_large_the_cohort() -> None:
     assert list(resample_blocks(3, 10**9)) == [1, 1, 1]
     with pytest.raises(ValueError, match="n_resamples must be >= 1"):
         list(resample_blocks(0, 10))
-
-
-def test_percentile_interval_leaves_out_degenerate_resamples() -> None:
-    interval = bootstrap_interval(np.append(np.arange(101.0), np.nan), 0.9)
-    assert (interval.lower, interval.upper) == pytest.approx((5, 95))
-    assert math.isnan(bootstrap_interval(np.ones(10), 0.95).lower)
