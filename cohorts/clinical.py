@@ -238,7 +238,16 @@ def _all_missing(rows: Iterable[Row], clinical: tuple[ClinicalColumn, ...]) -> l
     rule = "must have at least one clinical value"
     remedy = "Fill in the row from the chart; without it only the images are known."
     return [
-        Problem(FILE, row.number, None, None, rule, remedy, "all_values_missing", row.participant_id)
+        Problem(
+            FILE,
+            row.number,
+            "participant_id",
+            row.participant_id,
+            rule,
+            remedy,
+            "all_values_missing",
+            row.participant_id,
+        )
         for row in rows
         if clinical and not row.is_damaged and all(row.cells.get(item.column, MISSING) == MISSING for item in clinical)
     ]

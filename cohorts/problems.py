@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-LONGEST_VALUE = 80
+LONGEST_VALUE = 120
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -106,59 +107,69 @@ def read_scans(table: TsvTable | None, paths: CohortPaths) -> tuple[list[Scan], 
     -------
     All scans, those refused with their reason, one per participant and modality; and the problems.
     """
-    problems: list[Problem] = []
+    listed, problems = _one_per_modality(row for row in (table.rows if table else ()) if not row.is_damaged)
     scans: list[Scan] = []
-    rows: dict[tuple[str, str], Row] = {}
-    places: dict[tuple[str, str], int] = {}  # participant and modality -> place in scans
     users: dict[str, list[tuple[int, Row]]] = defaultdict(list)  # real path -> (place in scans, row)
-    for row in table.rows if table else ():
-        if row.is_damaged:
-            continue
-        modality, path, space = (row.cells.get(name, MISSING) for name in ("modality", "path", "space"))
-        missing = [name for name, value in (("modality", modality), ("path", path)) if value == MISSING]
-        for name in missing:
-            problems.append(_problem(row, name, Refusal(f"missing_{name}", "must be given", "Write it in the row.")))
-        if "modality" in missing:
-            continue
-        scan = Scan(row.participant_id, modality, None if space == MISSING else space, path)
-        earlier = rows.setdefault((scan.participant_id, modality), row)
-        if earlier is not row:
-            same = all(row.cells[name] == earlier.cells[name] for name in row.cells if name != "participant_id")
-            how, remedy = (
-                ("the same row", "Delete one of the two rows.")
-                if same
-                else ("another file or space", "Keep the row that is right.")
-            )
-            rule = f"must occur once per participant, and is also in row {earlier.number} ({how})"
-            problems.append(_problem(row, "modality", Refusal("duplicate_scan", rule, remedy)))
-            if not same and (place := places.get((scan.participant_id, modality))) is not None:
-                scans[place] = replace(scans[place], reason=scans[place].reason or "duplicate_scan")
-            continue
-        places[scan.participant_id, modality] = len(scans)
-        if path == MISSING:
-            scans.append(replace(scan, path="", reason="missing_path"))
-            continue
-        result = paths.check(path)
+    for row, listed_scan in listed:
+        scan = listed_scan
+        if not scan.path:
+            result: str | Refusal = Refusal("missing_path", "must be given", "Write it in the row.")
+        else:
+            result = paths.check(scan.path)
         if isinstance(result, Refusal):
             problems.append(_problem(row, "path", result))
-            scan = replace(scan, reason=result.reason)
+            scan = replace(scan, reason=scan.reason or result.reason)
         else:
             users[result].append((len(scans), row))
-            scan = replace(scan, path=str(PurePosixPath(path)))
+            scan = replace(scan, path=str(PurePosixPath(scan.path)))
         if not is_valid_participant_id(scan.participant_id):
             scan = replace(scan, reason="invalid_participant_id")
         scans.append(scan)
     for uses in users.values():
-        owners = dict.fromkeys(row.participant_id for _, row in uses)
-        if len(owners) > 1:
-            for place, row in uses:
-                others = [owner for owner in owners if owner != row.participant_id]
-                shown = ", ".join(printable(owner) for owner in others[:3]) + (", ..." if len(others) > 3 else "")
-                rule = f"must belong to one participant, and is also the file of {shown}"
-                refusal = Refusal("same_file_twice", rule, "Give each participant the right file.")
-                problems.append(_problem(row, "path", refusal))
-                scans[place] = replace(scans[place], reason=scans[place].reason or refusal.reason)
+        problems += _refuse_shared(uses, scans)
     return scans, problems
+
+
+def _one_per_modality(rows: Iterable[Row]) -> tuple[list[tuple[Row, Scan]], list[Problem]]:
+    """Give the first row of each participant and modality; where a later one differs, which is right is not known."""
+    listed: dict[tuple[str, str], tuple[Row, Scan]] = {}
+    problems = []
+    for row in rows:
+        modality, path, space = (row.cells.get(name, MISSING) for name in ("modality", "path", "space"))
+        if modality == MISSING:
+            refusal = Refusal("missing_modality", "must be given", "Write it in the row.")
+            problems.append(_problem(row, "modality", refusal))
+            continue
+        key = (row.participant_id, modality)
+        scan = Scan(*key, None if space == MISSING else space, "" if path == MISSING else path)
+        if key not in listed:
+            listed[key] = (row, scan)
+            continue
+        first_row, first = listed[key]
+        if replace(first, reason=None) == scan:
+            how, remedy = "the same scan", "Delete one of the two rows."
+        else:
+            how, remedy = "another file or space", "Keep the row that is right."
+            listed[key] = (first_row, replace(first, reason="duplicate_scan"))
+        rule = f"must occur once per participant, and is also in row {first_row.number} ({how})"
+        problems.append(_problem(row, "modality", Refusal("duplicate_scan", rule, remedy)))
+    return list(listed.values()), problems
+
+
+def _refuse_shared(uses: list[tuple[int, Row]], scans: list[Scan]) -> list[Problem]:
+    """Refuse the scans of a file that several participants claim."""
+    owners = list(dict.fromkeys(row.participant_id for _, row in uses))
+    if len(owners) == 1:
+        return []
+    problems = []
+    for place, row in uses:
+        others = [owner for owner in owners[:4] if owner != row.participant_id]
+        shown = ", ".join(map(printable, others[:3])) + (", ..." if len(owners) > 4 else "")
+        rule = f"must belong to one participant, and is also the file of {shown}"
+        refusal = Refusal("same_file_twice", rule, "Give each participant the right file.")
+        problems.append(_problem(row, "path", refusal))
+        scans[place] = replace(scans[place], reason=scans[place].reason or refusal.reason)
+    return problems
 
 
 def _problem(row: Row, column: str, refusal: Refusal) -> Problem:

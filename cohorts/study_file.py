@@ -54,6 +54,7 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "agreement": (AgreementPair,),
 }
 _LISTS = ("source", "rule", "clinical", "dichotomy", "agreement")
+_SYMBOLS = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
 _CORRECT = "Correct it."
 
 _HEADER_LINE = re.compile(r"\s*(\[\[?)\s*([A-Za-z0-9_.\-\"]+)\s*\]\]?")
@@ -91,9 +92,8 @@ def read_study(folder: Path) -> StudyConfig:
         return StudyConfig.model_validate(content)
     except ValidationError as error:
         rows = _rows(text)
-        raise CohortError(
-            problem for details in error.errors(include_url=False) for problem in _explain(details, content, rows)
-        ) from None
+        problems = [found for details in error.errors(include_url=False) for found in _explain(details, content, rows)]
+        raise CohortError(sorted(problems, key=lambda problem: problem.row or 0)) from None
 
 
 def _rows(text: str) -> dict[Location, int]:
@@ -149,7 +149,7 @@ def _explain(details: ErrorDetails, content: Mapping[str, Any], rows: Mapping[Lo
             return []
         case "extra_forbidden":
             known = _known_keys(place)
-            remedy = did_you_mean(str(place[-1]), known) + "Rename or delete it."
+            remedy = (did_you_mean(str(place[-1]), known) or _other_section(str(place[-1]))) + "Rename or delete it."
             return [Problem(FILE, row, key, None, f"must be one of {', '.join(known)}", remedy, "unknown_key")]
     value = str(written) if isinstance(written, str | int | float) and details["type"] != "missing" else None
     return [Problem(FILE, row, key, value, *_rule(details, place))]
@@ -159,6 +159,15 @@ def _known_keys(place: Location) -> list[str]:
     """The keys that exist where ``place`` ends."""
     section = next((item for item in reversed(place[:-1]) if isinstance(item, str)), "")
     return list(dict.fromkeys(key for model in _SECTIONS.get(section, ()) for key in model.model_fields))
+
+
+def _other_section(key: str) -> str:
+    """Return the sentence that says where a misplaced key belongs, or nothing."""
+    for section, models in _SECTIONS.items():
+        if any(key in model.model_fields for model in models):
+            where = f"in [{section}]" if section else "at the top of the file, before the first section"
+            return f"Does it belong {where}? "
+    return ""
 
 
 def _rule(details: ErrorDetails, place: Location) -> tuple[str, str, str]:
@@ -177,7 +186,8 @@ def _rule(details: ErrorDetails, place: Location) -> tuple[str, str, str]:
             choices = [str(next(iter(get_args(m.model_fields["kind"].annotation)))) for m in _SECTIONS[str(place[0])]]
             return f"must have kind = one of {', '.join(choices)}", "Add kind to this section.", "missing_key"
         case "union_tag_invalid" | "literal_error":
-            remedy = did_you_mean(str(details["ctx"].get("tag", details["input"])), choices) + _CORRECT
+            written = str(details["ctx"].get("tag", details["input"]))
+            remedy = did_you_mean(_SYMBOLS.get(written, written), choices) + _CORRECT
             what = "kind must" if details["type"] == "union_tag_invalid" else "must"
             return f"{what} be one of {', '.join(choices)}", remedy, "unknown_choice"
         case "tuple_type" if last in _LISTS:
@@ -185,7 +195,9 @@ def _rule(details: ErrorDetails, place: Location) -> tuple[str, str, str]:
         case "tuple_type":
             return "must be a list", f"Write {last} = [...].", "wrong_type"
         case "model_type" | "model_attributes_type" | "dict_type":
-            return "must be a section with keys", f"Write [{last}] and its keys below it.", "wrong_type"
+            name = next(str(item) for item in reversed(place) if isinstance(item, str))
+            header = f"[[{name}]]" if name in _LISTS else f"[{name}]"
+            return "must be a section with keys", f"Write {header} and its keys below it.", "wrong_type"
         case "string_pattern_mismatch":
             rule = "must be lower-case letters, digits and _ : . -, beginning with a letter or digit"
             return rule, _CORRECT, "invalid_name"
