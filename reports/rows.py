@@ -14,6 +14,7 @@ from typing import Protocol
 import pandas as pd
 
 from cohorts.schemas import STATISTICS
+from reports.comparison import GroupTest
 from reports.estimate import Interval, Proportion
 
 LEVEL = 0.95  # level of every interval of the report
@@ -115,6 +116,13 @@ class Rows:
         """Add a computed statistic; its reason joins the note."""
         details = replace(details, note=_joined(details.note, result.reason))
         self.add(scope, quantity, result.estimate, result.n, how, details)
+
+    def test(self, scope: Scope, quantity: str, test: GroupTest, seed: int, family: Details = NO_DETAILS) -> None:
+        """Add a comparison of groups; ``seed`` is kept where the test drew random numbers."""
+        no_statistic = None if test.reason or math.isfinite(test.estimate) else "the test gives p without a statistic"
+        drawn = seed if "Monte Carlo" in test.test else None
+        details = replace(family, p_value=test.p, seed=drawn, note=_joined(family.note, no_statistic))
+        self.statistic(scope, quantity, test, test.test, details)
 
     def count(self, scope: Scope, quantity: str, count: int, n: int, note: str | None = None) -> None:
         """Add a number of participants among ``n``."""

@@ -152,8 +152,7 @@ def _compare(rows: Rows, scope: Scope, column: TableColumn, patients: Patients) 
         texts = (column.texts if column.texts is not None else np.empty(0, dtype=object))[kept].astype(str)
         test = compare_categories(categories=texts, groups=groups, seed=seed)
         smd = standardised_difference_of_categories(categories=texts, groups=groups)
-    drawn = seed if "Monte Carlo" in test.test else None
-    rows.statistic(scope, "difference", test, test.test, Details(p_value=test.p, seed=drawn))
+    rows.test(scope, "difference", test, seed)
     pair = None if smd.reason else f"{smd.pair[0]} - {smd.pair[1]}, the largest of all pairs of grades"
     rows.statistic(scope, "smd", smd, smd.confidence_interval(LEVEL), Details(note=pair))
 

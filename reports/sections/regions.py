@@ -78,6 +78,4 @@ def _add_tests(
     family = adjust_p_values([test.p for _, _, test, _ in tests], correction)
     label = f"{source}, {name}, {' and '.join(sides)}: regions x contrasts, {title} over {family.family_size}"
     for (quantity, scope, test, seed), p_adjusted in zip(tests, family.adjusted, strict=True):
-        drawn = seed if "Monte Carlo" in test.test else None
-        details = Details(p_value=test.p, p_adjusted=float(p_adjusted), family=label, seed=drawn)
-        rows.statistic(scope, quantity, test, test.test, details)
+        rows.test(scope, quantity, test, seed, Details(p_adjusted=float(p_adjusted), family=label))
