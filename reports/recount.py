@@ -31,10 +31,12 @@ class Recount:
 
     def __init__(self, data: ReportInput) -> None:
         self.config = data.config
-        self.people = data.participants.set_index("participant_id")
+        self.declared: dict[str, Dichotomy] = {item.name: item for item in data.config.dichotomy}
+        self.people = data.participants.astype({"participant_id": object}).set_index("participant_id")
         self.scores = _pivot(data.scores, "score")
         self.volumes = _pivot(data.lesions, "volume_ml")
-        usable = data.regions[(data.regions["status"] == "ok") & data.regions["affected"].notna()]
+        regions = data.regions.astype({"participant_id": object})  # text of Arrow is slow to look up
+        usable = regions[(regions["status"] == "ok") & regions["affected"].notna()]
         self.flags = {
             str(source): rows.assign(affected=rows["affected"].astype(int))  # noqa: PD010 - pivot_table would average
             .set_index(["participant_id", "region", "side"])["affected"]
@@ -43,6 +45,7 @@ class Recount:
         }
         self.strata = self._strata()
         self._affected: dict[tuple[str, str, str], pd.DataFrame] = {}
+        self._tables: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}
         self._positive = self._positive_class()
 
     def _strata(self) -> dict[str, pd.Index]:
@@ -57,13 +60,35 @@ class Recount:
             sets[f"{name}/ungraded"] = members.index[grade.isna()]
         return sets
 
-    def numbers(self, cell: Cell, measure: str, source: str | None = None) -> pd.Series:
-        """A source's scores or volumes in the cell's stratum, without the missing."""
+    def numbers(self, stratum: str, measure: str, source: str | None) -> pd.Series:
+        """A source's scores or volumes in a stratum, without the missing."""
         table = self.scores if measure == "score" else self.volumes
-        source = source or cell.source or ""
         if source not in table:
             return pd.Series(dtype=float)
-        return table[source].reindex(self.strata[cell.stratum]).dropna()
+        return table[source].reindex(self.strata[stratum]).dropna()
+
+    def two_by_two(self, name: str, cell: Cell) -> dict[str, tuple[int, int]]:
+        """Numerator and denominator of each share of a declared dichotomy, for the cell's source and stratum."""
+        key = (name, cell.source or "", cell.stratum)
+        if key in self._tables:
+            return self._tables[key]
+        dichotomy = self.declared[name]
+        values = self.numbers(cell.stratum, dichotomy.on, cell.source)
+        every = COMPARE[dichotomy.operator](values, dichotomy.cut)
+        positive = self.positive(values.index)
+        test = every.reindex(positive.index)
+        tp, tn = int((test & positive).sum()), int((~test & ~positive).sum())
+        n, n_positive, n_test = len(test), int(positive.sum()), int(test.sum())
+        self._tables[key] = {
+            "test_positive": (int(every.sum()), len(every)),
+            "sensitivity": (tp, n_positive),
+            "specificity": (tn, n - n_positive),
+            "accuracy": (tp + tn, n),
+            "ppv": (tp, n_test),
+            "npv": (tn, n - n_test),
+            "prevalence": (n_positive, n),
+        }
+        return self._tables[key]
 
     def positive(self, ids: pd.Index) -> pd.Series:
         """Whether each participant is in the positive class; the missing are left out."""
@@ -184,7 +209,7 @@ def _cohort(cell: Cell, recount: Recount) -> Iterator[str]:
 def _distribution(cell: Cell, recount: Recount) -> Iterator[str]:
     """Counts of score values."""
     if cell.head.startswith("score_eq_"):
-        values = recount.numbers(cell, "score")
+        values = recount.numbers(cell.stratum, "score", cell.source)
         yield from _shares(cell, int((values == int(cell.head.removeprefix("score_eq_"))).sum()), len(values))
 
 
@@ -206,7 +231,7 @@ def _roc(cell: Cell, recount: Recount) -> Iterator[str]:
     if cell.head != "auc":
         return
     measure = cell.quantity.partition(":")[2]
-    values = recount.numbers(cell, measure)
+    values = recount.numbers(cell.stratum, measure, cell.source)
     positive = recount.positive(values.index)
     values = values.reindex(positive.index)
     n, n_positive = len(values), int(positive.sum())
@@ -221,28 +246,11 @@ def _roc(cell: Cell, recount: Recount) -> Iterator[str]:
 
 def _dichotomies(cell: Cell, recount: Recount) -> Iterator[str]:
     """The counts of every two-by-two table."""
-    declared: dict[str, Dichotomy] = {item.name: item for item in recount.config.dichotomy}
-    dichotomy = declared.get(cell.quantity.partition(":")[2])
-    if dichotomy is None:
-        yield cell.must("be about a declared dichotomy", cell.quantity)
+    name = cell.quantity.partition(":")[2]
+    if name not in recount.declared:
+        yield cell.must("be about a declared dichotomy", name)
         return
-    values = recount.numbers(cell, dichotomy.on)
-    test = COMPARE[dichotomy.operator](values, dichotomy.cut)
-    if cell.head == "test_positive":
-        yield from _shares(cell, int(test.sum()), len(test))
-        return
-    positive = recount.positive(values.index)
-    test = test.reindex(positive.index)
-    tp, tn = int((test & positive).sum()), int((~test & ~positive).sum())
-    n, n_positive, n_test = len(test), int(positive.sum()), int(test.sum())
-    counts = {
-        "sensitivity": (tp, n_positive),
-        "specificity": (tn, n - n_positive),
-        "accuracy": (tp + tn, n),
-        "ppv": (tp, n_test),
-        "npv": (tn, n - n_test),
-        "prevalence": (n_positive, n),
-    }
+    counts = recount.two_by_two(name, cell)
     if cell.head in counts:
         yield from _shares(cell, *counts[cell.head])
 
@@ -252,8 +260,8 @@ def _agreement(cell: Cell, recount: Recount) -> Iterator[str]:
     tolerance = {"exact": 0, "within_1": 1, "within_2": 2}.get(cell.quantity)
     if (tolerance is None and cell.quantity != "bias") or cell.estimate is None:
         return
-    candidate = recount.numbers(cell, "score")
-    difference = (candidate - recount.numbers(cell, "score", cell.reference)).dropna()
+    candidate = recount.numbers(cell.stratum, "score", cell.source)
+    difference = (candidate - recount.numbers(cell.stratum, "score", cell.reference)).dropna()
     if tolerance is not None:
         yield from _shares(cell, int((difference.abs() <= tolerance).sum()), len(difference))
     elif cell.n != len(difference) or not np.isclose(cell.estimate, difference.mean(), rtol=0, atol=TOLERANCE):
@@ -270,4 +278,5 @@ def _shares(cell: Cell, numerator: int, denominator: int) -> Iterator[str]:
 def _pivot(table: pd.DataFrame, value: str) -> pd.DataFrame:
     """One column per source, one row per participant, of the rows that are ok and have a value."""
     rows = table[(table["status"] == "ok") & table[value].notna()]
-    return rows.set_index(["participant_id", "source"])[value].astype(float).unstack("source")  # noqa: PD010
+    rows = rows.astype({"participant_id": object, value: float})
+    return rows.set_index(["participant_id", "source"])[value].unstack("source")  # noqa: PD010
