@@ -148,11 +148,15 @@ def embedded_server(home: Path) -> Iterator[PrefectServer]:
         server.stop()
 
 
-def _end_with_parent(parent: int) -> None:
-    """Leave at once when the parent is gone."""
-    while os.getppid() == parent:
-        time.sleep(PARENT_POLL_S)
-    os._exit(1)
+def end_with_parent(parent: int) -> None:
+    """Watch from a thread, and leave at once when the process ``parent`` that started this one is gone."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_POLL_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def main() -> None:
@@ -161,7 +165,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
-    threading.Thread(target=_end_with_parent, args=(arguments.parent,), daemon=True).start()
+    end_with_parent(arguments.parent)
     import uvicorn  # after the watchdog: importing takes seconds
 
     uvicorn.run(

@@ -109,7 +109,7 @@ def run_measure(case: Case, settings: MeasureSettings, root: Path) -> Record:
         if done is not None and done.status != "failed":
             return done
         started, cpu_started = time.perf_counter(), time.process_time()
-        status, reason, detail, payload = _measured(case, settings)
+        status, reason, detail, payload = examine(case, settings)
         record = Record(
             participant_id=case.participant_id,
             key=key,
@@ -134,8 +134,13 @@ def run_measure(case: Case, settings: MeasureSettings, root: Path) -> Record:
     return record
 
 
-def _measured(case: Case, settings: MeasureSettings) -> tuple[str, str | None, str | None, dict[str, Any]]:
-    """Status, reason, detail and payload of one case."""
+def examine(case: Case, settings: MeasureSettings) -> tuple[str, str | None, str | None, dict[str, Any]]:
+    """Read and measure one case without keeping anything.
+
+    Returns
+    -------
+    (status, reason, detail, payload); reason and detail are None where the case is fine, where not the payload is empty.
+    """
     name = Path(case.path).name
     try:
         content = Path(case.path).read_bytes()
