@@ -101,7 +101,7 @@ def test_growth_says_what_is_wrong(ellipsoid: Mask) -> None:
         grow_lesion(ellipsoid, seed=(0, 0, 0), volume_ml=1, spacing_mm=ONE_MM, rng=rng)
     with pytest.raises(ValueError, match="must hold 500000 voxels, got"):
         grow_lesion(ellipsoid, seed=(30, 35, 27), volume_ml=500, spacing_mm=ONE_MM, rng=rng)
-    with pytest.raises(ValueError, match="at least one voxel, got 0.0001 ml"):
+    with pytest.raises(ValueError, match=r"at least one voxel, got 0\.0001 ml"):
         grow_lesion(ellipsoid, seed=(30, 35, 27), volume_ml=0.0001, spacing_mm=ONE_MM, rng=rng)
     with pytest.raises(ValueError, match="diameter_mm must be >= "):
         grow_lacune(ellipsoid, seed=(30, 35, 27), diameter_mm=2, spacing_mm=ONE_MM, rng=rng)
@@ -163,11 +163,15 @@ def test_the_watershed_recedes_only_from_other_tissue() -> None:
     assert depth_mm[29, 20, 20] == 2  # one voxel of 2 mm to the other territory
     assert depth_mm[20, 20, 20] == 20
     assert depth_mm[35, 20, 20] == 0
-    receded = recede(domain, depth_mm, margin_mm=12, spacing_mm=(2.0, 1.0, 1.0), rng=np.random.default_rng(1))
-    assert not (receded & ~domain).any()
-    np.testing.assert_array_equal(receded[:24], domain[:24])  # 24 is 12 mm deep; the surface at 5 does not move
-    lost = domain[24:30].sum() - receded[24:30].sum()
-    assert 0.25 < lost / domain[24:30].sum() < 0.75  # on average half the margin
+    lost = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        receded = recede(domain, depth_mm, margin_mm=12, spacing_mm=(2.0, 1.0, 1.0), rng=rng)
+        assert not (receded & ~domain).any()
+        np.testing.assert_array_equal(receded[:24], domain[:24])  # deeper than 12 mm; the surface at 5 does not move
+        lost.append(1 - receded[24:30].sum() / domain[24:30].sum())
+    # depths of 2, 4, .. 12 mm are lost where 12 u reaches them, u uniform: (10 + 8 + 6 + 4 + 2 + 0) / (6 * 12)
+    assert np.mean(lost) == pytest.approx(0.417, abs=0.08)
     unmoved = recede(domain, depth_mm, margin_mm=0, spacing_mm=(2.0, 1.0, 1.0), rng=np.random.default_rng(1))
     np.testing.assert_array_equal(unmoved, domain)
 
