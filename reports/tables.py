@@ -1,0 +1,228 @@
+"""Statistic rows as people read them: looked up by name, rounded once, never without their denominator.
+
+A *cell* is what a table of the report prints for one row: the text, what stands under it (interval, counts), and the
+``statistic_id`` and method it came from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pandas as pd
+
+DASH = "–"
+MINUS = "\u2212"
+OPERATOR_SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+_SMALLEST_P = 0.001
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of ``statistics``; null is None, whole numbers are int."""
+
+    statistic_id: str
+    section: str
+    quantity: str
+    source: str | None
+    reference: str | None
+    stratum: str
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    level: float | None
+    method: str
+    unit: str | None
+    n: int | None
+    n_positive: int | None
+    positive_class: str | None
+    numerator: int | None
+    denominator: int | None
+    p_value: float | None
+    p_adjusted: float | None
+    family: str | None
+    seed: int | None
+    note: str | None
+
+    @property
+    def name(self) -> str:
+        """The quantity without its details."""
+        return self.quantity.split(":", 1)[0]
+
+    @property
+    def detail(self) -> str:
+        """What stands behind the first colon of the quantity."""
+        return self.quantity.partition(":")[2]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A printed number: ``text``, a smaller ``under`` line, and where both come from."""
+
+    text: str
+    under: str = ""
+    statistic_id: str = ""
+    method: str = ""
+    note: str = ""
+    badge: str = ""
+    wraps: bool = False  # the under line is words, not numbers
+
+
+_WHOLE = ("n", "n_positive", "numerator", "denominator", "seed")
+EMPTY = Cell(DASH)
+
+
+class Statistics:
+    """The ``statistics`` table, looked up by section, quantity, source, reference and stratum."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        names = [field.name for field in fields(Row)]
+        self.rows: tuple[Row, ...] = tuple(
+            Row(**{name: _plain(name, value) for name, value in zip(names, values, strict=True)})
+            for values in frame[names].itertuples(index=False, name=None)
+        )
+        self._found: dict[tuple[str, str, str | None, str | None, str], Row] = {
+            (row.section, row.quantity, row.source, row.reference, row.stratum): row for row in self.rows
+        }
+
+    def get(
+        self, section: str, quantity: str, source: str | None = None, reference: str | None = None, stratum: str = ""
+    ) -> Row | None:
+        """Return one row, or None where the analysis has none."""
+        return self._found.get((section, quantity, source, reference, stratum))
+
+    def select(self, section: str, name: str | None = None, stratum: str | None = None) -> list[Row]:
+        """Return the rows of a section, with a quantity's name and a stratum where given, in the table's order."""
+        return [
+            row
+            for row in self.rows
+            if row.section == section
+            and (name is None or row.name == name)
+            and (stratum is None or row.stratum == stratum)
+        ]
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Round half to even, with a real minus sign; a dash for none.
+
+    >>> number(-0.17, 2), number(None), number(-0.0001, 2)
+    ('−0.17', '–', '0.00')
+    """
+    if value is None or math.isnan(value):
+        return DASH
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    return text.replace("-", MINUS)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share from 0 to 1 as a percentage.
+
+    >>> percent(0.6009)
+    '60.1 %'
+    """
+    return DASH if value is None or math.isnan(value) else f"{number(100 * value, digits)} %"
+
+
+def p_text(value: float | None) -> str:
+    """Write p with three decimals, or ``< 0.001``.
+
+    >>> p_text(0.0151), p_text(0.0000003)
+    ('0.015', '< 0.001')
+    """
+    if value is None or math.isnan(value):
+        return DASH
+    return f"< {_SMALLEST_P}" if value < _SMALLEST_P else f"{value:.3f}"
+
+
+def interval(row: Row | None, digits: int = 2, *, as_percent: bool = False) -> str:
+    """``lower to upper``, or nothing where there is no interval."""
+    if row is None or row.lower is None or row.upper is None:
+        return ""
+    if as_percent:
+        return f"{number(100 * row.lower, 1)} to {number(100 * row.upper, 1)}"
+    return f"{number(row.lower, digits)} to {number(row.upper, digits)}"
+
+
+def cell(row: Row | None, digits: int = 2) -> Cell:
+    """An estimate over its interval."""
+    return _cell(row, number(row.estimate, digits), interval(row, digits)) if row else EMPTY
+
+
+def proportion_cell(row: Row | None) -> Cell:
+    """A percentage over its interval and its counts."""
+    if row is None:
+        return EMPTY
+    counts = f"{row.numerator}/{row.denominator}" if row.denominator is not None else ""
+    limits = interval(row, as_percent=True)
+    return _cell(row, percent(row.estimate), "\n".join(part for part in (limits, counts) if part))
+
+
+def count_cell(row: Row | None) -> Cell:
+    """``count (percent)`` of a proportion, as in a cohort table."""
+    if row is None or row.estimate is None:
+        return _cell(row, DASH) if row else EMPTY
+    return _cell(row, f"{row.numerator} ({number(100 * row.estimate, 1)} %)")
+
+
+def p_cell(row: Row | None, *, adjusted: bool = False) -> Cell:
+    """A p value; the adjusted one stands over the unadjusted one."""
+    if row is None:
+        return EMPTY
+    if adjusted:
+        return _cell(
+            row, p_text(row.p_adjusted), f"unadjusted {p_text(row.p_value)}" if row.p_value is not None else ""
+        )
+    return _cell(row, p_text(row.p_value))
+
+
+def whole(row: Row | None) -> str:
+    """A count as text."""
+    return DASH if row is None or row.estimate is None else f"{row.estimate:.0f}"
+
+
+def range_text(values: Iterable[int | None]) -> str:
+    """``n`` or ``n to m`` over several rows, for captions.
+
+    >>> range_text([5, None, 7]), range_text([5, 5]), range_text([])
+    ('5 to 7', '5', '–')
+    """
+    found = sorted({value for value in values if value is not None})
+    if not found:
+        return DASH
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def signs(text: str) -> str:
+    """Comparisons as signs.
+
+    >>> signs("NIHSS >= 8")
+    'NIHSS ≥ 8'
+    """
+    return text.replace(">=", "≥").replace("<=", "≤")
+
+
+def words(code: str, known: Mapping[str, str] | None = None) -> str:
+    """A code as words: from the dictionary, else with spaces for underscores.
+
+    >>> words("internal_capsule"), words("m3", {"m3": "M3"})
+    ('internal capsule', 'M3')
+    """
+    return (known or {}).get(code, code.replace("_", " "))
+
+
+def _cell(row: Row, text: str, under: str = "") -> Cell:
+    """A cell with the origin of its row; the note explains a dash."""
+    return Cell(text, under, row.statistic_id, row.method, row.note or "")
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A pandas scalar as int, float, str or None."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return int(value) if name in _WHOLE else value
