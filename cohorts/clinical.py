@@ -36,7 +36,7 @@ Value = int | float | bool | str
 
 def participants_header(clinical: tuple[ClinicalColumn, ...]) -> Header:
     """Return the columns that participants.tsv must and may have; a column that nobody declared is only not read."""
-    return Header(("participant_id", *(item.column for item in clinical)), ("site", "split"), unknown_is_warning=True)
+    return Header(("participant_id", *(item.column for item in clinical)), ("site", "split"), is_open=True)
 
 
 def read_value(written: str, column: ClinicalColumn) -> Value | Refusal:

@@ -149,7 +149,7 @@ def _explain(details: ErrorDetails, content: Mapping[str, Any], rows: Mapping[Lo
             return []
         case "extra_forbidden":
             known = _known_keys(place)
-            remedy = (did_you_mean(str(place[-1]), known) or _other_section(str(place[-1]))) + "Rename or delete it."
+            remedy = (_other_section(str(place[-1])) or did_you_mean(str(place[-1]), known)) + "Rename or delete it."
             return [Problem(FILE, row, key, None, f"must be one of {', '.join(known)}", remedy, "unknown_key")]
     value = str(written) if isinstance(written, str | int | float) and details["type"] != "missing" else None
     return [Problem(FILE, row, key, value, *_rule(details, place))]

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from cohorts.problems import Problem, did_you_mean, printable
+from cohorts.problems import Problem, did_you_mean, nearest, printable
 
 MISSING = "n/a"
 PREFIX = "sub-"
@@ -23,7 +23,7 @@ LONGEST_LABEL = 64  # a label names a folder of the output
 class Row:
     """One line of a table: its number in an editor, whose it is, and its cells as written.
 
-    ``is_damaged`` rows have more or fewer cells than the header; all their cells but the first column read as missing.
+    ``is_damaged`` rows have more or fewer cells than the header; all their cells read as missing.
     """
 
     number: int
@@ -43,11 +43,14 @@ class TsvTable:
 
 @dataclass(frozen=True)
 class Header:
-    """The columns that a table must and may have; ``other_columns`` is what an unknown column means for the study."""
+    """The columns that a table must and may have.
+
+    ``is_open`` tables may hold further columns, with a warning, and are read even where a required one is missing.
+    """
 
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
-    unknown_is_warning: bool = False
+    is_open: bool = False
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -133,45 +136,44 @@ def _check_header(name: str, line: str, columns: tuple[str, ...], header: Header
     def found(column: str | None, rule: str, remedy: str, reason: str, *, is_warning: bool = False) -> Problem:
         return Problem(name, 1, column, None, rule, remedy, reason, is_warning=is_warning)
 
+    spare = [column for column in columns if column and column not in header.known]
     if "participant_id" not in columns:
         for separator, word in ((",", "commas"), (";", "semicolons")):
             if "\t" not in line and separator in line:
                 rule = f"must be separated by tabs, got {word}"
                 return [found(None, rule, "Save it again as tab-separated text (.tsv).", "not_tab_separated")], False
-        shown = ", ".join(printable(column) for column in columns[:12])
-        hint = did_you_mean_header("participant_id", columns)
-        rule = f"must have the column participant_id, got {shown}"
-        return [found(None, rule, f"{hint}Put the column names in row 1.", "missing_column")], False
-    problems = []
-    for column, count in Counter(columns).items():
-        if count > 1 and column:
-            rule = f"must occur once, got {count} columns of that name"
-            problems.append(found(column, rule, "Rename or delete one of them.", "duplicate_column"))
-        if not column:
-            rule, remedy = "must have a name; it is not read", "Name the column or delete it."
-            problems.append(found(f"{columns.index('') + 1}", rule, remedy, "unnamed_column", is_warning=True))
-        elif column not in header.known:
-            rule = f"must be one of {', '.join(header.known)}"
-            remedy = did_you_mean(column, header.known) + "Rename or delete the column."
-            if header.unknown_is_warning:
-                rule, remedy = (
-                    "must be declared to be used; it is not read",
-                    did_you_mean(column, header.known) + "Declare it with [[clinical]] in cohort.toml, or leave it.",
-                )
-            problems.append(found(column, rule, remedy, "unknown_column", is_warning=header.unknown_is_warning))
-    spare = [column for column in columns if column not in header.known]
-    problems += [
-        found(column, "must be there", f"{did_you_mean_header(column, spare)}Add the column.", "missing_column")
+        rule = f"must have the column participant_id, got {', '.join(map(printable, columns[:12]))}"
+        remedy = _misspelt("participant_id", spare) + "Put the column names in row 1."
+        return [found(None, rule, remedy, "missing_column")], False
+    problems = [
+        found(column, "must be there", _misspelt(column, spare) + "Add the column.", "missing_column")
         for column in header.required
         if column not in columns
     ]
-    return problems, not any(problem.reason == "duplicate_column" for problem in problems)
+    problems += [
+        found(column, f"must occur once, got {count} times", "Rename or delete one of them.", "duplicate_column")
+        for column, count in Counter(columns).items()
+        if count > 1 and column
+    ]
+    if "" in columns:
+        rule, remedy = "must have a name; it is not read", "Name the column or delete it."
+        problems.append(found(str(columns.index("") + 1), rule, remedy, "unnamed_column", is_warning=True))
+    if header.is_open:
+        rule, last = "must be declared to be used; it is not read", "Declare it in cohort.toml, or leave it."
+    else:
+        rule, last = f"must be one of {', '.join(header.known)}", "Rename or delete the column."
+    problems += [
+        found(column, rule, did_you_mean(column, header.known) + last, "unknown_column", is_warning=header.is_open)
+        for column in dict.fromkeys(spare)
+    ]
+    fatal = {"duplicate_column"} if header.is_open else {"duplicate_column", "missing_column"}
+    return problems, not any(problem.reason in fatal for problem in problems)
 
 
-def did_you_mean_header(column: str, spare: list[str] | tuple[str, ...]) -> str:
+def _misspelt(column: str, spare: list[str]) -> str:
     """Return the sentence that points to an unused column with almost the wanted name, or nothing."""
-    hint = did_you_mean(column, [item for item in spare if item])
-    return hint.replace("Did you mean", "Is it misspelt as") if hint else ""
+    near = nearest(column, spare)
+    return f"Is it misspelt as {printable(near)}? " if near else ""
 
 
 def _read_row(name: str, number: int, line: str, columns: tuple[str, ...]) -> tuple[Row | None, list[Problem]]:
