@@ -25,9 +25,9 @@ class Problem:
     row : int or None
         Row as an editor shows it: the header of a table is row 1.
     column : str or None
-        Column of a table, or key of ``cohort.toml`` or ``participants.json``.
+        Column of a table, or key of ``cohort.toml`` or ``participants.json``; as written, see ``printable``.
     value : str or None
-        The value as written.
+        The value as written, see ``printable``.
     rule : str
         What must hold, beginning with "must", without a full stop.
     remedy : str
@@ -48,6 +48,10 @@ class Problem:
     participant_id: str | None = None
     stage: Literal["screening", "intake"] = "screening"
     is_warning: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rule", _escaped(self.rule))  # both quote what is in the files
+        object.__setattr__(self, "remedy", _escaped(self.remedy))
 
     @property
     def stops_the_study(self) -> bool:
@@ -103,7 +107,14 @@ def printable(value: str) -> str:
     shown = value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - 3] + "..."
     if not shown or shown != shown.strip():
         return repr(shown)
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown)
+    return _escaped(shown)
+
+
+def _escaped(text: str) -> str:
+    """Escape what a terminal would obey instead of print."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -50,6 +50,12 @@ def test_printable_values_are_safe_on_one_line(value, shown):
     assert printable(value) == shown
 
 
+def test_no_part_of_a_problem_reaches_a_terminal_raw():
+    problem = Problem("scans.tsv", 1, "a\x1b", "b\x07", "must be c\x1b[2J", "Not d\n.", "file_missing")
+    assert problem.text == r"scans.tsv, row 1, column a\x1b: value b\x07 must be c\x1b[2J. Not d\n."
+    assert (problem.rule, problem.remedy) == (r"must be c\x1b[2J", r"Not d\n.")
+
+
 def test_nearest_ignores_case_and_gives_up_on_strangers():
     assert nearest("NIHS", ["age", "nihss"]) == "nihss"
     assert nearest("zzz", ["age", "nihss"]) is None
