@@ -116,14 +116,15 @@ def mask_bytes(lesion: Mask, affine: npt.NDArray[np.float64], fault: str | None 
     affine : (4, 4) float array, voxel -> world, RAS, mm
     fault : name of one of ``FAULT_KINDS``, or None
     """
-    values: npt.NDArray[np.generic] = lesion.astype(np.uint8)
+    zeros_and_ones = np.asarray(lesion, dtype=np.uint8, order="F")  # as NIfTI stores it
+    values: npt.NDArray[np.generic] = zeros_and_ones
     code = MNI_CODE
     if fault == "empty":
         values = np.zeros_like(values)
     elif fault == "values_0_2":
-        values = lesion.astype(np.uint8) * 2
+        values = zeros_and_ones * np.uint8(2)
     elif fault == "float_mask":
-        values = lesion.astype(np.float64) * FLOAT_ONE
+        values = zeros_and_ones * np.float64(FLOAT_ONE)
     elif fault == "lost_affine":
         affine, code = np.eye(4), ALIGNED_CODE
     image = cast(Any, nib).Nifti1Image(values, affine)

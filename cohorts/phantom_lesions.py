@@ -74,9 +74,9 @@ class PhantomAnatomy:
     def cropped(self) -> PhantomAnatomy:
         """The same anatomy on the bounding box of the brain, with the affine moved along."""
         box = ndimage.find_objects(self.brain.astype(np.uint8))[0]
-        affine = self.affine.copy()
-        affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
-        return PhantomAnatomy(self.territories[box], self.table, self.aspects[box], self.brain[box], affine)
+        return PhantomAnatomy(
+            self.territories[box], self.table, self.aspects[box], self.brain[box], _affine_of(box, self.affine)
+        )
 
 
 class LesionPainter:
@@ -120,12 +120,12 @@ class LesionPainter:
         kind = lesion.kind
         spacing_mm = (1.0, 1.0, 1.0)
         box, territory, depth_mm = self._domain(kind.territory, side)
-        receded = recede(territory, depth_mm, margin_mm=WATERSHED_MARGIN_MM, spacing_mm=spacing_mm, rng=rng)
-        domain = seeds = _largest_component(receded) if receded.any() else territory
-        if lesion.seed_region is not None:
-            region = self.anatomy.aspects[box] == self._aspects[side, lesion.seed_region]
-            domain = domain if (domain & region).any() else territory  # the watershed stepped over the whole region
-            seeds = domain & region
+        seeds = self._seed_region(lesion, side, box)
+        domain = recede(territory, depth_mm, margin_mm=WATERSHED_MARGIN_MM, spacing_mm=spacing_mm, rng=rng)
+        domain = _largest_component(domain)
+        if not (domain & seeds).any() or volume_ml > LARGEST_SHARE * float(domain.sum()) / 1000:
+            domain = territory  # the watershed stepped over the seeds, or left too little room
+        seeds = domain & seeds
         volume_ml = min(volume_ml, LARGEST_SHARE * float(domain.sum()) / 1000)
         if kind.shape == "emboli":
             n_emboli = int(rng.integers(*N_EMBOLI, endpoint=True))
@@ -137,23 +137,30 @@ class LesionPainter:
             )
         return box, grow_lesion(domain, seed=(i, j, k), volume_ml=volume_ml, spacing_mm=spacing_mm, rng=rng)
 
+    def _seed_region(self, lesion: PlannedLesion, side: Side, box: Box) -> Mask:
+        """Voxels where a lesion may start, as far as its plan says."""
+        if lesion.seed_region is None:
+            return self.anatomy.brain[box]
+        return np.asarray(self.anatomy.aspects[box] == self._aspects[side, lesion.seed_region])
+
     def _domain(self, name: str, side: Side) -> tuple[Box, Mask, npt.NDArray[np.float32]]:
         """Bounding box, tissue and depth below the watershed of one territory; perforators have no watershed."""
         if (name, side) not in self._domains:
-            anatomy = self.anatomy
             territory = self._regions(side, TERRITORIES[name])
-            end_arteries = self._regions(side, (PERFORATORS,))
-            if name == "perforators":
-                reach = ndimage.distance_transform_edt(~territory) <= PERFORATOR_REACH_MM
-                territory = end_arteries = reach & self._regions(side, TERRITORIES["mca"])
-            domain = _largest_component(lesion_domain(territory, anatomy.brain, anatomy.affine, side=side))
-            low, high = np.argwhere(domain).min(axis=0), np.argwhere(domain).max(axis=0)
+            margin = int(PERFORATOR_REACH_MM) + 1  # to see what lies beyond
             box = tuple(
-                slice(max(0, start - 1), stop + 2) for start, stop in zip(low, high, strict=True)
-            )  # sees beyond
-            depth_mm = watershed_depth(domain[box], anatomy.territories[box] > 0, (1.0, 1.0, 1.0))
-            depth_mm[end_arteries[box]] = np.inf
-            self._domains[name, side] = (box, domain[box], depth_mm)
+                slice(max(0, axis.start - margin), axis.stop + margin)
+                for axis in ndimage.find_objects(territory.astype(np.uint8))[0]
+            )
+            territory, end_arteries = territory[box], self._regions(side, (PERFORATORS,))[box]
+            if name == "perforators":
+                near = ndimage.distance_transform_edt(~territory) <= PERFORATOR_REACH_MM
+                territory = end_arteries = near & self._regions(side, TERRITORIES["mca"])[box]
+            affine = _affine_of(box, self.anatomy.affine)
+            domain = _largest_component(lesion_domain(territory, self.anatomy.brain[box], affine, side=side))
+            depth_mm = watershed_depth(domain, self.anatomy.territories[box] > 0, (1.0, 1.0, 1.0))
+            depth_mm[end_arteries] = np.inf
+            self._domains[name, side] = (box, domain, depth_mm)
         return self._domains[name, side]
 
     def _regions(self, side: Side, regions: tuple[str, ...]) -> Mask:
@@ -161,7 +168,16 @@ class LesionPainter:
         return np.isin(self.anatomy.territories, [self._indices[side, region] for region in regions])
 
 
+def _affine_of(box: Box, affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Affine of a part of a grid."""
+    moved = affine.copy()
+    moved[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
+    return moved
+
+
 def _largest_component(mask: Mask) -> Mask:
-    """The largest 26-connected component."""
-    components, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    """The largest 26-connected component; nothing of nothing."""
+    components, n_components = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    if n_components < 2:
+        return mask
     return np.asarray(components == np.bincount(components.ravel())[1:].argmax() + 1)

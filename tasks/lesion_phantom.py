@@ -12,6 +12,8 @@ patient's lesion is copied.
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, special
@@ -22,6 +24,7 @@ from tasks.arrival import Mask, Spacing, arrival_times, smooth_field
 NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 REACH = 3.0  # the front is solved on this many times the lesion's voxels: room for fingers, little wasted
 CORRELATION_SHARE = 0.5  # correlation length of the slowness over the radius of a ball of the lesion's volume
+MOST_TRIES = 200  # places tried for one embolus before the domain counts as full
 GAP_VOXELS = 2  # emboli lie at least this far apart, so that each is its own component
 
 
@@ -140,15 +143,9 @@ def grow_emboli(
     least_ml = min(20 * voxel_ml, volume_ml / n_emboli)
     volumes_ml = least_ml + shares * (volume_ml - n_emboli * least_ml)
     lesion, free = np.zeros(domain.shape, dtype=bool), domain.copy()
+    voxels = np.flatnonzero(domain)
     for part_ml in volumes_ml:
-        components, _ = ndimage.label(free, structure=NEIGHBOURS_26)
-        sizes = np.bincount(components.ravel())
-        sizes[0] = 0
-        room = np.flatnonzero((sizes * voxel_ml >= part_ml)[components].ravel())
-        if not len(room):
-            raise ValueError(f"the domain must have room for {part_ml:.3g} ml more, got none. Ask for smaller emboli.")
-        seed = _unravel(int(rng.choice(room)), domain.shape)
-        part = grow_lesion(free, seed=seed, volume_ml=part_ml, spacing_mm=spacing_mm, rng=rng)
+        part = _grow_somewhere(free, voxels, float(part_ml), spacing_mm, rng)
         lesion |= part
         box = tuple(
             slice(max(0, int(axis.min()) - GAP_VOXELS), int(axis.max()) + GAP_VOXELS + 1) for axis in np.nonzero(part)
@@ -188,41 +185,51 @@ def grow_lacune(
     return lesion
 
 
+def _grow_somewhere(
+    free: Mask, voxels: npt.NDArray[np.int64], volume_ml: float, spacing_mm: Spacing, rng: np.random.Generator
+) -> Mask:
+    """Grow a lesion from the first random voxel that is free and has room around it."""
+    for index in rng.choice(voxels, MOST_TRIES):
+        i, j, k = (int(axis) for axis in np.unravel_index(index, free.shape))
+        if not free[i, j, k]:
+            continue
+        with contextlib.suppress(ValueError):  # too little room here
+            return grow_lesion(free, seed=(i, j, k), volume_ml=volume_ml, spacing_mm=spacing_mm, rng=rng)
+    raise ValueError(f"the domain must have room for {volume_ml:.3g} ml more, got none. Ask for smaller emboli.")
+
+
 def _component_at(mask: Mask, seed: tuple[int, ...]) -> Mask:
     """The 26-connected component of ``mask`` that holds ``seed``."""
     components, _ = ndimage.label(mask, structure=NEIGHBOURS_26)
     return np.asarray(components == components[seed]) & mask
 
 
-def _unravel(index: int, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Voxel of a flat index, as plain integers."""
-    i, j, k = np.unravel_index(index, shape)
-    return int(i), int(j), int(k)
-
-
 def _reachable(
     domain: Mask, seed: tuple[int, int, int], n_voxels: int, spacing_mm: Spacing
 ) -> tuple[tuple[slice, ...], Mask]:
-    """The nearest part of the connected domain around the seed that has room, in its bounding box."""
-    voxels = np.argwhere(domain)
-    distance = (((voxels - seed) * np.asarray(spacing_mm)) ** 2).sum(axis=1)
-    wanted = round(REACH * n_voxels)
+    """The connected domain in the smallest ball around the seed that has room to choose, in the ball's box."""
+    spacing = np.asarray(spacing_mm)
+    farthest_mm = float(np.linalg.norm(np.asarray(domain.shape) * spacing))
+    radius_mm = (REACH * n_voxels * float(spacing.prod()) * 3 / (4 * np.pi)) ** (1 / 3) + float(spacing.max())
     while True:
-        is_everything = wanted >= len(voxels)
-        near = voxels if is_everything else voxels[distance <= np.partition(distance, wanted)[wanted]]
-        low, high = near.min(axis=0), near.max(axis=0) + 1
-        box = tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
-        part = np.zeros(high - low, dtype=bool)
-        part[tuple((near - low).T)] = True
-        part = _component_at(part, tuple(int(value) for value in np.asarray(seed) - low))
+        reach = np.ceil(radius_mm / spacing).astype(int)
+        box = tuple(slice(max(0, at - r), at + r + 1) for at, r in zip(seed, reach.tolist(), strict=True))
+        near = domain[box]
+        offsets = [
+            ((np.arange(size) + axis.start - at) * step) ** 2
+            for size, axis, at, step in zip(near.shape, box, seed, spacing_mm, strict=True)
+        ]
+        ball = offsets[0][:, None, None] + offsets[1][:, None] + offsets[2] <= radius_mm**2
+        part = _component_at(near & ball, tuple(at - axis.start for at, axis in zip(seed, box, strict=True)))
         room = int(part.sum())
-        if room >= 1.5 * n_voxels or (is_everything and room >= n_voxels):
+        is_everything = radius_mm >= farthest_mm
+        if room >= 2 * n_voxels or (is_everything and room >= n_voxels):
             return box, part
         if is_everything:
             raise ValueError(
                 f"the domain around the seed must hold {n_voxels} voxels, got {room}. Ask for a smaller lesion."
             )
-        wanted *= 2
+        radius_mm *= 1.25
 
 
 def _first_to_arrive(arrival: npt.NDArray[np.float64], domain: Mask, seed: tuple[int, ...], n_voxels: int) -> Mask:
