@@ -173,7 +173,7 @@ def _paint(
                 ax.text(x + position * step, y, code, ha="center", va="center", fontsize=7.5, color=colour)
     ax.imshow(np.rint(picture * 255).astype(np.uint8).transpose(1, 0, 2), origin="lower", interpolation="none")
     for position in range(len(weights)):
-        for x, side in ((0.02, "L"), (0.98, "R")):
+        for x, side in ((0.08, "L"), (0.92, "R")):
             align = "left" if side == "L" else "right"
             ax.text((position + x) * step, background.shape[1], side, ha=align, va="top", color=MUTED, weight="bold")
 

@@ -1,6 +1,6 @@
 """The document: one self-contained HTML page that opens offline, and its figures as SVG files.
 
-The page loads nothing: style and drawings are inside, there is no script, and a content security policy forbids the rest.
+The page loads nothing: style and drawings are inside, there is no script, and its security policy forbids all else.
 Whatever people wrote (names, identifiers, details) is escaped and appears as text.
 """
 
@@ -15,11 +15,13 @@ from markupsafe import Markup
 
 from reports.brain_maps import AtlasLevel, AtlasSlices
 from reports.chapters.agreement import agreement_chapter
+from reports.chapters.association import association_chapter
 from reports.chapters.cohort import cohort_chapter, distribution_chapter
+from reports.chapters.cuts import dichotomy_chapter, youden_chapter
 from reports.chapters.flow import chase_chapter, flow_chapter
 from reports.chapters.methods import REFERENCES, guide_chapter, methods_chapter, provenance_chapter
 from reports.chapters.regions import region_chapter
-from reports.chapters.severity import association_chapter, dichotomy_chapter, roc_chapter, youden_chapter
+from reports.chapters.roc import roc_chapter
 from reports.chapters.summary import Summary, summary
 from reports.drawing import Chart, style
 from reports.inputs import ReportInput, RunInfo
@@ -95,12 +97,12 @@ def document(
 
 
 def css_string(text: str) -> Markup:
-    """Text as the inside of a CSS string: every character but letters, digits and spaces is a code point escape.
+    r"""Text as the inside of a CSS string: every character but ASCII letters and digits is a code point escape.
 
-    >>> str(css_string('a"</style>'))
-    'a\\\\000022\\\\00003c\\\\00002fstyle\\\\00003e'
+    >>> print(css_string('a"</style>'))
+    a\000022\00003c\00002fstyle\00003e
     """
-    return Markup("".join(c if (c.isascii() and c.isalnum()) or c == " " else f"\\{ord(c):06x}" for c in text))
+    return Markup("".join(c if c.isascii() and c.isalnum() else f"\\{ord(c):06x}" for c in text))
 
 
 def _render(parts: Material, first_page: Summary, chapters: list[Chapter], provenance: Chapter) -> str:

@@ -62,7 +62,7 @@ _STYLE: Any = {
     "axes.facecolor": "none",
 }
 _SYSTEM_FONT = "system-ui, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
-_COORDINATES = re.compile(r'\b(?:d|x|y|transform|points)="[^"]*"')
+_COORDINATES = re.compile(r'\b(?:d|x|y|points)="[^"]*"')
 _DECIMALS = re.compile(r"(\.\d\d)\d+")  # a hundredth of a point is invisible, and the files are half as large
 _NO_METADATA: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
 

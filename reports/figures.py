@@ -106,7 +106,7 @@ def volume_distribution(
         ax.set_xlabel("Lesion volume, ml (logarithmic)")
         ax.set_ylabel("Patients")
         ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-        ax.set_ylim(0, 1.2 * max(base.max(), 1))
+        ax.set_ylim(0, 1.4 * max(base.max(), 1))  # room for the names of the cuts
         ax.legend(loc="upper left")
         return chart(name, "Lesion volumes by severity grade", figure)
 

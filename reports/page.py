@@ -1,7 +1,7 @@
 """What a page of the report is made of, and what every chapter is written from.
 
-A chapter is a list of *blocks*: text, tables, figures, and folded parts that hold further blocks. The template knows how
-to set each kind and nothing about statistics.
+A chapter is a list of *blocks*: text, tables, figures, and folded parts that hold further blocks. The template knows
+how to set each kind and nothing about statistics.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from reports.brain_maps import AtlasSlices
 from reports.drawing import Chart, file_stem
 from reports.inputs import ReportInput, RunInfo
-from reports.patients import Patients, analysis_sets, patients_of
-from reports.tables import Cell, Row, Statistics
+from reports.patients import SCORE, VOLUME, Patients, analysis_sets, patients_of
+from reports.tables import Cell, Row, Statistics, signs
 
+_ROWS_KEPT_TOGETHER = 14  # in print
+NO_SEVERITY = "The study names no severity column, so nothing can be said about telling severe strokes apart."
 SET_TITLES = {"scored": "All scored patients", "eligible": "Eligible patients"}
 
 
@@ -42,6 +44,11 @@ class Group:
     rows: tuple[tuple[Cell, ...], ...]
     badge: str = ""
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it is kept on one page."""
+        return len(self.rows) <= _ROWS_KEPT_TOGETHER
+
 
 @dataclass(frozen=True)
 class TableView:
@@ -53,6 +60,11 @@ class TableView:
     n_text: int = 1
     is_prose: bool = False
     template: str = field(default="table", init=False)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is kept on one page."""
+        return sum(len(group.rows) for group in self.groups) <= _ROWS_KEPT_TOGETHER
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,11 @@ class Material:
         """The severity column."""
         return self.data.config.severity.column if self.data.config.severity else None
 
+    @property
+    def positive_class(self) -> str:
+        """The positive class as printed, such as ``NIHSS ≥ 8``."""
+        return signs(self.main.patients.positive_class()) or "the positive class"
+
     def title(self, column: str) -> str:
         """A clinical column's label with its unit."""
         clinical = self.main.patients.clinical(column)
@@ -169,6 +186,11 @@ def material(data: ReportInput, statistics: Statistics, run: RunInfo, atlas: Atl
     return Material(
         data, statistics, run, atlas, tuple(AnalysisSet(name, SET_TITLES[name], part) for name, part in sets.items())
     )
+
+
+def measure_title(measure: str) -> str:
+    """A measure in words."""
+    return {SCORE: "ASPECTS", VOLUME: "Lesion volume, ml"}.get(measure, measure)
 
 
 def in_sets(views: list[tuple[AnalysisSet, tuple[Block, ...]]]) -> tuple[Block, ...]:

@@ -7,7 +7,7 @@ A *cell* is what a table of the report prints for one row: the text, what stands
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -70,6 +70,8 @@ class Cell:
     wraps: bool = False  # the under line is words, not numbers
 
 
+_IN_CAPITALS = "aca mca pca m1 m2 m3 m4 m5 m6 ppv npv mcc lr auc smd icc ac1 ac2 f1"
+_ABBREVIATIONS = {**{word: word.upper() for word in _IN_CAPITALS.split()}, "a1": "(A,1)"}
 _WHOLE = ("n", "n_positive", "numerator", "denominator", "seed")
 EMPTY = Cell(DASH)
 
@@ -154,13 +156,13 @@ def cell(row: Row | None, digits: int = 2) -> Cell:
     return _cell(row, number(row.estimate, digits), interval(row, digits)) if row else EMPTY
 
 
-def proportion_cell(row: Row | None) -> Cell:
-    """A percentage over its interval and its counts."""
+def proportion_cell(row: Row | None, *, separator: str = "\n") -> Cell:
+    """A percentage over its interval and its counts, on two lines unless another separator is given."""
     if row is None:
         return EMPTY
     counts = f"{row.numerator}/{row.denominator}" if row.denominator is not None else ""
     limits = interval(row, as_percent=True)
-    return _cell(row, percent(row.estimate), "\n".join(part for part in (limits, counts) if part))
+    return _cell(row, percent(row.estimate), separator.join(part for part in (limits, counts) if part))
 
 
 def count_cell(row: Row | None) -> Cell:
@@ -179,6 +181,14 @@ def p_cell(row: Row | None, *, adjusted: bool = False) -> Cell:
             row, p_text(row.p_adjusted), f"unadjusted {p_text(row.p_value)}" if row.p_value is not None else ""
         )
     return _cell(row, p_text(row.p_value))
+
+
+def count_cells(row: Row) -> tuple[Cell, Cell]:
+    """Patients used, and patients in the positive class with the class in the note."""
+    return (
+        Cell(DASH if row.n is None else str(row.n)),
+        Cell(DASH if row.n_positive is None else str(row.n_positive), note=row.positive_class or ""),
+    )
 
 
 def whole(row: Row | None) -> str:
@@ -207,13 +217,13 @@ def signs(text: str) -> str:
     return text.replace(">=", "≥").replace("<=", "≤")
 
 
-def words(code: str, known: Mapping[str, str] | None = None) -> str:
-    """A code as words: from the dictionary, else with spaces for underscores.
+def words(code: str) -> str:
+    """A code as words: spaces for underscores, abbreviations in capitals.
 
-    >>> words("internal_capsule"), words("m3", {"m3": "M3"})
-    ('internal capsule', 'M3')
+    >>> words("internal_capsule"), words("m3"), words("outside_mca_territory")
+    ('internal capsule', 'M3', 'outside MCA territory')
     """
-    return (known or {}).get(code, code.replace("_", " "))
+    return " ".join(_ABBREVIATIONS.get(word, word) for word in code.split("_"))
 
 
 def _cell(row: Row, text: str, under: str = "") -> Cell:

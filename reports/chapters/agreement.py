@@ -29,9 +29,12 @@ SHARED = "shared method"
 def agreement_chapter(material: Material) -> Chapter:
     """Every declared pair of sources."""
     intro = Text(
-        "ICC(A,1): two-way random effects, absolute agreement, single measurement (McGraw and Wong 1996). Weighted κ has "
-        "linear or quadratic weights; AC2 is Gwet's coefficient with quadratic weights, which a rare category does not pull "
-        "down. Differences are candidate less reference, in points of ASPECTS. Correlation is not agreement: a source that is always "
+        "ICC(A,1): two-way random effects, absolute agreement, single measurement (McGraw and Wong 1996). Weighted κ "
+        "has "
+        "linear or quadratic weights; AC2 is Gwet's coefficient with quadratic weights, which a rare category does "
+        "not pull "
+        "down. Differences are candidate less reference, in points of ASPECTS. Correlation is not agreement: a "
+        "source that is always "
         "two points off correlates perfectly."
     )
     views = [(analysis_set, tuple(_pairs(material, analysis_set))) for analysis_set in material.sets]
@@ -47,7 +50,8 @@ def impossible_comparisons(material: Material) -> list[str]:
     """What the study asks or a reader might expect, and why it is not there."""
     config, scores = material.data.config, material.score_sources
     sentences = [
-        f"{source.name} gave no score: its label map {config.regions_of(source)} does not name the ten ASPECTS regions on both "
+        f"{source.name} gave no score: its label map {config.regions_of(source)} does not name the ten ASPECTS "
+        "regions on both "
         "sides, or every patient was excluded. It can be compared by volume and region fraction only."
         for source in config.mask_sources
         if source.name not in scores
@@ -94,17 +98,18 @@ def _pairs(material: Material, analysis_set: AnalysisSet) -> list[Block]:
                 x_label="ICC(A,1), 95 % interval",
                 title="ICC(A,1) of every pair",
             ),
-            f"ICC(A,1) of every pair, candidate · reference, {analysis_set.title.lower()}; F-based 95 % intervals and n at the "
-            "right.",
+            f"ICC(A,1) of every pair, candidate · reference, {analysis_set.title.lower()}; F-based 95 % intervals "
+            "and n at the right.",
         ),
         TableView(
             f"Agreement of the score, {analysis_set.title.lower()}; 95 % intervals",
-            ("Candidate, reference", "n", "ICC(A,1), F interval", "ICC(A,1), bootstrap", "κ linear", "κ quadratic", "AC2",
-             "Spearman ρ"),
+            ("Candidate, reference", "n", "ICC(A,1)\nF interval", "ICC(A,1)\nbootstrap", "κ linear", "κ quadratic",
+             "AC2", "Spearman ρ"),
             (Group("", tuple(_coefficients(material, pair, row) for pair, row in by_pair.items())),),
         ),
         TableView(
-            f"Distance between scores, {analysis_set.title.lower()}; Wilson intervals of shares, intervals of bias and limits of "
+            f"Distance between scores, {analysis_set.title.lower()}; Wilson intervals of shares, intervals of bias "
+            "and limits of "
             "agreement",
             ("Candidate, reference", "n", "Exact", "Within 1", "Within 2", "Bias, points", "Lower limit", "Upper limit",
              "Slope"),
@@ -168,7 +173,8 @@ def _plot(material: Material, analysis_set: AnalysisSet, pair: tuple[str, str]) 
     )
     return FigureView(
         chart,
-        f"{candidate} less {reference}. Solid: bias; dashed: limits of agreement; bands: their 95 % intervals; bubble area: "
+        f"{candidate} less {reference}. Solid: bias; dashed: limits of agreement; bands: their 95 % intervals; "
+        "bubble area: "
         f"patients. n = {bias.n if bias else DASH}.",
         is_half=True,
     )
@@ -189,11 +195,10 @@ def _regions(material: Material, analysis_set: AnalysisSet, pair: tuple[str, str
         found = (
             material.row("agreement", f"{name}:{region}", candidate, reference, analysis_set.stratum) for name in names
         )
-        label = region.upper() if region.startswith("m") else words(region)
         lines.append(
-            (Cell(label), *(proportion_cell(r) if r and r.denominator is not None else cell(r) for r in found))
+            (Cell(words(region)), *(proportion_cell(r) if r and r.denominator is not None else cell(r) for r in found))
         )
-    titles = (words(name.removeprefix("region_")).replace("ac1", "AC1").replace("kappa", "κ") for name in names)
+    titles = (words(name.removeprefix("region_")).replace("kappa", "κ") for name in names)
     return [
         TableView(
             f"{candidate} against {reference}, region affected on either side, {analysis_set.title.lower()}",

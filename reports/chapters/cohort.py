@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from reports.figures import score_distributions, volume_distribution
-from reports.page import AnalysisSet, Block, Chapter, FigureView, Folded, Group, Material, TableView, Text, in_sets
+from reports.page import (
+    AnalysisSet,
+    Block,
+    Chapter,
+    FigureView,
+    Folded,
+    Group,
+    Material,
+    TableView,
+    Text,
+    in_sets,
+    measure_title,
+)
 from reports.patients import SCORE, VOLUME
 from reports.tables import DASH, EMPTY, OPERATOR_SIGNS, Cell, Row, count_cell, number, p_text, proportion_cell, whole
 from tasks.anatomy import MAXIMUM_SCORE
@@ -14,7 +26,8 @@ from tasks.anatomy import MAXIMUM_SCORE
 def cohort_chapter(material: Material) -> Chapter:
     """The cohort table of every analysis set."""
     intro = Text(
-        "Numbers are median (first to third quartile) over mean ± standard deviation, or count (percent of those with a "
+        "Numbers are median (first to third quartile) over mean ± standard deviation, or count (percent of those "
+        "with a "
         "value). SMD: the largest standardised mean difference between two grades. "
         "The test of each line compares the grades and is named under its p; it is not adjusted for multiplicity."
     )
@@ -28,11 +41,6 @@ def distribution_chapter(material: Material) -> Chapter:
     """Scores and volumes of every source."""
     views = [(analysis_set, tuple(_distributions(material, analysis_set))) for analysis_set in material.sets]
     return Chapter("distributions", "Scores and volumes", in_sets(views))
-
-
-def measure_title(measure: str) -> str:
-    """A measure in words."""
-    return {SCORE: "ASPECTS", VOLUME: "Lesion volume, ml"}.get(measure, measure)
 
 
 def median_cell(material: Material, section: str, key: tuple[str | None, str], stratum: str, digits: int) -> Cell:
@@ -121,7 +129,7 @@ def _cohort_lines(material: Material, key: tuple[str | None, str], strata: list[
 
 
 def _test_cell(test: Row) -> Cell:
-    """p over the name of its test, or over the reason why there is none."""
+    """Put p over the name of its test, or over the reason why there is none."""
     under = test.method if test.p_value is not None else (test.note or "")
     return Cell(p_text(test.p_value), under, test.statistic_id, note=test.note or "", wraps=True)
 
@@ -199,6 +207,7 @@ def _volume_figure(material: Material, analysis_set: AnalysisSet, source: str) -
     median = material.row("distribution", "median", source, VOLUME, analysis_set.stratum)
     return FigureView(
         chart,
-        f"Lesion volumes of {source}, {analysis_set.title.lower()}, stacked by severity grade; dashed lines are the declared "
+        f"Lesion volumes of {source}, {analysis_set.title.lower()}, stacked by severity grade; dashed lines are the "
+        "declared "
         f"volume cuts. n = {median.n if median else DASH}.",
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from cohorts.schemas import STAGES
@@ -18,6 +16,7 @@ STAGE_TITLES = {
     "scoring": "At scoring",
     "eligibility": "By the eligibility rules",
 }
+_CHASE_COLUMNS = ("Participant", "File", "What was found, and what to do")
 _CHASED = tuple(stage for stage in STAGES if stage != "eligibility")
 
 
@@ -29,7 +28,8 @@ def flow_chapter(material: Material) -> Chapter:
     blocks: tuple[Block, ...] = (
         FigureView(
             chart,
-            "Who was screened and who is left. A participant with several reasons is counted once, under the first stage "
+            "Who was screened and who is left. A participant with several reasons is counted once, under the first "
+            "stage "
             f"that it fails. n = {whole(counts.get('n_screened'))} screened.",
         ),
         Text(f"Check: {whole(counts.get('n_screened'))} screened = {terms}.", "check"),
@@ -46,27 +46,10 @@ def chase_chapter(material: Material) -> Chapter:
     if todo.empty:
         blocks.append(Text("Nothing to chase: every participant was read and scored."))
     else:
-        paths = _paths(material.data.scans)
-        order = {stage: position for position, stage in enumerate(STAGES)}
-        records = sorted(
-            todo.to_dict("records"), key=lambda row: (order[row["stage"]], row["reason"], row["participant_id"])
-        )
-        rows = [
-            (
-                Cell(str(record["participant_id"])),
-                Cell(words(str(record["reason"])), str(record["stage"]), badge=_failed(record["status"])),
-                Cell(paths.get(str(record["participant_id"]), "no file")),
-                Cell(str(record["detail"])),
-            )
-            for record in records
-        ]
         blocks.append(
             Text("Each line is one thing to mend. After mending, run the same command again: only these are redone.")
         )
-        blocks.append(_chase_table("What was found, by stage and reason", rows[:ROWS_SHOWN]))
-        if rows[ROWS_SHOWN:]:
-            further = _chase_table("Further participants", rows[ROWS_SHOWN:])
-            blocks.append(Folded(f"{len(rows) - ROWS_SHOWN} further lines", (further,)))
+        blocks += _chase_tables(todo, _paths(material.data.scans))
     blocks.extend(_missing_values(material))
     return Chapter("next", "What to do next", tuple(blocks))
 
@@ -137,10 +120,30 @@ def _reasons_table(material: Material) -> TableView:
     )
 
 
-def _chase_table(caption: str, rows: Sequence[tuple[Cell, ...]]) -> TableView:
-    """A table of things to mend."""
-    columns = ("Participant", "Reason and stage", "File", "What was found, and what to do")
-    return TableView(caption, columns, (Group("", tuple(rows)),), n_text=len(columns), is_prose=True)
+def _chase_tables(todo: pd.DataFrame, paths: dict[str, str]) -> list[Block]:
+    """Some participants of every reason, the others folded by reason; all of them where they are few."""
+    reasons = sorted(
+        todo.groupby(["stage", "reason"], sort=False), key=lambda item: (STAGES.index(str(item[0][0])), str(item[0][1]))
+    )
+    shown = ROWS_SHOWN if len(todo) <= ROWS_SHOWN else max(ROWS_SHOWN // len(reasons), 1)
+    open_groups: list[Group] = []
+    folded: list[Block] = []
+    for (stage, reason), rows in reasons:
+        title = f"{words(str(reason))} · {str(STAGE_TITLES[str(stage)]).lower()}"
+        lines = [
+            (
+                Cell(str(record["participant_id"]), badge=_failed(record["status"])),
+                Cell(paths.get(str(record["participant_id"]), "no file")),
+                Cell(str(record["detail"])),
+            )
+            for record in rows.sort_values("participant_id").to_dict("records")
+        ]
+        open_groups.append(Group(title, tuple(lines[:shown])))
+        if lines[shown:]:
+            further = TableView(title, _CHASE_COLUMNS, (Group("", tuple(lines[shown:])),), n_text=3, is_prose=True)
+            folded.append(Folded(f"{len(lines) - shown} more: {title}", (further,)))
+    caption = "What was found, by stage and reason"
+    return [TableView(caption, _CHASE_COLUMNS, tuple(open_groups), n_text=3, is_prose=True), *folded]
 
 
 def _missing_values(material: Material) -> list[Block]:

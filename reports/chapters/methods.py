@@ -26,11 +26,13 @@ _SECTION_TITLES = {
 READING_GUIDE = (
     "An interval is a 95 % confidence interval: the values that these data do not speak against. Where it is wide, the "
     "number is uncertain, however many decimals are printed.",
-    "n is the number of patients that a number rests on; it differs from line to line because not everybody has every value. "
+    "n is the number of patients that a number rests on; it differs from line to line because not everybody has "
+    "every value. "
     "A dash means: not computed; the reason stands in the note of its row in the table of statistics.",
     "AUC: the chance that a randomly drawn patient of the positive class looks more severe than one outside it; 0.5 is "
     "guessing. Sensitivity and specificity always belong to the positive class named beside them.",
-    "ICC(A,1): 1 means identical scores, and a constant offset lowers it. Limits of agreement hold 95 % of the differences "
+    "ICC(A,1): 1 means identical scores, and a constant offset lowers it. Limits of agreement hold 95 % of the "
+    "differences "
     "between two sources; they are not a confidence interval.",
     "A p value above 0.05 does not show that two things are equal. Adjusted p values take account of how many were "
     "tested in the family named in the caption.",
@@ -38,13 +40,17 @@ READING_GUIDE = (
 )
 
 REFERENCES: tuple[tuple[str, str], ...] = (
-    ("Barber PA et al. Validity and reliability of a quantitative computed tomography score (ASPECTS). Lancet 2000;355:1670-1674",
+    ("Barber PA et al. Validity and reliability of a quantitative computed tomography score (ASPECTS). Lancet "
+     "2000;355:1670-1674",
      "10.1016/S0140-6736(00)02237-6"),
-    ("Wei et al. DWI-ASPECTS and core volume for the severity of acute ischaemic stroke. Brain Communications 2026, fcag053",
+    ("Wei L et al. Automated quantification of ASPECTS and infarct core on DWI in acute ischaemic stroke: multi-centre "
+     "validation and severity stratification. Brain Communications 2026, fcag053",
      "10.1093/braincomms/fcag053"),
-    ("Cao Z et al. Deep learning derived automated ASPECTS on non-contrast CT scans. Hum Brain Mapp 2022",
+    ("Cao Z et al. Deep learning derived automated ASPECTS on non-contrast CT scans of acute ischemic stroke patients. "
+     "Hum Brain Mapp 2022;43:3023-3036",
      "10.1002/hbm.25845"),
-    ("Fonov V et al. Unbiased average age-appropriate atlases. NeuroImage 2011;54:313-327", "10.1016/j.neuroimage.2010.07.033"),
+    ("Fonov V et al. Unbiased average age-appropriate atlases. NeuroImage 2011;54:313-327",
+     "10.1016/j.neuroimage.2010.07.033"),
     ("DeLong ER et al. Comparing the areas under two or more correlated ROC curves. Biometrics 1988;44:837-845",
      "10.2307/2531595"),
     ("Youden WJ. Index for rating diagnostic tests. Cancer 1950;3:32-35",
@@ -53,10 +59,12 @@ REFERENCES: tuple[tuple[str, str], ...] = (
      "10.1002/(SICI)1097-0258(19960229)15:4<361::AID-SIM168>3.0.CO;2-4"),
     ("Wilson EB. Probable inference, the law of succession, and statistical inference. JASA 1927;22:209-212",
      "10.1080/01621459.1927.10502953"),
-    ("McGraw KO, Wong SP. Forming inferences about some intraclass correlation coefficients. Psychol Methods 1996;1:30-46",
+    ("McGraw KO, Wong SP. Forming inferences about some intraclass correlation coefficients. Psychol Methods "
+     "1996;1:30-46",
      "10.1037/1082-989X.1.1.30"),
     ("Cohen J. Weighted kappa. Psychol Bull 1968;70:213-220", "10.1037/h0026256"),
-    ("Gwet KL. Computing inter-rater reliability in the presence of high agreement. Br J Math Stat Psychol 2008;61:29-48",
+    ("Gwet KL. Computing inter-rater reliability in the presence of high agreement. Br J Math Stat Psychol "
+     "2008;61:29-48",
      "10.1348/000711006X126600"),
     ("Bland JM, Altman DG. Measuring agreement in method comparison studies. Stat Methods Med Res 1999;8:135-160",
      "10.1177/096228029900800204"),
@@ -84,8 +92,10 @@ def methods_chapter(material: Material) -> Chapter:
         blocks.append(Listing(rules))
     blocks.append(
         Text(
-            "Missing values are left out of the number that needs them and counted beside it; nothing is imputed. Every "
-            f"bootstrap has {config.study.bootstrap_resamples} resamples of patients with seeds derived from {config.study.seed}."
+            "Missing values are left out of the number that needs them and counted beside it; nothing is imputed. "
+            "Every "
+            f"bootstrap has {config.study.bootstrap_resamples} resamples of patients with seeds derived from "
+            f"{config.study.seed}."
         )
     )
     blocks.append(_methods_table(material))
@@ -127,9 +137,12 @@ def _opening(material: Material) -> str:
     """What ran, in one paragraph."""
     run = material.run
     return (
-        f"This report was made by aspects-cohort {run.version} (run {run.run_id}, settings {run.settings_digest[:12]}, code "
-        f"{run.code_digest[:12]}). Lesion masks in template space were overlaid with a label map, the share of each region that "
-        "is lesion was stored, and a rule turned shares into affected regions; each affected region takes one point off ten. "
+        f"This report was made by aspects-cohort {run.version} (run {run.run_id}, settings "
+        f"{run.settings_digest[:12]}, code "
+        f"{run.code_digest[:12]}). Lesion masks in template space were overlaid with a label map, the share of each "
+        "region that "
+        "is lesion was stored, and a rule turned shares into affected regions; each affected region takes one point "
+        "off ten. "
         "Lesion volume is the number of lesion voxels times the determinant of the image's affine."
     )
 
@@ -191,7 +204,8 @@ def _methods_table(material: Material) -> TableView:
     used: dict[str, dict[str, dict[str, None]]] = {}
     for row in material.statistics.rows:
         if "not estimable" not in row.method:
-            used.setdefault(row.section, {}).setdefault(row.method, {})[words(row.name)] = None
+            quantity = "score shares" if row.name.startswith("score_eq") else words(row.name)
+            used.setdefault(row.section, {}).setdefault(row.method, {})[quantity] = None
     groups = tuple(
         Group(
             _SECTION_TITLES.get(section, section),

@@ -50,9 +50,10 @@ def _source_blocks(material: Material, analysis_set: AnalysisSet, source: str) -
     blocks: list[Block] = [
         FigureView(
             deduction_histograms(shares, headings, name=f"regions-{stem}"),
-            f"How often {source} counts each region as affected, by side and severity grade, {analysis_set.title.lower()}. "
+            f"How often {source} counts each region as affected, by side and severity grade, "
+            f"{analysis_set.title.lower()}. "
             "Bars: share of the grade's patients; lines: 95 % Wilson intervals. "
-            f"n per grade: {', '.join(headings.values())}.",
+            f"n per grade: {'; '.join(headings.values())}.",
         )
     ]
     blocks += _maps(material, analysis_set, source, strata, headings)
@@ -99,7 +100,8 @@ def _maps(
     return [
         FigureView(
             chart,
-            f"The same shares on the template ({map_name} map; {levels}), each column divided by its own largest, after "
+            f"The same shares on the template ({map_name} map; {levels}), each column divided by its own largest, "
+            "after "
             "Wei 2026, Fig. 4. Neurological convention: the left of the picture is the patient's left. Colours compare "
             "regions within a grade, not between grades.",
         )
@@ -127,8 +129,8 @@ def _table(
             families.update(
                 (row.family.removeprefix(f"{source}, {stratum}, "), None) for row in tests if row and row.family
             )
-            cells = [proportion_cell(shares[side][grade][region]) for grade in headings]
-            lines.append((Cell(words(region).upper() if region.startswith("m") else words(region)), *cells,
+            cells = [proportion_cell(shares[side][grade][region], separator=" · ") for grade in headings]
+            lines.append((Cell(words(region)), *cells,
                           *(p_cell(row, adjusted=True) for row in tests)))  # fmt: skip
         groups.append(Group(_SIDES[side], tuple(lines)))
     positive = analysis_set.patients.positive_class().replace(">=", "≥")

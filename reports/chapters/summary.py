@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.chapters.cohort import median_cell
-from reports.chapters.severity import cut_text
+from reports.chapters.cuts import cut_text
 from reports.page import Material
 from reports.patients import SCORE, VOLUME
 from reports.tables import Row, interval, number, p_text, percent, signs, whole
@@ -58,7 +58,8 @@ def _level(material: Material) -> tuple[list[Tile], list[str]]:
     parts = []
     for source in material.score_sources[:1]:
         parts.append(
-            f"the median ASPECTS by {source} is {median_cell(material, 'distribution', (source, SCORE), stratum, 0).text}"
+            f"the median ASPECTS by {source} is "
+            f"{median_cell(material, 'distribution', (source, SCORE), stratum, 0).text}"
         )
     for source in material.volume_sources[:1]:
         median = median_cell(material, "distribution", (source, VOLUME), stratum, 1)
@@ -88,7 +89,8 @@ def _roc(material: Material) -> tuple[list[Tile], list[str]]:
     areas = " and ".join(f"the {name} {number(row.estimate, 3)} ({interval(row, 3)})" for name, row in rows)
     first = rows[0][1]
     text = (
-        f"For {signs(first.positive_class or '')} ({first.n_positive} of {first.n} patients), the area under the ROC curve is: "
+        f"For {signs(first.positive_class or '')} ({first.n_positive} of {first.n} patients), the area under the ROC "
+        "curve is: "
         f"{areas}, DeLong 95 % intervals."
     )
     if len(rows) == 2:
@@ -115,7 +117,8 @@ def _cut(material: Material) -> tuple[list[Tile], list[str]]:
         ]
         if rows[0] is not None and rows[1] is not None and rows[0].estimate is not None:
             sentences.append(
-                f"At the primary cut, {cut_text(primary)} by {source}, sensitivity is {_share(rows[0])} and specificity "
+                f"At the primary cut, {cut_text(primary)} by {source}, sensitivity is {_share(rows[0])} and "
+                "specificity "
                 f"{_share(rows[1])}."
             )
     for measure, sources, unit in ((SCORE, material.score_sources, ""), (VOLUME, material.volume_sources, " ml")):
@@ -130,7 +133,8 @@ def _cut(material: Material) -> tuple[list[Tile], list[str]]:
         limits = f" (bootstrap {interval(cut, digits)})" if interval(cut) else ""
         sentences.append(
             f"The {'score' if measure == SCORE else 'volume'} cut that fits these patients best is {sign} "
-            f"{number(cut.estimate, digits)}{unit}{limits}, Youden index {number(corrected.estimate, 2)} after correction "
+            f"{number(cut.estimate, digits)}{unit}{limits}, Youden index {number(corrected.estimate, 2)} after "
+            "correction "
             f"for optimism; the published cut is {published}."
         )
     return [], sentences
@@ -148,7 +152,8 @@ def _agreement(material: Material) -> tuple[list[Tile], list[str]]:
     exact, within = (
         material.row("agreement", name, row.source, row.reference, row.stratum) for name in ("exact", "within_1")
     )
-    text = f"Between {row.source} and {row.reference}, ICC(A,1) is {number(row.estimate)} ({interval(row)}) in {row.n} patients"
+    icc = f"{number(row.estimate)} ({interval(row)})"
+    text = f"Between {row.source} and {row.reference}, ICC(A,1) is {icc} in {row.n} patients"
     if exact is not None and within is not None:
         text += f"; {percent(exact.estimate)} agree exactly and {percent(within.estimate)} within one point"
     note = f" This is {row.note}." if row.note and row.note.startswith("shared") else ""
