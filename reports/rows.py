@@ -114,14 +114,14 @@ class Rows:
         self, scope: Scope, quantity: str, result: Statistic, how: Interval | str, details: Details = NO_DETAILS
     ) -> None:
         """Add a computed statistic; its reason joins the note."""
-        details = replace(details, note=_joined(details.note, result.reason))
+        details = replace(details, note=joined(details.note, result.reason))
         self.add(scope, quantity, result.estimate, result.n, how, details)
 
     def test(self, scope: Scope, quantity: str, test: GroupTest, seed: int, family: Details = NO_DETAILS) -> None:
         """Add a comparison of groups; ``seed`` is kept where the test drew random numbers."""
         no_statistic = None if test.reason or math.isfinite(test.estimate) else "the test gives p without a statistic"
         drawn = seed if "Monte Carlo" in test.test else None
-        details = replace(family, p_value=test.p, seed=drawn, note=_joined(family.note, no_statistic))
+        details = replace(family, p_value=test.p, seed=drawn, note=joined(family.note, no_statistic))
         self.statistic(scope, quantity, test, test.test, details)
 
     def count(self, scope: Scope, quantity: str, count: int, n: int, note: str | None = None) -> None:
@@ -132,7 +132,7 @@ class Rows:
         self, scope: Scope, quantity: str, share: Proportion, note: str | None = None, n: int | None = None
     ) -> None:
         """Add a share with its Wilson interval; ``n`` is the participants used, by default the denominator."""
-        details = Details(numerator=share.count, denominator=share.n, note=_joined(note, share.reason))
+        details = Details(numerator=share.count, denominator=share.n, note=joined(note, share.reason))
         n = share.n if n is None else n
         self.add(scope, quantity, share.estimate, n, share.confidence_interval(LEVEL), details)
 
@@ -163,6 +163,6 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _joined(*notes: str | None) -> str | None:
+def joined(*notes: str | None) -> str | None:
     """Notes that are given, in one text."""
     return "; ".join(note for note in notes if note) or None

@@ -11,7 +11,7 @@ from reports.bland_altman import bland_altman
 from reports.categorical_agreement import binary_agreement, gwet_ac, kappa
 from reports.estimate import FloatArray, Interval
 from reports.patients import Patients
-from reports.rows import LEVEL, Details, Rows, Scope
+from reports.rows import LEVEL, Details, Rows, Scope, joined
 from tasks.anatomy import ASPECTS_REGIONS, MAXIMUM_SCORE
 
 SCORES = range(MAXIMUM_SCORE + 1)
@@ -61,7 +61,7 @@ def _add_scores(
 ) -> None:
     """Add the agreement of two scores of the same patients."""
     reference, candidate = scores
-    noted, points = Details(note=note), Details(unit="points", note=note)
+    noted = Details(note=note)
     icc = icc_a1(reference=reference, candidate=candidate)
     rows.statistic(scope, "icc_a1", icc, icc.confidence_interval(LEVEL), noted)
     seed = scope.seed("icc_a1_bootstrap", config.study.seed)
@@ -83,9 +83,10 @@ def _add_scores(
     lower, upper = limits.limit_intervals(LEVEL)
     with_p = Details(unit="points", note=note, p_value=limits.p)
     rows.statistic(scope, "bias", limits, _named(limits.confidence_interval(LEVEL), "candidate - reference"), with_p)
+    points = Details(unit="points", note=joined(note, limits.reason))
     rows.add(scope, "loa_lower", limits.loa_lower, limits.n, lower, points)
     rows.add(scope, "loa_upper", limits.loa_upper, limits.n, upper, points)
-    slope = Details(note=note or limits.slope_reason, p_value=limits.slope_p)
+    slope = Details(note=joined(note, limits.slope_reason), p_value=limits.slope_p)
     rows.add(scope, "proportional_slope", limits.slope, limits.n, limits.slope_interval(LEVEL), slope)
     rho = spearman(reference=reference, candidate=candidate)
     rows.statistic(scope, "spearman", rho, rho.confidence_interval(LEVEL), Details(note=note, p_value=rho.p))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from reports.comparison import GroupTest, compare_categories
+from reports.comparison import GroupTest
 from reports.estimate import FloatArray, Proportion
 from reports.multiplicity import Correction, adjust_p_values
 from reports.patients import Patients, RegionFlags
 from reports.rows import Details, Rows, Scope
+from reports.sections.cohort import compare_levels
 
 FAMILIES: tuple[tuple[tuple[str, ...], Correction, str], ...] = (
     (("left", "right"), "bh", "Benjamini-Hochberg"),
@@ -73,7 +74,7 @@ def _add_tests(
                     scope = Scope("regions", name, source, scope.reference, n_positive, patients.positive_class())
                 quantity = f"{contrast}:{side}:{region}"
                 seed = scope.seed(quantity, patients.config.study.seed)
-                test = compare_categories(categories=column[kept] == 1, groups=groups[kept], seed=seed)
+                test = compare_levels(column[kept] == 1, groups[kept], seed)
                 tests.append((quantity, scope, test, seed))
     family = adjust_p_values([test.p for _, _, test, _ in tests], correction)
     label = f"{source}, {name}, {' and '.join(sides)}: regions x contrasts, {title} over {family.family_size}"
