@@ -19,7 +19,7 @@ from cohorts.records import Record
 from cohorts.schemas import LESIONS, REGIONS, SCANS, SCORES, Table
 from cohorts.study import FractionRule, MaskSource, StudyConfig
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE, LabelTable
-from tasks.scoring import BUILT_IN_RULES, RegionRule, aspects_score, fraction_rule
+from tasks.scoring import BUILT_IN_RULES, RegionRule, aspects_score, choose_side, fraction_rule
 
 PARTICIPANTS_PER_BATCH = 500
 READER_RULE = "reader"
@@ -254,18 +254,23 @@ def _add_readings(
         common = {"participant_id": participant_id, "source": source, "rule": READER_RULE, "weights_state": "none"}
         for (hemisphere, region), flag in flags.items():
             regions.add(**common, side=hemisphere, region=region, affected=flag, status="ok")
-        by_side = {
+        by_side = {row.side: row.score for row in rows if row.side is not None and row.score is not None}
+        by_side |= {
             hemisphere: MAXIMUM_SCORE - sum(flags[hemisphere, region] for region in ASPECTS_REGIONS)
             for hemisphere in HEMISPHERES
             if all((hemisphere, region) in flags for region in ASPECTS_REGIONS)
         }
-        given = next((row.score for row in rows if row.score is not None), None)
         low = next((row.low for row in rows if row.low is not None), None)
-        score: int | None = given
+        score: int | None = next((row.score for row in rows if row.side is None and row.score is not None), None)
         side: str | None = None
-        if len(by_side) == 2:
-            both = aspects_score(flags, laterality=laterality, clinical_side=clinical_sides.get(participant_id))
-            score, side = both.score, both.scored_side
+        if len(by_side) == len(HEMISPHERES):
+            chosen = choose_side(
+                by_side["left"],
+                by_side["right"],
+                laterality=laterality,
+                clinical_side=clinical_sides.get(participant_id),
+            )
+            score, side = chosen.score, chosen.scored_side
         elif by_side:
             ((side, score),) = by_side.items()
         scores.add(
@@ -282,17 +287,11 @@ def _add_readings(
         )
 
 
-def reader_source(reading: Reading) -> str:
-    """Name of the source that a reading belongs to: ``reader:A``, and ``reader:A:2`` for a second session."""
-    session = reading.session
-    return f"reader:{reading.reader}" + (f":{session}" if session not in (None, "", "1") else "")
-
-
 def _readings_by_participant(readings: Iterable[Reading]) -> dict[str, dict[str, list[Reading]]]:
     """Group readings by participant and source."""
     grouped: dict[str, dict[str, list[Reading]]] = defaultdict(lambda: defaultdict(list))
     for reading in readings:
-        grouped[reading.participant_id][reader_source(reading)].append(reading)
+        grouped[reading.participant_id][reading.source].append(reading)
     return grouped
 
 

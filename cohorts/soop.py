@@ -18,7 +18,16 @@ from importlib.resources import files
 from pathlib import Path
 
 from cohorts.study import NAME, EligibilitySection
-from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS, HEMISPHERES, Label, LabelTable, Side
+from tasks.anatomy import (
+    ASPECTS_REGIONS,
+    CORTICAL_REGIONS,
+    DEEP_REGIONS,
+    HEMISPHERES,
+    SHORT_CODES,
+    Label,
+    LabelTable,
+    Side,
+)
 
 SPACE = "MNI152"
 
@@ -26,8 +35,10 @@ SPACE = "MNI152"
 PAPER_CRITERIA = EligibilitySection(
     minimum_max_diameter_mm=15,  # Wei 2026 includes lesions with a maximum diameter > 1.5 cm: smaller ones are lacunar
     minimum_mca_share=0.5,  # Wei 2026 excludes other territories but names no share: most of the lesion must be MCA's
-    maximum_aca_share=None,
-    maximum_pca_share=None,
+    # Wei 2026 excludes lesions that also involve ACA or PCA territory, without a share. Maps of these territories
+    # agree by a Dice of about .8, so less than a fifth of the lesion beyond a border may be the map's doing.
+    maximum_aca_share=0.2,
+    maximum_pca_share=0.2,
     required_columns=(),
     maximum_volume_ml=500,  # chosen here: about one hemisphere; one public mask holds 860 ml
 )
@@ -132,6 +143,35 @@ def arterial_label_table(text: str) -> LabelTable:
     if problems:
         raise ValueError("; ".join(problems))
     return LabelTable(tuple(labels))
+
+
+def map_argument(text: str) -> tuple[str, tuple[Path, LabelTable]]:
+    """Read ``NAME=FILE`` or ``NAME=FILE:ORDER`` of the command line.
+
+    ``ORDER`` names the regions of labels 1 to 10 (right) and 11 to 20 (left) by their short codes, such as
+    ``C,I,IC,L,M1,M2,M3,M4,M5,M6``; it is never guessed, because public maps differ in it. Without it a ``.txt`` beside
+    the file is read as the list of the arterial atlas.
+
+    Raises
+    ------
+    ValueError
+        Not of this form, or codes that are not the ten regions.
+    """
+    name, is_given, place = text.partition("=")
+    file, has_order, order = place.partition(":")
+    if not is_given or not file:
+        raise ValueError(f"--map must be NAME=FILE or NAME=FILE:ORDER, got {text!r}.")
+    path = Path(file)
+    if has_order:
+        regions = {code: region for region, code in SHORT_CODES.items()}
+        codes = order.split(",")
+        if sorted(codes) != sorted(regions):
+            raise ValueError(f"--map ORDER must name {','.join(regions)} in the map's order, got {order!r}.")
+        return name, (path, ordered_label_table([regions[code] for code in codes]))
+    listing = path.with_name(path.name.split(".")[0] + ".txt")
+    if not listing.is_file():
+        raise ValueError(f"--map must give the order of the labels (NAME=FILE:ORDER), got {text!r} and no {listing}.")
+    return name, (path, arterial_label_table(listing.read_text(encoding="utf-8")))
 
 
 def ordered_label_table(order: Sequence[str]) -> LabelTable:

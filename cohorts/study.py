@@ -230,7 +230,7 @@ class StudyConfig(Part):
         problems += _repeated("clinical column", [clinical.column for clinical in self.clinical])
         rules = [*BUILT_IN_RULES, *(rule.name for rule in self.rule)]
         problems += [
-            f"rule {rule.name!r} is built in; give yours another name"
+            f"rule {rule.name!r} is built in: give yours another name"
             for rule in self.rule
             if rule.name in BUILT_IN_RULES
         ]

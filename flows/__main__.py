@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shlex
+import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,12 @@ from rich.console import Console
 
 from cohorts.manifest import CohortError
 from flows import screens
-from flows.run import RunRequest, Terminated, ends_on_sigterm
+from flows.cluster import ClusterError
+from flows.lock import LockedError
+from flows.plan import UsageError
+from flows.prefect_server import ServerFailedError
+from flows.run import RunRequest, SignalReceived, ends_on_signals
+from flows.steps import STORAGE_ERRORS, StorageFailedError
 
 EXIT_OK, EXIT_FAILED_CASES, EXIT_USAGE, EXIT_PREFLIGHT = 0, 1, 2, 3
 EXIT_SOFTWARE, EXIT_IO, EXIT_LOCKED, EXIT_INTERRUPT, EXIT_TERMINATED = 70, 74, 75, 130, 143
@@ -73,13 +79,25 @@ def init(
         Path | None,
         typer.Option("--from-soop", metavar="DIR", help="Fill it from a copy of the public SOOP demonstration cohort"),
     ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="NAME=FILE[:ORDER]",
+            help="With --from-soop: score a further label map as source NAME; ORDER names labels 1-10, such as "
+            "C,I,IC,L,M1,M2,M3,M4,M5,M6",
+        ),
+    ] = None,
 ) -> None:
     """Write a commented example of a cohort folder, or adopt the public cohort."""
     console = Console()
     if from_soop is not None:
-        from cohorts.soop import adopt_soop
+        from cohorts.soop import adopt_soop, map_argument
 
-        adopt_soop(from_soop, cohort)
+        try:
+            adopt_soop(from_soop, cohort, extra_maps=dict(map_argument(text) for text in maps or ()))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     else:
         from cohorts.example import write_example
 
@@ -215,23 +233,18 @@ def _request(
 
 
 def guarded(command: Callable[[], Any]) -> int:
-    """Run a command; known failures become one clear message and their exit code, never a traceback."""
-    from cohorts.images import ImageProblemError
-    from flows.cluster import ClusterError
-    from flows.lock import LockedError
-    from flows.plan import UnknownParticipantError
-    from flows.prefect_server import ServerFailedError
-    from flows.steps import StorageFailedError
-
+    """Run a command; a known failure becomes one clear message and its exit code, an unknown one 70."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        with ends_on_sigterm():
-            result = command()
+        with ends_on_signals():
+            command()
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else EXIT_OK
+    except SignalReceived as received:
+        errors.print("Stopped. What is committed stays; run again to go on.", markup=False)
+        return EXIT_INTERRUPT if received.number == signal.SIGINT else EXIT_TERMINATED
     except CohortError as error:
         screens.show_problems(error.problems, errors)
-        return EXIT_PREFLIGHT
-    except (UnknownParticipantError, ImageProblemError, ClusterError, FileExistsError, FileNotFoundError) as error:
-        errors.print(f"Error: {error}", markup=False)
         return EXIT_PREFLIGHT
     except LockedError as error:
         errors.print(f"Busy: {error}", markup=False)
@@ -239,29 +252,35 @@ def guarded(command: Callable[[], Any]) -> int:
     except StorageFailedError as error:
         errors.print(f"Stopped: {error}", markup=False)
         return EXIT_IO
-    except ServerFailedError as error:
-        errors.print(f"Stopped: {error}", markup=False)
-        return EXIT_SOFTWARE
-    except Terminated:
-        errors.print("Stopped by SIGTERM. What is committed stays; run again to go on.", markup=False)
-        return EXIT_TERMINATED
-    except KeyboardInterrupt:
-        errors.print("Stopped. What is committed stays; run again to go on.", markup=False)
-        return EXIT_INTERRUPT
     except OSError as error:
-        from flows.steps import STORAGE_ERRORS
+        if error.errno in STORAGE_ERRORS:
+            errors.print(f"Stopped: {error}. Free space or choose another folder, then run again.", markup=False)
+            return EXIT_IO
+        if isinstance(error, (FileExistsError, FileNotFoundError)):
+            errors.print(f"Error: {error}", markup=False)
+            return EXIT_PREFLIGHT
+        return _unexpected(errors)
+    except (ClusterError, UsageError) as error:
+        errors.print(f"Error: {error}", markup=False)
+        return EXIT_PREFLIGHT
+    except ServerFailedError as error:
+        errors.print(f"Stopped: {error} What is committed stays; run again to go on.", markup=False)
+        return EXIT_SOFTWARE
+    except Exception:
+        return _unexpected(errors)
+    return EXIT_OK
 
-        if error.errno not in STORAGE_ERRORS:
-            raise
-        errors.print(f"Stopped: {error}. Free space or choose another folder, then run again.", markup=False)
-        return EXIT_IO
-    return int(result or 0)
+
+def _unexpected(errors: Console) -> int:
+    """Show a traceback and ask for a report."""
+    errors.print(traceback.format_exc(), markup=False)
+    errors.print("This should not happen. What is committed stays. Please report the lines above.", markup=False)
+    return EXIT_SOFTWARE
 
 
 def main() -> None:
     """Entry point."""
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    sys.exit(guarded(lambda: app(standalone_mode=False)))
+    sys.exit(guarded(app))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def check_address(address: str, *, allow_insecure: bool) -> None:
 @contextlib.contextmanager
 def connect(*, n_cpus: int, address: str | None, work_dir: str, allow_insecure: bool = False) -> Iterator[Client]:
     """Give a client to ``address``, or to a cluster of ``n_cpus`` local workers that ends with the block."""
-    dask.config.set(DASK_SETTINGS)
+    dask.config.set(DASK_SETTINGS | {"temporary-directory": work_dir})
     from distributed import Client, LocalCluster
 
     if address is not None:

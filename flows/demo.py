@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -25,7 +26,10 @@ def run_demo(folder: Path, *, n_participants: int, n_cpus: int, console: Console
     started = time.perf_counter()
     if not (cohort / "cohort.toml").is_file():
         console.print(f"Inventing {n_participants} patients in {cohort} ...", highlight=False)
-        faults = make_demo_cohort(cohort, n_participants)
+        draft = folder / ".cohort-draft"  # an interrupted demo leaves no half cohort
+        shutil.rmtree(draft, ignore_errors=True)
+        faults = make_demo_cohort(draft, n_participants)
+        draft.rename(cohort)
         console.print(
             f"Made in {time.perf_counter() - started:.1f} s, with {len(faults)} faulty cases on purpose:",
             highlight=False,

@@ -24,8 +24,8 @@ SOURCE_PACKAGES = ("cohorts", "flows", "models", "reports", "tasks")
 HASHES_NAME = "hashes.json"
 
 
-class UnknownParticipantError(ValueError):
-    """A requested participant is not in the cohort."""
+class UsageError(ValueError):
+    """An option that the cohort, or its own rule, does not allow."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _subset(cohort: Cohort, labels: Iterable[str]) -> Cohort:
     known = {*cohort.participants["participant_id"], *(scan.participant_id for scan in cohort.scans)}
     if unknown := sorted(wanted - known):
         near = [match for label in unknown for match in get_close_matches(label, known, n=1)]
-        raise UnknownParticipantError(
+        raise UsageError(
             f"--participant-label must name participants of the cohort, got {', '.join(unknown)}."
             + (f" Nearest: {', '.join(near)}." if near else "")
         )

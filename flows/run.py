@@ -76,8 +76,12 @@ class RunOutcome:
         return 1 if self.summary["counts"]["failed"] else 0
 
 
-class Terminated(BaseException):
-    """SIGTERM: leave by way of every ``finally``."""
+class SignalReceived(BaseException):
+    """SIGINT or SIGTERM: leave by way of every ``finally``."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def new_run_id() -> str:
@@ -187,17 +191,18 @@ def _prefect(request: RunRequest) -> Iterator[prefect_server.PrefectServer | Non
 
 
 @contextlib.contextmanager
-def ends_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that everything started here is stopped."""
+def ends_on_signals() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into an exception, so that everything started here is stopped."""
 
-    def leave(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SignalReceived(number)
 
-    previous = signal.signal(signal.SIGTERM, leave)
+    previous = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def peak_mib() -> float:

@@ -14,6 +14,7 @@ import time
 from rich.console import Console
 
 from flows import prefect_server
+from flows.plan import UsageError
 from flows.run import RunRequest
 
 N_CRON_FIELDS = 5
@@ -73,7 +74,7 @@ def check_cron(cron: str) -> None:
 
     Raises
     ------
-    ValueError
+    UsageError
         Not five fields of cron.
     """
     from prefect.client.schemas.schedules import CronSchedule
@@ -83,7 +84,7 @@ def check_cron(cron: str) -> None:
             raise ValueError("not five fields")
         CronSchedule(cron=cron)
     except ValueError as error:
-        raise ValueError(f'--cron must be five fields such as "0 2 * * *", got {cron!r}. See crontab(5).') from error
+        raise UsageError(f'--cron must be five fields such as "0 2 * * *", got {cron!r}. See crontab(5).') from error
 
 
 def _start_waiting(request: RunRequest, cron: str) -> subprocess.Popen[bytes]:

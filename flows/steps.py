@@ -139,7 +139,7 @@ def examine(case: Case, settings: MeasureSettings) -> tuple[str, str | None, str
 
     Returns
     -------
-    (status, reason, detail, payload); reason and detail are None where the case is fine, where not the payload is empty.
+    (status, reason, detail, payload); reason and detail are None where the case is fine, else the payload is empty.
     """
     name = Path(case.path).name
     try:

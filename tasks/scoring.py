@@ -109,10 +109,27 @@ def aspects_score(
     ]
     if missing:
         raise ValueError(f"affected must hold all twenty regions, got none for {', '.join(missing)}.")
-    deducted = {side: sum(affected[side, region] for region in ASPECTS_REGIONS) for side in ("left", "right")}
-    left, right = MAXIMUM_SCORE - deducted["left"], MAXIMUM_SCORE - deducted["right"]
+    left, right = (
+        MAXIMUM_SCORE - sum(affected[side, region] for region in ASPECTS_REGIONS) for side in ("left", "right")
+    )
+    return choose_side(left, right, laterality=laterality, lesion_side=lesion_side, clinical_side=clinical_side)
+
+
+def choose_side(
+    left: int,
+    right: int,
+    *,
+    laterality: Laterality,
+    lesion_side: str | None = None,
+    clinical_side: str | None = None,
+) -> Score:
+    """Which of two hemispheres' scores counts; parameters as in ``aspects_score``.
+
+    >>> choose_side(8, 9, laterality="worst").score, choose_side(8, 9, laterality="both").score
+    (8, 7)
+    """
     if laterality == "both":
-        return Score(left, right, max(0, MAXIMUM_SCORE - deducted["left"] - deducted["right"]), "both")
+        return Score(left, right, max(0, left + right - MAXIMUM_SCORE), "both")
     if laterality == "clinical_side":
         if clinical_side == "left":
             return Score(left, right, left, "left")

@@ -1,0 +1,30 @@
+# Two commands: "make demo" and "make test". Each sets up what it needs the first time and says what it does.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test clean
+
+demo: $(READY)
+	@echo "Running the demo: an invented cohort, scored and reported (about a minute)"
+	@$(BIN)/aspects demo demo
+	@echo "Open demo/out/results/latest/report.html in a browser"
+
+test: $(READY)
+	@echo "Running every check: style, types, import rules, tests"
+	@$(BIN)/python -m pytest
+
+# Pinned by name and version in requirements.lock; "pip check" proves that the pins fit together.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else f"Python 3.11 or 3.12 is needed, got {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	@echo "Setting up $(VENV) (one to two minutes, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
