@@ -6,7 +6,7 @@ world, RAS, mm, so world x < 0 is the patient's left.
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +22,7 @@ LesionSide = Literal["left", "right", "both"]
 EQUAL_SIDES = 1e-9
 #: Voxel centres nearer to the mid-plane than this lie on it.
 ON_PLANE_MM = 1e-6
+VOXEL_CORNERS = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,11 @@ def _diameter(voxels: npt.NDArray[np.int64], spacing: npt.NDArray[np.float64]) -
     """
     breaks = np.any(np.diff(voxels, axis=1) != [[1], [0], [0]], axis=0)
     centres = voxels[:, np.concatenate(([True], breaks)) | np.concatenate((breaks, [True]))].T
-    with contextlib.suppress(QhullError):  # all in one plane, or fewer than five points: compare them all
+    try:
         centres = centres[ConvexHull(centres).vertices]
+    except QhullError:  # centres in one plane, or fewer than five: the hull of the boxes is never flat
+        corners = (centres[:, None] + VOXEL_CORNERS).reshape(-1, 3)
+        centres = centres[np.unique(ConvexHull(corners).vertices // len(VOXEL_CORNERS))]
     widened = [pdist(centres[:, [axis]], "cityblock") * spacing[axis] + spacing[axis] for axis in range(3)]
     alone = np.sqrt((spacing**2).sum())
     return float(max(alone, np.sqrt(sum(part**2 for part in widened)).max(initial=0.0)))
