@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from cohorts.schemas import PARTICIPANTS, STATISTICS
+from reports.agreement import IntraclassCorrelation, MeanSquares
 from reports.bland_altman import LIMIT_FACTOR
 from reports.book import Book, Cell
 from reports.cell_rules import TOLERANCE, cell_problems
@@ -218,6 +219,8 @@ def _agreement(book: Book) -> Iterator[str]:
             yield cell.must(f"have the denominator n = {cell.n}", cell.denominator)
         if cell.quantity == "bias" and cell.estimate is not None:
             yield from _bias(book, cell, cell.estimate)
+        if cell.quantity == "icc_a1":
+            yield from _icc(book, cell)
 
 
 def _bias(book: Book, cell: Cell, bias: float) -> Iterator[str]:
@@ -234,6 +237,25 @@ def _bias(book: Book, cell: Cell, bias: float) -> Iterator[str]:
         p = float(2 * stats.t.sf(abs(t), cell.n - 1))
         if abs(p - cell.p_value) > 1e-6:
             yield cell.must(f"have p = {p:.4g}, as its limits of agreement and n = {cell.n} say", cell.p_value)
+
+
+def _icc(book: Book, cell: Cell) -> Iterator[str]:
+    """The F interval of ICC(A,1) follows from n, the bias and the limits of agreement, which give the mean squares."""
+    parts = [book.sibling(cell, name) for name in ("bias", "loa_lower", "loa_upper")]
+    bias, lower, upper = (part.estimate if part else None for part in parts)
+    if None in (bias, lower, upper, cell.estimate, cell.lower, cell.upper) or not cell.n or upper == lower:
+        return
+    n, icc = cell.n, cell.estimate or 0.0
+    error = (((upper or 0) - (lower or 0)) / (2 * LIMIT_FACTOR)) ** 2 / 2
+    raters = n * (bias or 0) ** 2 / 2
+    subjects = (icc * (error + 2 / n * (raters - error)) + error) / (1 - icc)
+    squares = MeanSquares(subjects, raters, error, math.nan)
+    derived = IntraclassCorrelation("icc_a1", icc, n, 2, squares).confidence_interval(cell.level or 0.95)
+    if max(abs(derived.lower - (cell.lower or 0)), abs(derived.upper - (cell.upper or 0))) > 1e-6:
+        rule = (
+            f"have the interval {derived.lower:.4g}..{derived.upper:.4g} that n = {n} and the limits of agreement give"
+        )
+        yield cell.must(rule, f"{cell.lower:.4g}..{cell.upper:.4g}")
 
 
 def _integer_means(book: Book, data: ReportInput) -> Iterator[str]:

@@ -44,7 +44,7 @@ class Recount:
             for source, rows in usable.groupby("source")
         }
         self.strata = self._strata()
-        self._affected: dict[tuple[str, str, str], pd.DataFrame] = {}
+        self._affected: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}
         self._tables: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}
         self._positive = self._positive_class()
 
@@ -94,14 +94,16 @@ class Recount:
         """Whether each participant is in the positive class; the missing are left out."""
         return self._positive[self._positive.index.isin(ids)]
 
-    def affected(self, source: str, side: str, stratum: str) -> pd.DataFrame:
-        """Per region: ``sum`` participants affected and ``count`` participants seen, on one side or on ``any``."""
+    def affected(self, source: str, side: str, stratum: str) -> dict[str, tuple[int, int]]:
+        """Region -> participants affected and participants seen, on one side or on ``any``."""
         key = (source, side, stratum)
         if key not in self._affected:
             flags = self.flags[source]
             sides = [one for one in (HEMISPHERES if side == "any" else (side,)) if one in flags]
             seen = flags[flags.index.get_level_values("participant_id").isin(self.strata[stratum])][sides].dropna()
-            self._affected[key] = seen.max(axis=1).groupby(level="region").agg(["sum", "count"])
+            grouped = seen.max(axis=1).groupby(level="region")
+            counts = zip(grouped.sum().items(), grouped.size(), strict=True)
+            self._affected[key] = {str(region): (int(n_affected), int(n)) for (region, n_affected), n in counts}
         return self._affected[key]
 
     def _positive_class(self) -> pd.Series:
@@ -221,9 +223,7 @@ def _regions(cell: Cell, recount: Recount) -> Iterator[str]:
     if cell.source not in recount.flags:
         yield from _shares(cell, 0, 0)
         return
-    counts = recount.affected(cell.source, side, cell.stratum)
-    n_affected, n_seen = counts.reindex([region], fill_value=0).to_numpy(dtype=int)[0]
-    yield from _shares(cell, int(n_affected), int(n_seen))
+    yield from _shares(cell, *recount.affected(cell.source, side, cell.stratum).get(region, (0, 0)))
 
 
 def _roc(cell: Cell, recount: Recount) -> Iterator[str]:

@@ -16,6 +16,7 @@ from cohorts.study import StudyConfig
 from reports.analysis import SECTIONS, analyse
 from reports.inputs import ReportInput
 from reports.lint import lint
+from reports.rows import Rows, Scope
 from tasks.anatomy import ASPECTS_REGIONS
 from tests.reports.builders import PANDAS_TYPE, shuffled, synthetic_config, synthetic_input
 
@@ -196,6 +197,14 @@ def test_the_frame_is_the_statistics_contract(statistics: pd.DataFrame) -> None:
     assert tuple(dict.fromkeys(statistics["section"])) == SECTIONS
     required = [column.name for column in STATISTICS.columns if not column.nullable]
     assert not statistics[required].isna().any().any()
+
+
+def test_two_rows_of_one_id_are_refused() -> None:
+    rows = Rows()
+    for _ in range(2):
+        rows.count(Scope("flow", "screened"), "n_screened", 7, 7)
+    with pytest.raises(ValueError, match="got flow/n_screened/-/-/screened more than once"):
+        rows.frame()
 
 
 def test_the_order_of_the_rows_of_the_tables_does_not_matter(cohort: ReportInput, statistics: pd.DataFrame) -> None:

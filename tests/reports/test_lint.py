@@ -85,6 +85,11 @@ PLANTED: dict[str, tuple[str, dict[str, object], str]] = {
     ),
     "DASP N2: three patients unaccounted for": (EXACT, {"n": 106}, "have a denominator <= n = 106, got 110"),
     "DANET N8: p = .28 beside limits that say otherwise": (BIAS, {"p_value": 0.28}, "as its limits of agreement"),
+    "RAD N10: the interval of fewer patients": (
+        "agreement/icc_a1/reader:B/reader:A/scored",
+        {"lower": 0.56, "upper": 0.96},
+        "that n = 110 and the limits of agreement give, got 0.56..0.96",
+    ),
     "WEI N12: no positive class": (AUC, {"positive_class": None}, "state its positive class and n_positive"),
     "DANET N6: the positive class flips": (AUC, {"n_positive": 70}, "have n = 102 and n_positive = 32"),
     "share above one": (SENSITIVITY, {"numerator": 40, "denominator": 34}, "have 0 <= numerator <= denominator"),
