@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from reports.drawing import FILL, INK, MUTED, RULE, Chart, Margins, canvas, chart, grade_colours, source_colours, style
@@ -26,7 +29,8 @@ _COLUMNS = 3
 _BINS_PER_DECADE = 5
 _SMALLEST_VOLUME_ML = 0.001  # one voxel of 1 mm; keeps an empty lesion on a logarithmic axis
 _LARGEST_BUBBLE = 420.0  # points^2
-_COUNTS_PRINTED_UP_TO = 90  # cells; more would overlap
+_COUNTS_PRINTED_UP_TO = 90  # squares with a count; more would overlap
+_CELL = 400.0  # points^2, of a square
 _SIDE_TITLES = {"left": "Left hemisphere", "right": "Right hemisphere", "any": "Either hemisphere"}
 
 
@@ -131,7 +135,7 @@ def deduction_histograms(
                 x = np.arange(len(ASPECTS_REGIONS)) + (at - (len(grades) - 1) / 2) * width
                 rows = [by_grade[grade].get(region) for region in ASPECTS_REGIONS]
                 y, low, high = (_values(rows, field) for field in ("estimate", "lower", "upper"))
-                ax.bar(x, y, width * 0.94, color=colours[grade], label=headings[grade])
+                _bars(ax, x, y, width * 0.94, colours[grade])
                 ax.vlines(x, low, high, color=INK, linewidth=0.8)
                 highest = max(highest, float(np.nan_to_num(high).max()))
             ax.set_title(_SIDE_TITLES[side])
@@ -140,8 +144,9 @@ def deduction_histograms(
             ax.grid(visible=False, axis="x")
         axes[0].set_ylim(0, min(1.0, 1.03 * highest))
         axes[-1].set_xticks(range(len(ASPECTS_REGIONS)), [SHORT_CODES[region] for region in ASPECTS_REGIONS])
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="upper right", ncols=len(grades))
+        axes[-1].set_xlim(-0.6, len(ASPECTS_REGIONS) - 0.4)
+        handles = [Patch(facecolor=colours[grade], label=headings[grade]) for grade in grades]
+        figure.legend(handles=handles, loc="upper right", ncols=len(grades))
         return chart(name, "Deduction frequency by region, side and severity grade", figure)
 
 
@@ -173,7 +178,7 @@ def roc_curves(panels: Mapping[str, Sequence[Curve]], *, name: str) -> Chart:
 
 
 def associations(panels: Sequence[Scatter], *, name: str) -> Chart:
-    """Bubbles whose area is the number of patients, two panels in a row."""
+    """Counts as bubbles or squares, volumes as points; two panels in a row."""
     rows = math.ceil(len(panels) / 2)
     with style():
         figure, axes = canvas(10, 0.1 + 3.6 * rows, rows, 2, Margins(between_columns=0.8, between_rows=0.9))
@@ -255,26 +260,38 @@ def forest(rows: Sequence[tuple[str, Row]], *, name: str, x_label: str, title: s
 
 
 def _bubbles(ax: Axes, x: FloatArray, y: FloatArray, *, printed: bool = True) -> int:
-    """Draw one bubble per distinct pair, its area the count; return the largest count."""
+    """Draw one bubble per distinct pair, its area the count, or squares with the counts; return the largest count."""
     counts = Counter(zip(x.tolist(), y.tolist(), strict=True))
     if not counts:
         return 0
     places = sorted(counts)
     sizes = np.array([counts[place] for place in places], dtype=np.float64)
     largest = int(sizes.max())
-    areas = np.maximum(_LARGEST_BUBBLE * sizes / largest, 6)
-    ax.scatter(
-        [place[0] for place in places], [place[1] for place in places], s=areas, color=FILL, alpha=0.4, linewidths=0
-    )
+    at_x, at_y = [place[0] for place in places], [place[1] for place in places]
     if printed and len(places) <= _COUNTS_PRINTED_UP_TO:
+        shades = mpl.colormaps["Blues"](0.05 + 0.55 * sizes / largest)
+        ax.scatter(at_x, at_y, s=_CELL, marker="s", color=shades, linewidths=0)
         for place in places:
             ax.text(*place, str(counts[place]), ha="center", va="center", fontsize=7.5, color=INK)
-    elif printed:
-        ax.text(0.99, 0.99, f"largest bubble: {largest} patients", transform=ax.transAxes, ha="right", va="top",
-                fontsize=8, color=MUTED)  # fmt: skip
+        ax.margins(0.07)
+        ax.grid(visible=False)
+    else:
+        areas = np.maximum(_LARGEST_BUBBLE * sizes / largest, 6)
+        ax.scatter(at_x, at_y, s=areas, color=FILL, alpha=0.4, linewidths=0)
+        if printed:
+            ax.text(0.99, 0.99, f"largest bubble: {largest} patients", transform=ax.transAxes, ha="right", va="top",
+                    fontsize=8, color=MUTED)  # fmt: skip
     ax.xaxis.set_major_locator(FixedLocator(range(0, MAXIMUM_SCORE + 1, 2)))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     return largest
+
+
+def _bars(ax: Axes, x: FloatArray, heights: FloatArray, width: float, colour: str) -> None:
+    """Bars as one collection: many bar charts are drawn, and patches of their own cost most of the time."""
+    left, right, floor = x - width / 2, x + width / 2, np.zeros_like(x)
+    tops = np.nan_to_num(heights)
+    corners = np.stack([[left, floor], [left, tops], [right, tops], [right, floor]])
+    ax.add_collection(PolyCollection(list(corners.transpose(2, 0, 1)), facecolors=colour, linewidths=0))
 
 
 def _values(rows: Sequence[Row | None], field: str) -> FloatArray:

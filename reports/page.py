@@ -64,7 +64,7 @@ class TableView:
     @property
     def is_short(self) -> bool:
         """Whether it is kept on one page."""
-        return sum(len(group.rows) for group in self.groups) <= _ROWS_KEPT_TOGETHER
+        return sum(len(group.rows) for group in self.groups) <= _ROWS_KEPT_TOGETHER // 2
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ def _associations(material: Material, analysis_set: AnalysisSet) -> Iterable[Blo
     if panels:
         yield FigureView(
             associations(panels, name=f"association-{stratum}"),
-            f"Score and volume against severity and outcome, {analysis_set.title.lower()}. The area of a bubble is the "
-            "number of patients; ρ is Spearman's rank correlation.",
+            f"Score and volume against severity and outcome, {analysis_set.title.lower()}. Area of a bubble, "
+            "or number and shade of a square: patients; ρ is Spearman's rank correlation.",
         )
     if lines:
         yield TableView(

@@ -56,13 +56,13 @@ def youden_chapter(material: Material) -> Chapter:
     rows = material.statistics.select("youden", "cut")
     if not rows:
         return Chapter("youden", "The cut these patients propose", (Text(NO_SEVERITY),))
-    groups = []
-    for analysis_set in material.sets:
-        lines: list[tuple[Cell, ...]] = []
-        for row in rows:
-            if row.stratum == analysis_set.stratum:
-                lines += _youden_lines(material, row)
-        groups.append(Group(analysis_set.title, tuple(lines)))
+    titles = {analysis_set.stratum: analysis_set.title.lower() for analysis_set in material.sets}
+    groups = tuple(
+        Group(
+            f"{measure_title(row.detail)} · {row.source} · {titles[row.stratum]}", tuple(_youden_lines(material, row))
+        )
+        for row in rows
+    )
     resamples = material.data.config.study.bootstrap_resamples
     blocks: tuple[Block, ...] = (
         Text(
@@ -74,8 +74,8 @@ def youden_chapter(material: Material) -> Chapter:
         ),
         TableView(
             f"Youden cuts for {material.positive_class}; interval of the cut by bootstrap",
-            ("Measure and source", "Cut", "n", "n positive", "Sensitivity", "Specificity", "Youden index"),
-            tuple(group for group in groups if group.rows),
+            ("", "Cut", "n", "n positive", "Sensitivity", "Specificity", "Youden index"),
+            groups,
         ),
     )
     return Chapter("youden", "The cut these patients propose", blocks)
@@ -150,10 +150,9 @@ def _youden_lines(material: Material, row: Row) -> list[tuple[Cell, ...]]:
 
     digits = _DIGITS.get(measure, 2)
     published = found("cut_published")
-    name = f"{measure_title(measure)} · {source}"
     return [
         (
-            Cell(name, "chosen in these patients"),
+            Cell("chosen in these patients"),
             Cell(_cut(row, digits), interval(row, digits), row.statistic_id, row.method, row.note or ""),
             *count_cells(row),
             proportion_cell(found("sensitivity")),
@@ -161,14 +160,14 @@ def _youden_lines(material: Material, row: Row) -> list[tuple[Cell, ...]]:
             cell(found("j"), 3),
         ),
         (
-            Cell("", "corrected for optimism"),
+            Cell("corrected for optimism"),
             EMPTY,
             *count_cells(row),
             *(_share_cell(found(f"{quantity}_corrected")) for quantity in ("sensitivity", "specificity")),
             cell(found("j_corrected"), 3),
         ),
         (
-            Cell("", "published, Wei 2026"),
+            Cell("published, Wei 2026"),
             EMPTY if published is None else Cell(_cut(published, digits), "", published.statistic_id, published.method),
             *(count_cells(published) if published else (EMPTY, EMPTY)),
             proportion_cell(found("sensitivity_published")),
