@@ -29,7 +29,7 @@ _COLUMNS = 3
 _BINS_PER_DECADE = 5
 _SMALLEST_VOLUME_ML = 0.001  # one voxel of 1 mm; keeps an empty lesion on a logarithmic axis
 _LARGEST_BUBBLE = 420.0  # points^2
-_COUNTS_PRINTED_UP_TO = 90  # squares with a count; more would overlap
+_LEVELS_PRINTED_UP_TO = 10  # squares with a count; more levels would overlap
 _CELL = 400.0  # points^2, of a square
 _SIDE_TITLES = {"left": "Left hemisphere", "right": "Right hemisphere", "any": "Either hemisphere"}
 
@@ -132,7 +132,7 @@ def deduction_histograms(
         highest = 0.05
         for ax, (side, by_grade) in zip(axes, shares.items(), strict=True):
             for at, grade in enumerate(grades):
-                x = np.arange(len(ASPECTS_REGIONS)) + (at - (len(grades) - 1) / 2) * width
+                x = np.arange(len(ASPECTS_REGIONS), dtype=np.float64) + (at - (len(grades) - 1) / 2) * width
                 rows = [by_grade[grade].get(region) for region in ASPECTS_REGIONS]
                 y, low, high = (_values(rows, field) for field in ("estimate", "lower", "upper"))
                 _bars(ax, x, y, width * 0.94, colours[grade])
@@ -268,7 +268,7 @@ def _bubbles(ax: Axes, x: FloatArray, y: FloatArray, *, printed: bool = True) ->
     sizes = np.array([counts[place] for place in places], dtype=np.float64)
     largest = int(sizes.max())
     at_x, at_y = [place[0] for place in places], [place[1] for place in places]
-    if printed and len(places) <= _COUNTS_PRINTED_UP_TO:
+    if printed and np.ptp(at_y) <= _LEVELS_PRINTED_UP_TO:
         shades = mpl.colormaps["Blues"](0.05 + 0.55 * sizes / largest)
         ax.scatter(at_x, at_y, s=_CELL, marker="s", color=shades, linewidths=0)
         for place in places:
@@ -286,7 +286,7 @@ def _bubbles(ax: Axes, x: FloatArray, y: FloatArray, *, printed: bool = True) ->
     return largest
 
 
-def _bars(ax: Axes, x: FloatArray, heights: FloatArray, width: float, colour: str) -> None:
+def _bars(ax: Axes, x: npt.NDArray[np.floating[Any]], heights: FloatArray, width: float, colour: str) -> None:
     """Bars as one collection: many bar charts are drawn, and patches of their own cost most of the time."""
     left, right, floor = x - width / 2, x + width / 2, np.zeros_like(x)
     tops = np.nan_to_num(heights)

@@ -159,6 +159,11 @@ class Material:
         """The positive class as printed, such as ``NIHSS ≥ 8``."""
         return signs(self.main.patients.positive_class()) or "the positive class"
 
+    def label(self, column: str) -> str:
+        """A clinical column's label."""
+        clinical = self.main.patients.clinical(column)
+        return clinical.title if clinical else column
+
     def title(self, column: str) -> str:
         """A clinical column's label with its unit."""
         clinical = self.main.patients.clinical(column)

@@ -70,7 +70,7 @@ class Cell:
     wraps: bool = False  # the under line is words, not numbers
 
 
-_IN_CAPITALS = "aca mca pca m1 m2 m3 m4 m5 m6 ppv npv mcc lr auc smd icc ac1 ac2 f1"
+_IN_CAPITALS = "aca mca pca m1 m2 m3 m4 m5 m6 ppv npv mcc lr auc smd icc loa ac1 ac2 f1"
 _ABBREVIATIONS = {**{word: word.upper() for word in _IN_CAPITALS.split()}, "a1": "(A,1)"}
 _WHOLE = ("n", "n_positive", "numerator", "denominator", "seed")
 EMPTY = Cell(DASH)

@@ -155,7 +155,7 @@ def _missing_values(material: Material) -> list[Block]:
         if row is None or not row.estimate or column not in table:
             continue
         names = table.loc[table[column].isna(), "participant_id"].astype(str).tolist()
-        title = f"{whole(row)} scored patients have no {material.title(column)}: find and enter it, or leave n/a"
+        title = f"{whole(row)} scored patients have no {material.label(column)}: find and enter it, or leave n/a"
         blocks.append(Folded(title, (Text(", ".join(names)),)))
     return blocks
 

@@ -82,8 +82,8 @@ def methods_chapter(material: Material) -> Chapter:
         grades = ", ".join(f"{grade.name} {grade.minimum:g} to {grade.maximum:g}" for grade in config.severity.grades)
         blocks.append(
             Text(
-                f"Severity is graded by {material.title(material.severity)}: {grades}; the positive class is "
-                f"{material.title(material.severity)} ≥ {config.severity.positive_minimum:g}."
+                f"Severity is graded by {material.label(material.severity)}: {grades}; the positive class is "
+                f"{material.positive_class}."
             )
         )
     rules = tuple(_eligibility(material))
@@ -196,7 +196,7 @@ def _eligibility(material: Material) -> Iterable[str]:
     if rules.maximum_volume_ml is not None:
         yield f"The lesion is larger than {rules.maximum_volume_ml:g} ml, which is implausible."
     if rules.required_columns:
-        yield f"One of these is missing: {', '.join(material.title(column) for column in rules.required_columns)}."
+        yield f"One of these is missing: {', '.join(material.label(column) for column in rules.required_columns)}."
 
 
 def _methods_table(material: Material) -> TableView:

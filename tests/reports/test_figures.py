@@ -101,6 +101,12 @@ def test_few_pairs_are_printed_as_counts() -> None:
     assert "n = 4" in texts(drawn)
 
 
+def test_many_levels_are_bubbles_with_their_largest_count() -> None:
+    x, y = np.array([6.0, 6.0, 10.0]), np.array([21.0, 21.0, 0.0])
+    drawn = associations([Scatter("s", "ASPECTS", "NIHSS", x, y)], name="association")
+    assert "largest bubble: 2 patients" in texts(drawn)
+
+
 def test_bland_altman_prints_bias_and_limits() -> None:
     lines = {"bias": row(-0.17, -0.31, -0.03), "loa_lower": row(-2.13, -2.3, -1.9), "loa_upper": None}
     drawn = bland_altman(np.array([5.0, 7.0, 7.0]), np.array([5.0, 6.0, 6.0]), lines, name="ba", title="b − a")
