@@ -25,7 +25,7 @@ class HashCache:
         self._known: dict[str, tuple[str, str]] = {}
         try:
             self._known = {path: (entry[0], entry[1]) for path, entry in json.loads(store.read_bytes()).items()}
-        except (OSError, ValueError, AttributeError, IndexError, TypeError):
+        except (OSError, ValueError, AttributeError, LookupError, TypeError):
             self._known = {}
 
     def sha256_of(self, files: Iterable[Path], *, n_threads: int = 2) -> dict[Path, str]:

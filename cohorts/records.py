@@ -140,8 +140,8 @@ def load(path: Path) -> Record | None:
 def latest_record(root: Path, participant_id: str, step: str) -> Record | None:
     """Return the newest record of one participant's step, whatever its address."""
     folder = root / RECORDS_FOLDER / participant_id
-    paths = sorted(folder.glob(f"{step}-*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    return next((record for record in map(load, paths) if record is not None), None)
+    paths = sorted(folder.glob("[!.]*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return next((record for record in map(load, paths) if record is not None and record.key.step == step), None)
 
 
 def is_complete(root: Path, record: Record) -> bool:
