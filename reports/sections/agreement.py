@@ -15,6 +15,7 @@ from reports.rows import LEVEL, Details, Rows, Scope, joined
 from tasks.anatomy import ASPECTS_REGIONS, MAXIMUM_SCORE
 
 SCORES = range(MAXIMUM_SCORE + 1)
+BCA_MAXIMUM = 5000  # chosen here: the jackknife of BCa grows with n squared, what it corrects shrinks with n
 
 
 def add_agreement(rows: Rows, patients: Patients, name: str) -> None:
@@ -68,7 +69,7 @@ def _add_scores(
     resampled = bootstrap_icc_a1(
         reference=reference, candidate=candidate, seed=seed, n_resamples=config.study.bootstrap_resamples
     )
-    interval = resampled.confidence_interval(LEVEL)
+    interval = resampled.confidence_interval(LEVEL, "bca" if resampled.n <= BCA_MAXIMUM else "percentile")
     rows.statistic(scope, "icc_a1_bootstrap", resampled, interval, Details(note=note, seed=seed))
     linear = kappa(reference=reference, candidate=candidate, categories=SCORES, weights="linear")
     rows.statistic(scope, "kappa_linear", linear, linear.confidence_interval(LEVEL), noted)
