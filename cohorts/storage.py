@@ -129,10 +129,22 @@ def _record_batch(table: Table, schema: pa.Schema, batch: Columns) -> pa.RecordB
     arrays = []
     for field in schema:
         try:
-            arrays.append(pa.array(batch[field.name], type=field.type, from_pandas=True))
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            arrays.append(_array(batch[field.name], field.type))
+        except (TypeError, ValueError, OverflowError) as error:  # Arrow's own errors are TypeError and ValueError too
             raise ContractError(f"table {table.name}, column {field.name} must be {field.type}: {error}") from error
+    lengths = {name: len(array) for name, array in zip(table.names, arrays, strict=True)}
+    if len(set(lengths.values())) > 1:
+        raise ContractError(f"table {table.name} must have columns of one length, got {lengths}")
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Values in the contract's type; Arrow alone would cut 6.5 to 6."""
+    if kind == pa.int64():
+        broken = [value for value in values if isinstance(value, float) and value == value and not value.is_integer()]
+        if broken:
+            raise ValueError(f"got {broken[:SHOWN_ROWS]}, not whole")
+    return pa.array(values, type=kind, from_pandas=True)
 
 
 def _column_problems(column: Column, whole: pa.Table) -> list[str]:
@@ -180,13 +192,15 @@ def _tsv(whole: pa.Table) -> str:
 
 def _cell(value: object) -> str:
     """One cell as BIDS writes it; text that a spreadsheet would run is quoted with an apostrophe."""
-    if value is None or value == "":
+    if value is None:
         return "n/a"
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
-    text = " ".join(str(value).split())
+    text = " ".join(str(value).split()) or "n/a"
     return f"'{text}" if text.startswith(FORMULA_STARTS) and len(text) > 1 else text
 
 
