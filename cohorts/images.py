@@ -19,6 +19,8 @@ import numpy.typing as npt
 from isal import igzip
 from isal.igzip_lib import IsalError
 
+from tasks.lesion import voxel_volume_mm3
+
 #: Stored values this near to 0 or 1 are 0 or 1: a float mask holds 0.9999999997 after a scaled write.
 BINARY_TOLERANCE = 1e-3
 #: Corner displacement between qform and sform that a rounding of the quaternion can explain.
@@ -61,7 +63,7 @@ class LesionMask:
     @property
     def voxel_volume_mm3(self) -> float:
         """Absolute determinant of the affine, mm3 (METHODS A.6 G5)."""
-        return float(abs(np.linalg.det(self.affine[:3, :3])))
+        return voxel_volume_mm3(self.affine)
 
     @property
     def orientation(self) -> str:

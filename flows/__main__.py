@@ -176,7 +176,7 @@ def nightly(
         typer.Option("--on-change", metavar="COMMAND", help="Run with the summary's path if results changed"),
     ] = None,
 ) -> None:
-    """Run for cron and timers: one at a time, catches up by content, writes OUT/nightly.json, runs a hook."""
+    """Run for cron and timers: one at a time, catches up by content, writes OUT/summary.json, runs a hook."""
     from flows.nightly import run_nightly
 
     request = _request(cohort, out, None, n_cpus, work_dir, dask, insecure)

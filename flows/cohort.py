@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cohorts.records import Record, commit
 from flows.plan import Plan
@@ -53,7 +53,7 @@ class Measuring:
 
     plan: Plan
     out: Path
-    client: Client
+    client: Client | None  # None where nothing is due
     progress: CaseProgress
     stopped: threading.Event
     seconds: dict[str, float]
@@ -91,7 +91,7 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
     from prefect.futures import wait
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    n_workers = len(measuring.client.scheduler_info(n_workers=-1)["workers"])
+    n_workers = len(measuring.client.scheduler_info(n_workers=-1)["workers"]) if measuring.client else 1
     chunks = chunks_of(measuring.plan.pending, n_workers)
 
     @task(name="measure", retries=1, cache_policy=NO_CACHE, persist_result=False, task_run_name="measure-{number}")
@@ -111,7 +111,7 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
         flow_run_name=run_id,
         validate_parameters=False,
         persist_result=False,
-        task_runner=ThreadPoolTaskRunner(max_workers=n_workers),
+        task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=n_workers)),
     )
     def cohort_run(n_participants: int, n_pending: int) -> None:
         begun = time.perf_counter()
@@ -142,8 +142,11 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
 
 def _submit_and_wait(measuring: Measuring, chunk: Chunk) -> None:
     """Submit a chunk to Dask and wait for it, its wall limit or the end of the run."""
+    client = measuring.client
+    if client is None:
+        raise RuntimeError("a chunk must have workers, got no client")
     settings = [asdict(reference) for reference in measuring.plan.settings[chunk.modality].maps]
-    future = measuring.client.submit(
+    future = client.submit(
         run_measure_chunk,
         [asdict(case) for case in chunk.cases],
         settings,
@@ -161,7 +164,7 @@ def _submit_and_wait(measuring: Measuring, chunk: Chunk) -> None:
             break
         except TimeoutError:
             if time.monotonic() > deadline:
-                _restart_worker_of(measuring.client, future)
+                _restart_worker_of(client, future)
                 raise StepTimedOutError(
                     f"{len(chunk.cases)} cases must take at most {WALL_LIMIT_S:.0f} s each. The worker was restarted."
                 ) from None

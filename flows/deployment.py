@@ -11,9 +11,10 @@ from pathlib import Path
 
 import tzlocal
 from prefect import flow
-from prefect.deployments.runner import EntrypointType
+from prefect.client.schemas.objects import State
 from prefect.schedules import Cron
-from prefect.states import Completed, State
+from prefect.states import Completed
+from prefect.types.entrypoint import EntrypointType
 from rich.console import Console
 
 from flows.nightly import EXIT_BUSY, run_nightly
@@ -36,7 +37,7 @@ def nightly_flow(cohort: str, out: str, n_cpus: int = 0, work_dir: str | None = 
     if code == EXIT_BUSY:
         return Completed(name="Busy", message="another run is at work in the output folder")
     if code:
-        raise NightFailedError(f"the night ended with exit code {code}; see {out}/nightly.json")
+        raise NightFailedError(f"the night ended with exit code {code}; see {out}/summary.json")
     return None
 
 

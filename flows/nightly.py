@@ -25,7 +25,7 @@ from flows.lock import LockedError
 from flows.results import LATEST, RESULTS, SUMMARY
 from flows.run import RunRequest, run_cohort
 
-NIGHT = "nightly.json"
+NIGHT = "summary.json"
 CHANGES = "changes.json"
 HOOK_LIMIT_S = 300
 EXIT_BUSY = 75

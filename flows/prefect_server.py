@@ -18,13 +18,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 10.0
 PARENT_POLL_S = 0.5
+MOST_RESTARTS = 20
 
 
 class ServerFailedError(RuntimeError):
@@ -49,6 +49,7 @@ def set_environment(home: Path, api_url: str | None = None) -> None:
     os.environ["PREFECT_LOGGING_LEVEL"] = os.environ.get("ASPECTS_PREFECT_LOGGING_LEVEL", "WARNING")
     os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+    os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "5"  # waits of 2, 4, 8, 16 and 32 s outlast a restart of the server
     if api_url is not None:
         os.environ["PREFECT_API_URL"] = api_url
 
@@ -69,23 +70,32 @@ def is_healthy(api_url: str, *, timeout_s: float = 1.0) -> bool:
         return False
 
 
-@dataclass
 class PrefectServer:
-    """A server process of ours: start it early, wait for it when it is needed."""
+    """A server process of ours, with its files in ``home``: start it early, wait for it when it is needed.
 
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
+    A server that dies is started again on the same port, where Prefect's clients try again for about a minute.
+    """
+
+    def __init__(self, home: Path, *, port: int | None = None, with_ui: bool = False) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self.port = port or free_port()
+        self.log = home / "server.log"
+        self.n_restarts = 0
+        self._with_ui = with_ui
+        self._stopping = threading.Event()
+        self._process = self._start()
+        self._supervisor = threading.Thread(target=self._supervise, daemon=True)
+        self._supervisor.start()
+
+    @property
+    def url(self) -> str:
+        """Address of Prefect's own pages."""
+        return f"http://{LOOPBACK}:{self.port}"
 
     @property
     def api_url(self) -> str:
         """Address of the API."""
-        return f"http://{LOOPBACK}:{self.port}/api"
-
-    @property
-    def ui_url(self) -> str:
-        """Address of Prefect's own pages."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"{self.url}/api"
 
     def wait_until_healthy(self) -> None:
         """Block until the API answers.
@@ -93,15 +103,10 @@ class PrefectServer:
         Raises
         ------
         ServerFailedError
-            The process ended, or did not answer in time.
+            It ended again and again, or did not answer in time.
         """
         deadline = time.monotonic() + START_LIMIT_S
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise ServerFailedError(
-                    f"the Prefect server must start, but ended with exit code {self.process.returncode}. "
-                    f"See {self.log}."
-                )
+        while time.monotonic() < deadline and self._supervisor.is_alive():
             if is_healthy(self.api_url):
                 return
             time.sleep(0.05)
@@ -109,38 +114,47 @@ class PrefectServer:
 
     def stop(self) -> None:
         """End the server and wait for it."""
-        if self.process.poll() is None:
-            self.process.terminate()
+        self._stopping.set()
+        self._supervisor.join()
+        if self._process.poll() is None:
+            self._process.terminate()
             try:
-                self.process.wait(STOP_LIMIT_S)
+                self._process.wait(STOP_LIMIT_S)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+                self._process.kill()
+                self._process.wait()
 
+    def _start(self) -> subprocess.Popen[bytes]:
+        """Start the process."""
+        shown = "true" if self._with_ui else "false"
+        environment = os.environ | {
+            "PREFECT_UI_ENABLED": shown,
+            "PREFECT_SERVER_UI_ENABLED": shown,
+            "PREFECT_SERVER_API_PORT": str(self.port),
+            "PREFECT_UI_API_URL": self.api_url,
+        }
+        environment.pop("PREFECT_API_URL", None)
+        command = [sys.executable, "-m", "flows.prefect_server", "--port", str(self.port), "--parent", str(os.getpid())]
+        with self.log.open("ab") as out:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, start_new_session=True
+            )
 
-def start_server(home: Path, *, port: int | None = None, with_ui: bool = False) -> PrefectServer:
-    """Start a server whose files live in ``home``; returns at once."""
-    home.mkdir(parents=True, exist_ok=True)
-    chosen = port or free_port()
-    log = home / "server.log"
-    environment = dict(os.environ)
-    environment["PREFECT_UI_ENABLED"] = environment["PREFECT_SERVER_UI_ENABLED"] = "true" if with_ui else "false"
-    environment["PREFECT_SERVER_API_PORT"] = str(chosen)
-    environment["PREFECT_UI_API_URL"] = f"http://{LOOPBACK}:{chosen}/api"
-    environment.pop("PREFECT_API_URL", None)
-    command = [sys.executable, "-m", "flows.prefect_server", "--port", str(chosen), "--parent", str(os.getpid())]
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, start_new_session=True
-        )
-    return PrefectServer(process, chosen, log)
+    def _supervise(self) -> None:
+        """Start the server again when it dies, a few times."""
+        while not self._stopping.wait(PARENT_POLL_S):
+            if self._process.poll() is not None:
+                if self.n_restarts >= MOST_RESTARTS:
+                    return
+                self.n_restarts += 1
+                self._process = self._start()
 
 
 @contextlib.contextmanager
 def embedded_server(home: Path) -> Iterator[PrefectServer]:
     """Run a server for the length of a block; it is started at once and not waited for."""
     set_environment(home)
-    server = start_server(home)
+    server = PrefectServer(home)
     set_environment(home, server.api_url)
     try:
         yield server

@@ -173,11 +173,10 @@ def _write_report(
     plan: Plan, draft: Path, facts: RunFacts, warnings: tuple[str, ...], settings_digest: str
 ) -> Exception | None:
     """Analyse the tables just written, lint, and write statistics and report; a lint refusal is given back."""
-    from reports.document import write_report
-    from reports.lint import ImpossibleReportError, lint, refuse
-
     from reports.analysis import analyse
+    from reports.document import write_report
     from reports.inputs import ReportInput, RunInfo
+    from reports.lint import ImpossibleReportError, lint, refuse
 
     tables = draft / TABLES_FOLDER
     frames = {

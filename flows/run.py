@@ -15,12 +15,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -30,6 +30,9 @@ from flows.lock import run_lock
 from flows.plan import Plan, make_plan, stale_causes, with_records
 from flows.progress import CaseProgress
 from flows.results import LATEST, RESULTS, RunFacts, is_current, latest_summary, publish_results
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 WORK = "work"
 
@@ -111,6 +114,9 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
         seconds = {"plan": time.perf_counter() - started}
         n_due, n_cases = len(plan.pending), len(plan.cases)
         if not n_due and not request.labels and is_current(plan, request.out):
+            if dead_owner is not None:
+                with _prefect(request):
+                    pass  # what the dead owner left unfinished is set to Crashed
             summary = latest_summary(request.out) or {}
             seconds["total"] = time.perf_counter() - started
             folder = (request.out / RESULTS / LATEST).resolve()
@@ -122,49 +128,49 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
         def publish() -> None:
             published.append(_publish(plan, request, facts, seconds))
 
-        if n_due:
-            _compute(plan, request, facts, console, seconds, publish)
-        else:
-            publish()
+        _under_prefect(plan, request, facts, console, seconds, publish)
         folder, summary = published[0]
-        seconds["total"] = time.perf_counter() - started
-        outcome = RunOutcome(folder, summary, False, n_due, n_cases - n_due, causes, seconds)
-        shutil.rmtree(request.work / "dask", ignore_errors=True)
-    return outcome
+    seconds["total"] = time.perf_counter() - started
+    return RunOutcome(folder, summary, False, n_due, n_cases - n_due, causes, seconds)
 
 
-def _compute(
+def _under_prefect(
     plan: Plan,
     request: RunRequest,
     facts: RunFacts,
     console: Console,
     seconds: dict[str, float],
-    publish: Any,
+    publish: Callable[[], None],
 ) -> None:
-    """Start Prefect and Dask, run the flow, and leave no process behind."""
+    """Start Prefect, and Dask where anything is due; run the flow, and leave no process behind."""
     begun = time.perf_counter()
-    with _prefect(request) as server:
-        dask_folder = request.work / "dask"
-        dask_folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_prefect(request, is_awaited=False))
+        client = stack.enter_context(_dask(request)) if plan.pending else None
+        from flows.cohort import Measuring, run_flow
+
+        server.wait()
+        seconds["start"] = time.perf_counter() - begun
+        progress = CaseProgress(len(plan.pending), console)
+        shared = Measuring(plan, request.out.resolve(), client, progress, threading.Event(), seconds)
+        run_flow(facts.run_id, shared, publish)
+
+
+@contextlib.contextmanager
+def _dask(request: RunRequest) -> Iterator[Client]:
+    """Connect to the workers of this run."""
+    folder = request.work / "dask"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
         with connect(
             n_cpus=request.workers,
             address=request.dask_address,
-            work_dir=str(dask_folder),
+            work_dir=str(folder),
             allow_insecure=request.allow_insecure,
         ) as client:
-            from flows.cohort import Measuring, run_flow
-            from flows.reconcile import crash_stale_runs
-
-            if server is not None:
-                server.wait_until_healthy()
-                crash_stale_runs()
-            seconds["start"] = time.perf_counter() - begun
-            progress = CaseProgress(len(plan.pending), console)
-            run_flow(
-                facts.run_id,
-                Measuring(plan, request.out.resolve(), client, progress, threading.Event(), seconds),
-                publish,
-            )
+            yield client
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _publish(
@@ -177,17 +183,35 @@ def _publish(
     return folder, summary
 
 
+class _Prefect:
+    """The Prefect server of this run: our own, or one that the environment names."""
+
+    def __init__(self, server: prefect_server.PrefectServer | None) -> None:
+        self._server = server
+
+    def wait(self) -> None:
+        """Block until it answers; what earlier owners left unfinished on our own server is set to Crashed."""
+        if self._server is not None:
+            self._server.wait_until_healthy()
+            from flows.reconcile import crash_stale_runs
+
+            crash_stale_runs()
+
+
 @contextlib.contextmanager
-def _prefect(request: RunRequest) -> Iterator[prefect_server.PrefectServer | None]:
+def _prefect(request: RunRequest, *, is_awaited: bool = True) -> Iterator[_Prefect]:
     """Use the Prefect server that the environment names, if it answers; else run one of our own."""
     home = request.work / "prefect"
     given = os.environ.get("PREFECT_API_URL")
-    if given and prefect_server.is_healthy(given):
-        prefect_server.set_environment(home, given)
-        yield None
-        return
-    with prefect_server.embedded_server(home) as server:
-        yield server
+    with contextlib.ExitStack() as stack:
+        if given and prefect_server.is_healthy(given):
+            prefect_server.set_environment(home, given)
+            prefect = _Prefect(None)
+        else:
+            prefect = _Prefect(stack.enter_context(prefect_server.embedded_server(home)))
+        if is_awaited:
+            prefect.wait()
+        yield prefect
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ def serve_nightly(request: RunRequest, *, cron: str, port: int, console: Console
     home = request.work / "prefect-serve"
     prefect_server.set_environment(home)
     check_cron(cron)
-    server = prefect_server.start_server(home, port=port, with_ui=True)
+    server = prefect_server.PrefectServer(home, port=port, with_ui=True)
     waiting: subprocess.Popen[bytes] | None = None
     try:
         server.wait_until_healthy()
@@ -45,28 +45,28 @@ def serve_nightly(request: RunRequest, *, cron: str, port: int, console: Console
         n_stale = crash_stale_runs()
         if n_stale:
             console.print(f"{n_stale} runs of a dead process are now marked Crashed.", highlight=False)
-        console.print(f"Scheduled: {cron}. Pages: {server.ui_url}. Stop with Ctrl-C.", highlight=False)
+        console.print(f"Scheduled: {cron}. Pages: {server.url}. Stop with Ctrl-C.", highlight=False)
         waiting = _start_waiting(request, cron)
         while True:
             time.sleep(POLL_S)
-            if server.process.poll() is not None:
-                console.print("The Prefect server ended; starting it again.", highlight=False)
-                time.sleep(RESTART_PAUSE_S)
-                server = prefect_server.start_server(home, port=port, with_ui=True)
-                server.wait_until_healthy()
             if waiting.poll() is not None:
                 console.print("The waiting process ended; starting it again.", highlight=False)
                 time.sleep(RESTART_PAUSE_S)
                 waiting = _start_waiting(request, cron)
     finally:
-        if waiting is not None and waiting.poll() is None:
-            waiting.terminate()
-            try:
-                waiting.wait(prefect_server.STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                waiting.kill()
-                waiting.wait()
+        if waiting is not None:
+            _end(waiting)
         server.stop()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the waiting process and wait for it."""
+    process.terminate()
+    try:
+        process.wait(prefect_server.STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def check_cron(cron: str) -> None:

@@ -38,6 +38,16 @@ class LesionMeasures:
     side: LesionSide
 
 
+def voxel_volume_mm3(affine: npt.NDArray[np.float64]) -> float:
+    """Absolute determinant of the affine, mm3 (METHODS A.6 G5), as a triple product: exact for axes along the grid.
+
+    >>> voxel_volume_mm3(np.diag([-2.0, 2, 2, 1]))
+    8.0
+    """
+    x, y, z = affine[:3, :3].T
+    return float(abs(np.cross(x, y) @ z))
+
+
 def measure_lesion(
     indices: npt.NDArray[np.int64], shape: tuple[int, int, int], affine: npt.NDArray[np.float64]
 ) -> LesionMeasures:
@@ -60,7 +70,7 @@ def measure_lesion(
     box[tuple(local)] = True
     components, n_components = ndimage.label(box, structure=np.ones((3, 3, 3)))
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
+    voxel_mm3 = voxel_volume_mm3(affine)
     x_mm = affine[0, :3] @ coordinates + affine[0, 3]
     on_plane = np.abs(x_mm) < ON_PLANE_MM
     left = float(((x_mm < 0) & ~on_plane).sum() + on_plane.sum() / 2) * voxel_mm3 / 1000

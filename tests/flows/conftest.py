@@ -1,0 +1,126 @@
+"""A tiny cohort on the template's own space, and the command run as people run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+#: 2 mm grid over the whole brain, neither cubic nor RAS: (x, y, z) voxels, x runs from right to left.
+SHAPE = (78, 94, 70)
+AFFINE = np.array([[-2.0, 0, 0, 77], [0, 2, 0, -110], [0, 0, 2, -60], [0, 0, 0, 1]])
+#: Centres of boxes, RAS mm, and their half widths: left and right MCA territory, deep and cortical, some of both.
+BOXES = [
+    ((-26, 2, 0), 6),
+    ((26, 2, 0), 8),
+    ((-50, -4, 34), 14),
+    ((50, -4, 34), 16),
+    ((-44, -40, 20), 18),
+    ((44, 30, 2), 12),
+    ((-13, 11, 9), 4),
+    ((40, 0, 2), 20),
+]
+STUDY = """\
+outcome = "mrs"
+
+[study]
+name = "Tiny"
+bootstrap_resamples = 200
+
+[[source]]
+name = "lesion-classic"
+kind = "mask"
+
+[[source]]
+name = "lesion-territory"
+kind = "mask"
+regions = "territory"
+
+[[clinical]]
+column = "nihss"
+read_as = "integer"
+minimum = 0
+maximum = 42
+
+[[clinical]]
+column = "mrs"
+read_as = "integer"
+
+[severity]
+column = "nihss"
+"""
+
+
+def box_mask(centre_mm: tuple[float, float, float], half_width_mm: float) -> np.ndarray:
+    """Voxels whose centre lies within a box around a point of template space."""
+    voxels = np.indices(SHAPE).reshape(3, -1)
+    world = AFFINE[:3, :3] @ voxels + AFFINE[:3, 3:]
+    inside = np.all(np.abs(world - np.reshape(centre_mm, (3, 1))) <= half_width_mm, axis=0)
+    return inside.reshape(SHAPE).astype(np.uint8)
+
+
+@dataclass
+class TinyCohort:
+    """A cohort folder that tests change, and its output folder."""
+
+    folder: Path
+    out: Path
+
+    def write_mask(self, number: int, centre_mm: tuple[float, float, float], half_width_mm: float) -> Path:
+        """Write the mask of one participant."""
+        path = self.folder / "masks" / f"sub-{number:02d}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = nib.Nifti1Image(box_mask(centre_mm, half_width_mm), AFFINE)
+        image.set_sform(AFFINE, 4)
+        image.set_qform(AFFINE, 4)
+        nib.save(image, path)
+        return path
+
+    def write_tables(self, n: int, *, nihss: dict[int, object] | None = None) -> None:
+        """Write participants and scans 1 to ``n``."""
+        rows = ["participant_id\tnihss\tmrs"]
+        rows += [f"sub-{k:02d}\t{(nihss or {}).get(k, (k * 5) % 30)}\t{k % 7}" for k in range(1, n + 1)]
+        (self.folder / "participants.tsv").write_text("\n".join(rows) + "\n")
+        rows = ["participant_id\tmodality\tspace\tpath"]
+        rows += [f"sub-{k:02d}\tlesion\tMNI152\tmasks/sub-{k:02d}.nii.gz" for k in range(1, n + 1)]
+        (self.folder / "scans.tsv").write_text("\n".join(rows) + "\n")
+
+    def aspects(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run the command and check its exit code."""
+        done = subprocess.run(
+            [sys.executable, "-m", "flows", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "COLUMNS": "120"},
+            check=False,
+        )
+        assert expect is None or done.returncode == expect, done.stdout + done.stderr
+        return done
+
+    def run(self, *options: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run the cohort into its output folder."""
+        return self.aspects("run", str(self.folder), str(self.out), *options, expect=expect)
+
+    @property
+    def latest(self) -> Path:
+        """Folder of the latest results."""
+        return (self.out / "results" / "latest").resolve()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
+    """Eight participants with box-shaped lesions."""
+    folder = tmp_path_factory.mktemp("tiny")
+    cohort = TinyCohort(folder / "cohort", folder / "out")
+    for number, (centre_mm, half_width_mm) in enumerate(BOXES, start=1):
+        cohort.write_mask(number, centre_mm, half_width_mm)
+    cohort.write_tables(len(BOXES))
+    (cohort.folder / "cohort.toml").write_text(STUDY)
+    return cohort
