@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from cohorts.manifest import Cohort, Reading
-from cohorts.participants import Standing
+from cohorts.participants import NOT_MEASURED, Standing
 from cohorts.records import Record
 from cohorts.schemas import LESIONS, REGIONS, SCANS, SCORES, Table
 from cohorts.study import FractionRule, MaskSource, StudyConfig
@@ -80,15 +80,19 @@ def scans_batch(
 ) -> Batch:
     """Rows of ``scans``; ``files`` gives (sha256, size in bytes) by path inside the cohort folder."""
     rows = _Rows(SCANS)
+    used = mask_modalities(cohort.config)
     refused = {(scan.participant_id, scan.modality): scan.reason for scan in cohort.refused_scans}
     for scan in (*cohort.scans, *cohort.refused_scans):
         key = (scan.participant_id, scan.modality)
         record = measured.records.get(key)
         facts = record.payload.get("scan", {}) if record else {}
         sha256, size = files.get(scan.path, (None, None))
-        status, reason = (
-            ("excluded", refused[key]) if key in refused else _state(record, standings[scan.participant_id])
-        )
+        if key in refused:
+            status, reason = "excluded", refused[key]
+        elif scan.modality not in used:
+            status, reason = "excluded", "modality_not_used"
+        else:
+            status, reason = _state(record, standings[scan.participant_id])
         rows.add(
             participant_id=scan.participant_id,
             modality=scan.modality,
@@ -215,13 +219,13 @@ def _add_regions(
     voxel_ml = record.payload["scan"]["voxel_volume_mm3"] / 1000
     affected: dict[tuple[str, str], bool] = {}
     for label, n_region, n_lesion in zip(use.table.labels, counts["n_region"], counts["n_lesion"], strict=True):
-        fraction = n_lesion / n_region if n_region else None
-        is_affected = (
-            rule.is_affected(region=label.region, fraction=fraction, n_lesion_voxels=n_lesion)
-            if fraction is not None and label.region in rule.cuts
-            else None
-        )
-        if is_affected is not None:
+        if not n_region:
+            reason = "region_not_on_grid"
+            regions.add(**common, side=label.side, region=label.region, status="excluded", reason=reason)
+            continue
+        is_affected = None
+        if label.region in rule.cuts:
+            is_affected = rule.is_affected(region=label.region, fraction=n_lesion / n_region, n_lesion_voxels=n_lesion)
             affected[label.side, label.region] = is_affected
         regions.add(
             **common,
@@ -230,10 +234,9 @@ def _add_regions(
             n_region_voxels=n_region,
             n_lesion_voxels=n_lesion,
             lesion_volume_ml=n_lesion * voxel_ml,
-            fraction=fraction,
+            fraction=n_lesion / n_region,
             affected=is_affected,
-            status="ok" if fraction is not None else "excluded",
-            reason=None if fraction is not None else "region_not_on_grid",
+            status="ok",
         )
     return affected
 
@@ -263,6 +266,7 @@ def _add_readings(
         low = next((row.low for row in rows if row.low is not None), None)
         score: int | None = next((row.score for row in rows if row.side is None and row.score is not None), None)
         side: str | None = None
+        reason: str | None = "reading_without_score"
         if len(by_side) == len(HEMISPHERES):
             chosen = choose_side(
                 by_side["left"],
@@ -270,9 +274,11 @@ def _add_readings(
                 laterality=laterality,
                 clinical_side=clinical_sides.get(participant_id),
             )
-            score, side = chosen.score, chosen.scored_side
+            score, side, reason = chosen.score, chosen.scored_side, chosen.reason
         elif by_side:
             ((side, score),) = by_side.items()
+            if laterality == "clinical_side" and clinical_sides.get(participant_id, side) != side:
+                score, side, reason = None, None, "clinical_side_not_read"
         scores.add(
             **common,
             laterality=laterality,
@@ -283,7 +289,7 @@ def _add_readings(
             low_score_probability=None if low is None else float(low),
             template_assisted=rows[0].template_assisted,
             status="ok" if score is not None or low is not None else "excluded",
-            reason=None if score is not None or low is not None else "reading_without_score",
+            reason=None if score is not None or low is not None else reason,
         )
 
 
@@ -313,5 +319,7 @@ def _state(record: Record | None, standing: Standing) -> tuple[str, str | None]:
     """Status and reason of a row: the record's, or why there is none."""
     if record is not None:
         return record.status, record.reason
-    primary = standing.primary
-    return (primary.status, primary.reason) if primary else ("excluded", "no_scan_of_this_modality")
+    for exclusion in standing.exclusions:  # those of other stages are about another scan, or come after the scores
+        if exclusion.stage == "screening" or exclusion.reason == NOT_MEASURED:
+            return exclusion.status, exclusion.reason
+    return "excluded", "no_scan_of_this_modality"

@@ -18,6 +18,8 @@ from cohorts.records import Record
 from cohorts.schemas import EXCLUSIONS, STAGES, participants_table
 from cohorts.study import EligibilitySection, SeveritySection
 
+NOT_MEASURED = "not_measured"
+
 
 @dataclass(frozen=True)
 class Exclusion:
@@ -82,6 +84,11 @@ def standings(
             )
         elif record.status == "failed":
             found[participant_id].append(Exclusion("scoring", record.reason or "failed", "failed", record.detail or ""))
+    measured = {source.modality for source in cohort.config.mask_sources}
+    for scan in cohort.scans:
+        if scan.modality in measured and (scan.participant_id, scan.modality) not in records:
+            detail = f"{scan.path} must be measured, got no result. Check that the file can be read and run again."
+            found[scan.participant_id].append(Exclusion("scoring", NOT_MEASURED, "failed", detail))
     clinical = cohort.participants.set_index("participant_id", drop=False)
     known = list(dict.fromkeys([*cohort.participants["participant_id"], *_further(cohort, records, found)]))
     result = {}
@@ -92,7 +99,7 @@ def standings(
                 cohort.config.eligibility,
                 lesions.get(participant_id),
                 clinical.loc[participant_id].to_dict(),
-                needs_lesion=bool(cohort.config.mask_sources),
+                has_masks=bool(cohort.config.mask_sources),
             )
         result[participant_id] = Standing(participant_id in listed, exclusions)
     return result
@@ -103,7 +110,7 @@ def eligibility_exclusions(
     lesion: Mapping[str, Any] | None,
     clinical: Mapping[str, Any],
     *,
-    needs_lesion: bool,
+    has_masks: bool,
 ) -> tuple[Exclusion, ...]:
     """Every eligibility rule that a participant breaks.
 
@@ -112,7 +119,7 @@ def eligibility_exclusions(
     rules : the study's criteria
     lesion : numeric columns of the participant's ``lesions`` row; None where no lesion was measured
     clinical : column -> typed value
-    needs_lesion : the study declares sources measured from masks
+    has_masks : the study declares sources measured from masks
     """
     broken: list[tuple[str, str]] = [
         (f"missing_{column}", f"{column} must be given, got n/a. Complete it in participants.tsv.")
@@ -120,7 +127,7 @@ def eligibility_exclusions(
         if pd.isna(clinical.get(column))
     ]
     if lesion is None:
-        if needs_lesion and rules.is_set:
+        if has_masks and rules.needs_lesion:
             broken.append(("lesion_not_measured", "the lesion must be measured for the criteria, got no mask."))
     else:
         diameter, volume = lesion["max_diameter_mm"], lesion["volume_ml"]

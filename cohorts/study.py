@@ -185,6 +185,11 @@ class EligibilitySection(Part):
         """Whether any rule is declared."""
         return self != EligibilitySection()  # type: ignore[call-arg]
 
+    @property
+    def needs_lesion(self) -> bool:
+        """Whether any rule is about the lesion."""
+        return self.model_copy(update={"required_columns": ()}).is_set
+
 
 class AgreementPair(Part):
     """One agreement question: a candidate source against a reference source."""
@@ -238,6 +243,21 @@ class StudyConfig(Part):
             f"source {source.name!r}: rule must be one of {', '.join(rules)}, got {source.rule!r}"
             for source in self.mask_sources
             if source.rule not in rules
+        ]
+        problems += [
+            f"source {source.name!r}: names beginning with reader: are those of readers, give yours another"
+            for source in self.mask_sources
+            if source.name.startswith("reader:")
+        ]
+        problems += [
+            f"source {source.name!r}: modality must not contain /, got {source.modality!r}"
+            for source in self.mask_sources
+            if "/" in source.modality
+        ]
+        problems += [
+            f"clinical column {item.column!r}: minimum and maximum need read_as integer or number, got {item.read_as}"
+            for item in self.clinical
+            if item.read_as not in ("integer", "number") and (item.minimum, item.maximum) != (None, None)
         ]
         columns = [clinical.column for clinical in self.clinical]
         named = {
