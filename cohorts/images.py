@@ -29,6 +29,7 @@ FORM_TOLERANCE_MM = 0.5
 SHEAR_TOLERANCE = 1e-3
 SPACING_RANGE_MM = (0.1, 20.0)
 
+GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1
 GZIP_ERRORS: Any = (IsalError, EOFError, OSError)  # isal's stub declares its error class as an instance
 NIFTI_HEADERS: tuple[tuple[Any, int], ...] = ((nib.Nifti1Header, 348), (nib.Nifti2Header, 540))
 
@@ -106,8 +107,9 @@ def _inflate(content: bytes, name: str) -> bytes:
     try:
         return bytes(cast(Any, igzip.decompress)(content))
     except GZIP_ERRORS as error:
+        is_cut_short = isinstance(error, EOFError) and GZIP_MAGIC.startswith(content[:2])
         raise ImageProblemError(
-            "truncated_file" if isinstance(error, EOFError) else "unreadable_file",
+            "truncated_file" if is_cut_short else "unreadable_file",
             f"{name} must be a whole gzip file, got {len(content)} bytes: {error}. Export or copy it again.",
         ) from error
 

@@ -11,6 +11,8 @@ import hashlib
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -35,7 +37,7 @@ LEAST_COVERAGE = 0.95
 LEAST_SHARE_IN_BRAIN = 0.5
 BRAIN_MARGIN_MM = 5.0
 #: Storage errors that stop the run: nothing more can be committed.
-STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 
 
 class StorageFailedError(RuntimeError):
@@ -104,34 +106,43 @@ def run_measure_chunk(cases: list[dict[str, str]], settings: list[dict[str, str]
 def run_measure(case: Case, settings: MeasureSettings, root: Path) -> Record:
     """Measure one lesion mask and commit the record; a mask that cannot be used is committed with its reason."""
     key = measure_key(case, settings)
-    try:
+    with _storage(root):
         done = load(record_path(root, case.participant_id, key))
-        if done is not None and done.status != "failed":
-            return done
-        started, cpu_started = time.perf_counter(), time.process_time()
+    if done is not None and done.status != "failed":
+        return done
+    started, cpu_started = time.perf_counter(), time.process_time()
+    try:
         status, reason, detail, payload = examine(case, settings)
-        record = Record(
-            participant_id=case.participant_id,
-            key=key,
-            status=status,
-            reason=reason,
-            detail=detail,
-            payload=payload,
-            seconds=time.perf_counter() - started,
-            cpu_seconds=time.process_time() - cpu_started,
-            peak_mib=_peak_mib(),
-            finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        )
-        commit(root, record)
-    except OSError as error:
-        if error.errno in STORAGE_ERRORS:
-            raise StorageFailedError(
-                f"the output folder {root} must be writable, got: {error.strerror}. Free space or choose another "
-                "folder, then run again; what is committed stays."
-            ) from error
+    except Exception as error:
         error.add_note(f"case {case.participant_id}, step {case.step}")
         raise
+    record = Record(
+        participant_id=case.participant_id,
+        key=key,
+        status=status,
+        reason=reason,
+        detail=detail,
+        payload=payload,
+        seconds=time.perf_counter() - started,
+        cpu_seconds=time.process_time() - cpu_started,
+        peak_mib=_peak_mib(),
+        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    with _storage(root):
+        commit(root, record)
     return record
+
+
+@contextmanager
+def _storage(root: Path) -> Iterator[None]:
+    """Tell a failure of the output folder, which stops the run, from one of a case."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailedError(
+            f"the output folder {root} must be writable, got: {error.strerror}. Free space or choose another "
+            "folder, then run again; what is committed stays."
+        ) from error
 
 
 def examine(case: Case, settings: MeasureSettings) -> tuple[str, str | None, str | None, dict[str, Any]]:
@@ -218,13 +229,15 @@ def _grid(reference: MapReference, shape: tuple[int, int, int], affine_bytes: by
     reach = 1 + 2 * np.ceil(BRAIN_MARGIN_MM / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))).astype(int)
     near = ndimage.maximum_filter(on_grid.labels > 0, size=tuple(reach)).reshape(-1, order="F")
     table = label_map.table.labels
-    least = min(table, key=lambda label: on_grid.coverage[label.index])
+    n_region = np.bincount(flat, minlength=table[-1].index + 1)
+    coverage = {label.index: on_grid.coverage[label.index] if n_region[label.index] else 0.0 for label in table}
+    least = min(table, key=lambda label: coverage[label.index])
     return _Grid(
         flat=flat,
         near=near,
         indices=np.array([label.index for label in table]),
-        n_region=np.bincount(flat, minlength=table[-1].index + 1),
-        least_coverage=on_grid.coverage[least.index],
+        n_region=n_region,
+        least_coverage=coverage[least.index],
         least_covered=least.name,
     )
 

@@ -211,9 +211,9 @@ def test_a_wrong_checksum_or_length(place):
     assert "must be a whole gzip file" in str(problem)
 
 
-def test_garbage_after_the_stream():
-    problem = _refusal(gzip.compress(_bytes()) + b"<html>404 Not Found</html>", "a.nii.gz")
-    assert problem.reason == "unreadable_file"
+@pytest.mark.parametrize("content", [gzip.compress(_bytes()) + b"<html>404 Not Found</html>", b"no image", b"n"])
+def test_bytes_that_are_no_gzip_stream(content):
+    assert _refusal(content, "a.nii.gz").reason == "unreadable_file"
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
