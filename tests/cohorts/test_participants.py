@@ -13,11 +13,12 @@ from cohorts.participants import (
     exclusions_batch,
     participants_batch,
     severity_grade,
+    standings,
 )
 from cohorts.schemas import EXCLUSIONS, participants_table
 from cohorts.storage import write_table
 from cohorts.study import EligibilitySection, SeveritySection
-from tests.cohorts.hand_made import hand_made_cohort, rows, select, stands
+from tests.cohorts.hand_made import RECORDS, hand_made_cohort, record, rows, select, stands
 
 LESION = {
     "max_diameter_mm": 20.0,
@@ -108,9 +109,11 @@ def test_the_flowchart_sums(cohort, found):
 def test_the_earliest_stage_is_primary_whatever_the_order_of_finding():
     cohort = hand_made_cohort()
     problem = replace(cohort.problems[-2], participant_id="sub-3")  # a screening problem beside the failed measurement
-    standing = stands(replace(cohort, problems=(problem,)))["sub-3"]
+    known = RECORDS | {("sub-3", "core"): record("sub-3", "core", "excluded", "wrong_grid", "c.nii must cover it.")}
+    standing = standings(replace(cohort, problems=(problem,)), known, {})["sub-3"]
     assert [(item.stage, item.status) for item in standing.exclusions] == [
         ("screening", "excluded"),
+        ("intake", "excluded"),
         ("scoring", "failed"),
     ]
     assert standing.status == "excluded"
