@@ -115,7 +115,7 @@ def commit(root: Path, record: Record) -> Path:
     """Write ``record``; committing the same result twice is harmless."""
     path = record_path(root, record.participant_id, record.key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    body = asdict(record)
+    body = {**vars(record), "key": asdict(record.key)}
     write_bytes(path, json.dumps({"sha256": digest_of(body), "record": body}, separators=(",", ":")).encode())
     return path
 

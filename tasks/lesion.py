@@ -65,10 +65,13 @@ def measure_lesion(
     """
     coordinates = np.stack(np.unravel_index(indices, shape, order="F"))
     low = coordinates.min(axis=1)
-    box = np.zeros(coordinates.max(axis=1) - low + 1, dtype=bool)
     local = coordinates - low[:, None]
+    box = np.zeros(local.max(axis=1) + 1, dtype=bool)
     box[tuple(local)] = True
     components, n_components = ndimage.label(box, structure=np.ones((3, 3, 3)))
+    new_row = (np.diff(indices) != 1) | (local[0, 1:] == 0)
+    is_row_end = np.concatenate(([True], new_row)) | np.concatenate((new_row, [True]))
+    row_ends = local[:, is_row_end].T
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     voxel_mm3 = voxel_volume_mm3(affine)
     x_mm = affine[0, :3] @ coordinates + affine[0, 3]
@@ -81,7 +84,7 @@ def measure_lesion(
         n_voxels=len(indices),
         volume_ml=len(indices) * voxel_mm3 / 1000,
         n_components=int(n_components),
-        max_diameter_mm=_largest_diameter(components, local, spacing),
+        max_diameter_mm=_largest_diameter(row_ends, components[tuple(row_ends.T)], spacing),
         volume_left_ml=left,
         volume_right_ml=right,
         side=side,
@@ -89,26 +92,29 @@ def measure_lesion(
 
 
 def _largest_diameter(
-    components: npt.NDArray[np.int32], local: npt.NDArray[np.int64], spacing: npt.NDArray[np.float64]
+    row_ends: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], spacing: npt.NDArray[np.float64]
 ) -> float:
-    """Diameter of the widest component, mm; one whose box is smaller than the widest so far is skipped."""
-    labels = components[tuple(local)]
+    """Diameter of the widest component, mm, from the first and last voxels of its rows and their component.
+
+    The largest component comes first, and one whose box is smaller than the widest so far is skipped.
+    """
+    ordered = row_ends[np.argsort(labels, kind="stable")]
+    parts = np.split(ordered, np.cumsum(np.bincount(labels))[:-1])
     largest = 0.0
-    for position, region in enumerate(ndimage.find_objects(components), start=1):
-        extent = np.array([axis.stop - axis.start for axis in region]) * spacing
-        if np.sqrt((extent**2).sum()) > largest:
-            largest = max(largest, _diameter(local[:, labels == position], spacing))
+    for centres in sorted(parts, key=len, reverse=True):
+        if len(centres):
+            extent = (np.ptp(centres, axis=0) + 1) * spacing
+            if np.sqrt((extent**2).sum()) > largest:
+                largest = max(largest, _diameter(centres, spacing))
     return largest
 
 
-def _diameter(voxels: npt.NDArray[np.int64], spacing: npt.NDArray[np.float64]) -> float:
-    """Diameter of a set of solid voxels in Fortran order, mm.
+def _diameter(centres: npt.NDArray[np.int64], spacing: npt.NDArray[np.float64]) -> float:
+    """Diameter of a set of solid voxels, mm, from the (n, 3) indices of the first and last voxel of each row.
 
     The hull of solid voxels is the hull of their centres widened by one voxel, so the farthest pair of box corners
     belongs to two hull vertices of the centres; and only the ends of a row of voxels can be such vertices.
     """
-    breaks = np.any(np.diff(voxels, axis=1) != [[1], [0], [0]], axis=0)
-    centres = voxels[:, np.concatenate(([True], breaks)) | np.concatenate((breaks, [True]))].T
     try:
         centres = centres[ConvexHull(centres).vertices]
     except QhullError:  # centres in one plane, or fewer than five: the hull of the boxes is never flat

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.faults COHORT WORK [--kills 20]
 
 For each fault: the run is disturbed; then one plain rerun must give the same tables (all but ``timings``), leave no
-process behind and no Prefect run unfinished. Prints one line per fault; ends with 1 if any of them failed. The disk-full
-fault needs the right to mount a small file system and is left out without it. Linux only.
+process behind and no Prefect run unfinished. Prints one line per fault; ends with 1 if any of them failed. The full disk
+needs the right to mount a small file system and is left out without it. Linux only.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def damaged_record(scene: Scene) -> str:
 
 def main() -> None:
     """Run every fault."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--kills", type=int, default=20)
