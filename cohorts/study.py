@@ -155,12 +155,12 @@ class Dichotomy(Part):
 
 DEFAULT_DICHOTOMIES: tuple[Dichotomy, ...] = (
     Dichotomy(name="wei_le6", cut=6, operator="le", source="Wei 2026: score <= 6 marks moderate-severe", primary=True),
-    Dichotomy(name="guideline_lt6", cut=6, operator="lt", source="AHA/ASA 2019: thrombectomy if >= 6"),
-    Dichotomy(name="danet_not_gt6", cut=6, operator="le", source="Cao 2022: favourable if > 6"),
+    Dichotomy(name="guideline_lt6", cut=6, operator="lt", source="AHA/ASA, cited by Wei 2026: thrombectomy if >= 6"),
+    Dichotomy(name="danet_not_gt6", cut=6, operator="le", source="Cao 2022: > 6 against <= 6"),
     Dichotomy(name="gt4_fails", cut=4, operator="le", source="Kuang 2019: > 4 against <= 4"),
-    Dichotomy(name="large_core_le5", cut=5, operator="le", source="Large-core trials: 0-5 (HERMES strata)"),
+    Dichotomy(name="large_core_le5", cut=5, operator="le", source="HERMES stratum 0-5; large-core trials: up to 5"),
     Dichotomy(name="wei_volume", on="volume_ml", cut=27.86, operator="ge", source="Wei 2026: core >= 27.86 ml"),
-    Dichotomy(name="large_core_50ml", on="volume_ml", cut=50, operator="ge", source="Large-core trials: >= 50 ml"),
+    Dichotomy(name="large_core_50ml", on="volume_ml", cut=50, operator="ge", source="SELECT2 trial: core >= 50 ml"),
 )
 
 

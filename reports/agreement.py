@@ -9,7 +9,7 @@ report whose estimate and interval come from two programs can disagree with itse
 
 References
 ----------
-McGraw KO, Wong SP (1996). Psychological Methods 1:30-46, tables 4 and 7, DOI 10.1037/1082-989X.1.1.30.
+McGraw KO, Wong SP (1996). Psychological Methods 1:30-46, table 7 (intervals), DOI 10.1037/1082-989X.1.1.30.
 Shrout PE, Fleiss JL (1979). Psychological Bulletin 86:420-428.
 """
 
@@ -138,7 +138,7 @@ def intraclass_correlation(ratings: npt.ArrayLike, form: IccForm = "icc_a1") -> 
 
     References
     ----------
-    McGraw & Wong (1996), table 4.
+    McGraw & Wong (1996).
 
     Examples
     --------
@@ -229,7 +229,7 @@ def _mean_squares(table: FloatArray) -> MeanSquares:
 
 
 def _icc(squares: MeanSquares, n: int, k: int, form: IccForm) -> float:
-    """McGraw & Wong (1996), table 4."""
+    """One of the six coefficients of McGraw & Wong (1996)."""
     if squares.within == 0:
         return 1.0
     noise = squares.within if form.startswith("icc_1") else squares.error

@@ -20,7 +20,7 @@ from scipy import stats
 
 from reports.estimate import FloatArray, Interval, checked_level, checked_option, checked_pair, not_estimable
 
-LIMIT_FACTOR = 1.96  # standard deviations to a limit of agreement: Bland & Altman (1999), Stat Methods Med Res 8:136
+LIMIT_FACTOR = 1.96  # standard deviations to a limit: Bland & Altman (1999), Stat Methods Med Res 8:135-160
 
 ROUNDING = 1e-12  # relative; a shift of 0.3 on values of 100 varies by 1e-16 in floating point
 

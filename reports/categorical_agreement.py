@@ -6,7 +6,7 @@ reported alone: Gwet's coefficient, PABAK and the prevalence and bias indices st
 References
 ----------
 Fleiss JL, Cohen J, Everitt BS (1969). Psychological Bulletin 72:323-327 (standard error of kappa).
-Gwet KL (2008). Br J Math Stat Psychol 61:29-48; (2014) Handbook of Inter-Rater Reliability, 4th ed., ch. 4 and 5.
+Gwet KL (2008). Br J Math Stat Psychol 61:29-48; (2014) Handbook of Inter-Rater Reliability, 4th ed.
 Byrt T, Bishop J, Carlin JB (1993). J Clin Epidemiol 46:423-429.
 Bonett DG, Price RM (2012). J Educ Behav Stat 37:479-488 (interval of a paired difference of proportions).
 """
@@ -206,7 +206,7 @@ def gwet_ac(
 
     References
     ----------
-    Gwet (2014), ch. 5; the variance divides by n - 1 as R's ``gwet.ac1.raw`` does (``gwet.ac1.table`` divides by n).
+    Gwet (2014); the variance divides by n - 1 as R's ``gwet.ac1.raw`` does (``gwet.ac1.table`` divides by n).
     """
     checked_option("weights", weights, WEIGHTS)
     table = contingency_table(reference=reference, candidate=candidate, categories=categories)

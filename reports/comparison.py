@@ -74,7 +74,7 @@ class StandardisedDifference:
         return sum(self.pair_sizes)
 
     def confidence_interval(self, level: float = 0.95) -> Interval:
-        """Large-sample Wald interval (Austin 2009, section 3.1, after Hedges & Olkin 1985)."""
+        """Large-sample Wald interval (Hedges & Olkin 1985)."""
         if self.reason is not None:
             return not_estimable("Hedges-Olkin", level, self.reason)
         first, second = self.pair_sizes
@@ -149,7 +149,7 @@ def compare_categories(*, categories: npt.ArrayLike, groups: npt.ArrayLike, seed
 
 
 def standardised_difference_of_numbers(*, values: npt.ArrayLike, groups: npt.ArrayLike) -> StandardisedDifference:
-    """Difference of means over the root of the mean of both variances (Austin 2009, section 3.1).
+    """Difference of means over the root of the mean of both variances (Austin 2009).
 
     Parameters
     ----------

@@ -213,7 +213,7 @@ def compare_aucs(
 
     References
     ----------
-    DeLong et al. (1988), eq. 5; Sun & Xu (2014), algorithm 2.
+    DeLong et al. (1988), section 2; Sun & Xu (2014), algorithm 2.
     """
     condition, first = checked_classes(reference, candidate_a, positive_when_a)
     _, second = checked_classes(reference, candidate_b, positive_when_b)

@@ -7,7 +7,7 @@ between that value and its neighbour on the negative side, which is what R's pRO
 
 References
 ----------
-Youden WJ (1950). Cancer 3:32-35. Optimism: Harrell FE et al. (1996). Statistics in Medicine 15:361-387, section 6.
+Youden WJ (1950). Cancer 3:32-35. Optimism: Harrell FE et al. (1996). Statistics in Medicine 15:361-387.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Threshold:
 
     Examples
     --------
-    >>> guideline = Threshold("guideline_ge6", 6, "ge", "low", "AHA/ASA 2019")
+    >>> guideline = Threshold("guideline_ge6", 6, "ge", "low", "AHA/ASA")
     >>> guideline.text, guideline.positive_text
     ('ASPECTS >= 6', 'ASPECTS < 6')
     >>> guideline.is_positive([5, 6, 7]).tolist()

@@ -40,36 +40,43 @@ READING_GUIDE = (
 )
 
 REFERENCES: tuple[tuple[str, str], ...] = (
-    ("Barber PA et al. Validity and reliability of a quantitative computed tomography score (ASPECTS). Lancet "
-     "2000;355:1670-1674",
+    ("Barber PA et al. Validity and reliability of a quantitative computed tomography score in predicting outcome of "
+     "hyperacute stroke before thrombolytic therapy. Lancet 2000;355:1670-1674",
      "10.1016/S0140-6736(00)02237-6"),
-    ("Wei L et al. Automated quantification of ASPECTS and infarct core on DWI in acute ischaemic stroke: multi-centre "
-     "validation and severity stratification. Brain Communications 2026, fcag053",
+    ("Wei L et al. Automated quantification of the Alberta Stroke Programme Early CT Score (ASPECTS) and infarct core "
+     "on diffusion-weighted imaging in acute ischaemic stroke: multi-centre validation and severity stratification. "
+     "Brain Communications 2026, fcag053",
      "10.1093/braincomms/fcag053"),
     ("Cao Z et al. Deep learning derived automated ASPECTS on non-contrast CT scans of acute ischemic stroke patients. "
      "Hum Brain Mapp 2022;43:3023-3036",
      "10.1002/hbm.25845"),
-    ("Fonov V et al. Unbiased average age-appropriate atlases. NeuroImage 2011;54:313-327",
+    ("Fonov V et al. Unbiased average age-appropriate atlases for pediatric studies. NeuroImage 2011;54:313-327",
      "10.1016/j.neuroimage.2010.07.033"),
-    ("DeLong ER et al. Comparing the areas under two or more correlated ROC curves. Biometrics 1988;44:837-845",
+    ("DeLong ER et al. Comparing the areas under two or more correlated receiver operating characteristic curves: a "
+     "nonparametric approach. Biometrics 1988;44:837-845",
      "10.2307/2531595"),
     ("Youden WJ. Index for rating diagnostic tests. Cancer 1950;3:32-35",
      "10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3"),
-    ("Harrell FE et al. Multivariable prognostic models. Stat Med 1996;15:361-387 (optimism by bootstrap)",
+    ("Harrell FE et al. Multivariable prognostic models: issues in developing models, evaluating assumptions and "
+     "adequacy, and measuring and reducing errors. Stat Med 1996;15:361-387 (optimism by bootstrap)",
      "10.1002/(SICI)1097-0258(19960229)15:4<361::AID-SIM168>3.0.CO;2-4"),
     ("Wilson EB. Probable inference, the law of succession, and statistical inference. JASA 1927;22:209-212",
      "10.1080/01621459.1927.10502953"),
     ("McGraw KO, Wong SP. Forming inferences about some intraclass correlation coefficients. Psychol Methods "
      "1996;1:30-46",
      "10.1037/1082-989X.1.1.30"),
-    ("Cohen J. Weighted kappa. Psychol Bull 1968;70:213-220", "10.1037/h0026256"),
-    ("Gwet KL. Computing inter-rater reliability in the presence of high agreement. Br J Math Stat Psychol "
-     "2008;61:29-48",
+    ("Cohen J. Weighted kappa: nominal scale agreement with provision for scaled disagreement or partial credit. "
+     "Psychol Bull 1968;70:213-220",
+     "10.1037/h0026256"),
+    ("Gwet KL. Computing inter-rater reliability and its variance in the presence of high agreement. Br J Math Stat "
+     "Psychol 2008;61:29-48",
      "10.1348/000711006X126600"),
     ("Bland JM, Altman DG. Measuring agreement in method comparison studies. Stat Methods Med Res 1999;8:135-160",
      "10.1177/096228029900800204"),
     ("Holm S. A simple sequentially rejective multiple test procedure. Scand J Stat 1979;6:65-70", ""),
-    ("Okabe M, Ito K. Color Universal Design (2008): the colours of the figures", ""),
+    ("Okabe M, Ito K. Color Universal Design (CUD): how to make figures and presentations that are friendly to "
+     "colorblind people. 2002, modified 2008 (the colours of the figures)",
+     ""),
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from reports.agreement import (
     intraclass_correlation,
 )
 
-# Shrout & Fleiss (1979), table 2: six subjects, four judges; their table 4 prints the six coefficients.
+# Shrout & Fleiss (1979), table 2: six subjects, four judges; the paper prints the six coefficients.
 SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]])
 PUBLISHED: dict[IccForm, float] = {
     "icc_11": 0.17,
@@ -108,7 +108,7 @@ def test_icc_and_interval_equal_pingouin(form: IccForm, n_raters: int) -> None:
 
 
 def bca_by_hand(table: np.ndarray, seed: int, n_resamples: int) -> tuple[float, float]:
-    """BCa interval of ICC(A,1), Efron (1987) eq. 2.3 and 7.3, patient by patient; slow and obvious."""
+    """BCa interval of ICC(A,1), Efron (1987), patient by patient; slow and obvious."""
     n, estimate = len(table), intraclass_correlation(table).estimate
     drawn = np.random.default_rng(seed).integers(n, size=(n_resamples, n))
     samples = np.array([intraclass_correlation(table[rows]).estimate for rows in drawn])

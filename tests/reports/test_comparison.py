@@ -98,7 +98,7 @@ def test_standardised_difference_of_numbers_by_hand() -> None:
 
 
 def test_standardised_difference_of_shares_by_hand() -> None:
-    # Austin (2009), section 3.1: (p1 - p2) / sqrt((p1 q1 + p2 q2) / 2); here of category 1: .40 and .25
+    # Austin (2009): (p1 - p2) / sqrt((p1 q1 + p2 q2) / 2); here of category 1: .40 and .25
     result = standardised_difference_of_categories(**expanded([[60, 75], [40, 25]]))
     assert result.estimate == pytest.approx(0.15 / math.sqrt((0.24 + 0.1875) / 2))
     swapped = standardised_difference_of_categories(**expanded([[75, 60], [25, 40]]))

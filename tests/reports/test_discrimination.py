@@ -24,7 +24,7 @@ def cohort(n: int, seed: int, decimals: int = 1) -> tuple[np.ndarray, np.ndarray
 
 
 def delong_by_definition(condition: np.ndarray, *markers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Areas and their covariance from all pairs of patients, DeLong et al. (1988), eq. 1 and 4; slow and obvious."""
+    """Areas and their covariance from all pairs of patients, DeLong et al. (1988), section 2; slow and obvious."""
     of_positive, of_negative = [], []
     for marker in markers:
         psi = np.array([[(p > q) + 0.5 * (p == q) for q in marker[~condition]] for p in marker[condition]])

@@ -17,7 +17,7 @@ from reports.estimate import (
 
 
 def test_wilson_interval_of_a_published_example() -> None:
-    # Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3: 81/263 and 0/20
+    # Newcombe (1998), Statistics in Medicine 17:857-872, method 3: 81/263 and 0/20
     interval = Proportion(81, 263).confidence_interval()
     assert (round(interval.lower, 4), round(interval.upper, 4)) == (0.2553, 0.3662)
     interval = Proportion(0, 20).confidence_interval()
