@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.bench_scoring COHORT WORK [--rounds 3]
 
-The loop loads each mask, counts its lesion voxels in each label of the study's maps and multiplies the volume; it checks
-nothing, keeps nothing and finds no component or diameter. Our stage does all of that through Prefect and Dask and
-commits a record per patient. Printed: wall seconds of both, the ratio, and what orchestration costs per patient.
+The loop loads each mask, counts its lesion voxels in each label of the study's maps and multiplies the volume; it
+checks nothing, keeps nothing and finds no component or diameter. Our stage does all of that through Prefect and Dask
+and commits a record per patient. Printed: wall seconds of both, the ratio, and what orchestration costs per patient.
 """
 
 from __future__ import annotations

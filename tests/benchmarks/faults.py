@@ -3,8 +3,8 @@
     python -m tests.benchmarks.faults COHORT WORK [--kills 20]
 
 For each fault: the run is disturbed; then one plain rerun must give the same tables (all but ``timings``), leave no
-process behind and no Prefect run unfinished. Prints one line per fault; ends with 1 if any of them failed. The full disk
-needs the right to mount a small file system and is left out without it. Linux only.
+process behind and no Prefect run unfinished. Prints one line per fault; ends with 1 if any of them failed. The full
+disk needs the right to mount a small file system and is left out without it. Linux only.
 """
 
 from __future__ import annotations
