@@ -39,6 +39,7 @@ def set_environment(home: Path, api_url: str | None = None) -> None:
     home : folder for Prefect's database and settings
     api_url : the server's address; None leaves a given ``PREFECT_API_URL`` as it is
     """
+    home.mkdir(parents=True, exist_ok=True)
     os.environ["PREFECT_HOME"] = str(home)
     os.environ["DO_NOT_TRACK"] = "1"  # the Amplitude client starts on import
     os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
@@ -59,6 +60,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on a loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) != 0
 
 
 def is_healthy(api_url: str, *, timeout_s: float = 1.0) -> bool:

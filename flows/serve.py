@@ -32,14 +32,15 @@ def serve_nightly(request: RunRequest, *, cron: str, port: int, console: Console
     port : loopback port of Prefect's pages
     console : where plain lines go
     """
+    if not prefect_server.is_free(port):
+        raise UsageError(f"--port must be free, got {port}, where something listens already. Give another one.")
     home = request.work / "prefect-serve"
-    prefect_server.set_environment(home)
+    prefect_server.set_environment(home, f"http://{prefect_server.LOOPBACK}:{port}/api")
     check_cron(cron)
     server = prefect_server.PrefectServer(home, port=port, with_ui=True)
     waiting: subprocess.Popen[bytes] | None = None
     try:
         server.wait_until_healthy()
-        prefect_server.set_environment(home, server.api_url)
         from flows.reconcile import crash_stale_runs
 
         n_stale = crash_stale_runs()

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ import pandas as pd
 from cohorts.storage import read_table
 from flows.compare import compare_runs
 from flows.plan import make_plan, with_records
+from flows.prefect_server import free_port, is_healthy
 from flows.results import write_tables
 from flows.steps import run_measure
 from tests.flows.conftest import BOXES, STUDY, TinyCohort, box_mask
@@ -198,3 +200,31 @@ def wait_for_record(tiny: TinyCohort, process: subprocess.Popen[str]) -> None:
     while not list(tiny.out.glob("records/*/[!.]*.json")) and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.01)
+
+
+def test_serve_runs_on_schedule_and_outlives_its_server(tiny: TinyCohort, tmp_path: Path) -> None:
+    out, port = tmp_path / "out", free_port()
+    command = [sys.executable, "-m", "flows", "serve", str(tiny.folder), str(out), "--cron", "* * * * *"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
+    try:
+        wait_until(lambda: bool(living(f"--port {port}")) and is_healthy(f"http://127.0.0.1:{port}/api"), process)
+        subprocess.run(["pkill", "-9", "-f", f"flows.prefect_server --port {port}"], check=True)
+        wait_until((out / "results" / "latest").exists, process)  # the next full minute, and the run
+        wait_until((out / "summary.json").exists, process)
+        assert json.loads((out / "summary.json").read_text())["exit_code"] == 0
+        assert read_table(out / "results" / "latest" / "tables" / "lesions.parquet")["status"].eq("ok").all()
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130, (tmp_path / "log").read_text()
+    assert not living(str(out))
+    assert not living(f"--port {port}")
+
+
+def wait_until(is_true: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Wait for something to become true, while the process lives."""
+    deadline = time.monotonic() + 240
+    while not is_true():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
