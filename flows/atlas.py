@@ -1,4 +1,7 @@
-"""The slices of the template that the report paints region frequencies on."""
+"""The slices of the template that the report paints region frequencies on.
+
+``python -m flows.atlas`` draws the figure of the project's own label maps, ``models/data/label_maps.png``.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from flows.plan import map_location
-from models.template import labels_on_grid, load_label_map, load_template
+from models.template import DATA_FOLDER, labels_on_grid, load_label_map, load_template
+from reports.atlas_figure import label_map_figure
 from reports.brain_maps import AtlasLevel, AtlasSlices
 
+FIGURE_DPI = 110
 #: Axial planes through the basal ganglia and above them, z in mm of the template: both show all their regions.
 LEVELS = (("ganglionic", 4.0), ("supraganglionic", 34.0))
 
@@ -30,3 +35,16 @@ def atlas_slices(regions: str, folder: Path) -> AtlasSlices:
         k = round(float((np.linalg.inv(template.affine) @ (0, 0, z_mm, 1))[2]))
         levels.append(AtlasLevel(name, f"z = {z_mm:g} mm", template.t1[:, :, k], labels[:, :, k]))
     return AtlasSlices(regions, label_map.table, tuple(levels))
+
+
+def main() -> None:
+    """Draw the project's label maps on the template."""
+    template = load_template()
+    maps = {name: load_label_map(name) for name in ("classic", "territory")}
+    drawn = {name: (one.labels, one.table) for name, one in maps.items()}
+    figure = label_map_figure(template.t1, template.affine, drawn)
+    figure.savefig(DATA_FOLDER / "label_maps.png", dpi=FIGURE_DPI)
+
+
+if __name__ == "__main__":
+    main()

@@ -30,6 +30,7 @@ ONE_THREAD = {
 DASK_SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 0,  # a dead worker is reported at once; Prefect decides on the retry
     "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.no-workers-timeout": "120s",  # a case that no worker will ever take fails, and is named
     "distributed.worker.memory.spill": False,  # arrays never travel: there is nothing to spill
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.pause": False,
@@ -77,7 +78,7 @@ def connect(*, n_cpus: int, address: str | None, work_dir: str, allow_insecure: 
     if address is not None:
         check_address(address, allow_insecure=allow_insecure)
         try:
-            with Client(address, timeout="30s", set_as_default=False) as client:
+            with Client(address, timeout="10s", set_as_default=False) as client:
                 client.get_versions(check=True)
                 if not client.scheduler_info(n_workers=-1)["workers"]:
                     raise ClusterError(f"the Dask cluster at {address} must have workers, got none. Start some.")

@@ -1,12 +1,13 @@
 """The Prefect flow of a run: Prefect decides (states, retries), Dask computes, committed records are the truth.
 
-A Prefect task is thin: it submits one chunk of cases to Dask and waits. A chunk whose worker died is tried again; one
-that kills its worker again is split into single cases, and a case that does so alone ends as ``failed``. Nothing that
-identifies a participant is a Prefect parameter.
+A Prefect task is thin: it submits one chunk of cases to Dask and waits. Of a chunk that failed, as by the death of its
+worker, every case is tried once more, alone; a case that fails alone ends as ``failed``. Nothing that identifies a
+participant is a Prefect parameter.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -36,7 +37,7 @@ class StoppedError(RuntimeError):
 
 
 class StepTimedOutError(RuntimeError):
-    """A chunk took longer than its wall limit."""
+    """A case took longer than its wall limit, and its worker ended itself."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Measuring:
     progress: CaseProgress
     stopped: threading.Event
     seconds: dict[str, float]
+    storage_error: StorageFailedError | None = None
 
 
 def chunks_of(pending: list[tuple[str, Case]], n_workers: int) -> list[Chunk]:
@@ -88,17 +90,16 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
     """
     from prefect import flow, task
     from prefect.cache_policies import NO_CACHE
-    from prefect.futures import wait
     from prefect.task_runners import ThreadPoolTaskRunner
 
     n_workers = len(measuring.client.scheduler_info(n_workers=-1)["workers"]) if measuring.client else 1
     chunks = chunks_of(measuring.plan.pending, n_workers)
 
-    @task(name="measure", retries=1, cache_policy=NO_CACHE, persist_result=False, task_run_name="measure-{number}")
+    @task(name="measure", cache_policy=NO_CACHE, persist_result=False, task_run_name="measure-{number}")
     def measure(number: int, n_cases: int) -> None:
         _submit_and_wait(measuring, chunks[number])
 
-    @task(name="measure-alone", retries=1, cache_policy=NO_CACHE, persist_result=False)
+    @task(name="measure-alone", cache_policy=NO_CACHE, persist_result=False)
     def measure_alone(number: int, position: int) -> None:
         _submit_and_wait(measuring, Chunk(chunks[number].modality, (chunks[number].cases[position],)))
 
@@ -115,33 +116,49 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
     )
     def cohort_run(n_participants: int, n_pending: int) -> None:
         begun = time.perf_counter()
-        with measuring.progress.shown():
-            futures = [measure.submit(number, len(chunk.cases)) for number, chunk in enumerate(chunks)]
-            wait(futures)
-            broken = [number for number, future in enumerate(futures) if not future.state.is_completed()]
-            _raise_if_storage_failed([futures[number].state for number in broken])
-            alone = {
-                (number, position): measure_alone.submit(number, position)
-                for number in broken
-                for position in range(len(chunks[number].cases))
-            }
-            wait(list(alone.values()))
-            _raise_if_storage_failed([future.state for future in alone.values()])
-            for (number, position), future in alone.items():
-                if not future.state.is_completed():
-                    _commit_failure(measuring, chunks[number].modality, chunks[number].cases[position], future.state)
+        try:
+            with measuring.progress.shown():
+                _measure_all(measuring, chunks, measure.submit, measure_alone.submit)
+        except BaseException:
+            measuring.stopped.set()  # before Prefect waits for the tasks at work
+            raise
         measuring.seconds["measure"] = time.perf_counter() - begun
         publish()
 
     try:
         cohort_run(len(measuring.plan.cohort.participants), len(measuring.plan.pending))
-    except BaseException:
-        measuring.stopped.set()
+    except Exception as error:
+        if measuring.storage_error is not None:  # Prefect, too, fails in its own ways on a full disk
+            raise measuring.storage_error from error
         raise
 
 
+def _measure_all(
+    measuring: Measuring, chunks: list[Chunk], submit: Callable[..., Any], submit_alone: Callable[..., Any]
+) -> None:
+    """Measure every chunk; the cases of one that failed are measured alone, and one that fails alone is recorded."""
+    from prefect.futures import wait
+
+    futures = [submit(number, len(chunk.cases)) for number, chunk in enumerate(chunks)]
+    wait(futures)
+    broken = [number for number, future in enumerate(futures) if not future.state.is_completed()]
+    _raise_if_storage_failed([futures[number].state for number in broken])
+    alone = {
+        (number, position): submit_alone(number, position)
+        for number in broken
+        for position in range(len(chunks[number].cases))
+    }
+    wait(list(alone.values()))
+    _raise_if_storage_failed([future.state for future in alone.values()])
+    for (number, position), future in alone.items():
+        if not future.state.is_completed():
+            _commit_failure(measuring, chunks[number].modality, chunks[number].cases[position], future.state)
+
+
 def _submit_and_wait(measuring: Measuring, chunk: Chunk) -> None:
-    """Submit a chunk to Dask and wait for it, its wall limit or the end of the run."""
+    """Submit a chunk to Dask and wait for it, or for the end of the run."""
+    from distributed.scheduler import KilledWorker
+
     client = measuring.client
     if client is None:
         raise RuntimeError("a chunk must have workers, got no client")
@@ -151,31 +168,28 @@ def _submit_and_wait(measuring: Measuring, chunk: Chunk) -> None:
         [asdict(case) for case in chunk.cases],
         settings,
         str(measuring.out),
+        WALL_LIMIT_S,
         pure=False,
         retries=0,
     )
-    deadline = time.monotonic() + WALL_LIMIT_S * len(chunk.cases)
-    while True:
+    begun = time.monotonic()
+    states: list[tuple[str, str]] | None = None
+    while states is None:
         if measuring.stopped.is_set():
             future.cancel()
             raise StoppedError("the run is being stopped")
         try:
-            states = future.result(timeout=POLL_S)
-            break
-        except TimeoutError:
-            if time.monotonic() > deadline:
-                _restart_worker_of(client, future)
-                raise StepTimedOutError(
-                    f"{len(chunk.cases)} cases must take at most {WALL_LIMIT_S:.0f} s each. The worker was restarted."
-                ) from None
+            with contextlib.suppress(TimeoutError):
+                states = future.result(timeout=POLL_S)
+        except StorageFailedError as error:
+            measuring.storage_error = error
+            measuring.stopped.set()
+            raise
+        except KilledWorker as death:
+            if len(chunk.cases) == 1 and time.monotonic() - begun >= WALL_LIMIT_S:
+                raise StepTimedOutError(f"a case must take at most {WALL_LIMIT_S:.0f} s") from death
+            raise
     measuring.progress.advance(len(states), sum(status == "failed" for _, status in states))
-
-
-def _restart_worker_of(client: Client, future: Any) -> None:
-    """Restart the worker that hangs on ``future``; it alone."""
-    workers = [address for address, keys in client.processing().items() if future.key in keys]
-    future.cancel()
-    client.restart_workers(workers, raise_for_error=False)
 
 
 def _raise_if_storage_failed(states: list[Any]) -> None:

@@ -30,11 +30,13 @@ from flows.lock import run_lock
 from flows.plan import Plan, make_plan, stale_causes, with_records
 from flows.progress import CaseProgress
 from flows.results import LATEST, RESULTS, RunFacts, is_current, latest_summary, publish_results
+from flows.steps import StorageFailedError
 
 if TYPE_CHECKING:
     from distributed import Client
 
 WORK = "work"
+LEAST_FREE_BYTES = 100 * 2**20  # Prefect's database and one run's results take about 30 MiB
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,18 @@ class SignalReceived(BaseException):
         self.number = number
 
 
+def _check_room(*folders: Path) -> None:
+    """Refuse to begin where there is no room to end."""
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < LEAST_FREE_BYTES:
+            raise StorageFailedError(
+                f"{folder} must have {LEAST_FREE_BYTES // 2**20} MiB free, got {free // 2**20} MiB. Free space or "
+                "choose another folder, then run again; what is committed stays."
+            )
+
+
 def new_run_id() -> str:
     """Run id that sorts by time: ``YYYYMMDD-HHMMSS_xxxxxxxx``."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}_{uuid.uuid4().hex[:8]}"
@@ -121,6 +135,7 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
             seconds["total"] = time.perf_counter() - started
             folder = (request.out / RESULTS / LATEST).resolve()
             return RunOutcome(folder, summary, True, 0, n_cases, {}, seconds)
+        _check_room(request.out, request.work)
         console.print(_due_text(n_cases, n_due, causes), highlight=False)
         facts = RunFacts(new_run_id(), started_at, request.command, is_subset=bool(request.labels))
         published: list[tuple[Path, dict[str, Any]]] = []

@@ -7,6 +7,7 @@ record with a reason; only a failure of the storage itself leaves the step as an
 from __future__ import annotations
 
 import errno
+import faulthandler
 import hashlib
 import resource
 import sys
@@ -86,7 +87,9 @@ def measure_key(case: Case, settings: MeasureSettings) -> StepKey:
     return StepKey(step=case.step, code=MEASURE_CODE, input_sha256=case.input_sha256, settings_sha256=settings.sha256)
 
 
-def run_measure_chunk(cases: list[dict[str, str]], settings: list[dict[str, str]], root: str) -> list[tuple[str, str]]:
+def run_measure_chunk(
+    cases: list[dict[str, str]], settings: list[dict[str, str]], root: str, wall_limit_s: float
+) -> list[tuple[str, str]]:
     """Measure some cases one after the other; those already committed are left alone.
 
     Parameters
@@ -94,13 +97,23 @@ def run_measure_chunk(cases: list[dict[str, str]], settings: list[dict[str, str]
     cases : ``Case`` as dicts
     settings : the label maps, ``MapReference`` as dicts
     root : output folder
+    wall_limit_s : a case that takes longer ends this process, even where it hangs in native code: nothing else can stop
+        it, and the cluster starts another worker
 
     Returns
     -------
     (participant_id, status) of each case, in order.
     """
     measure_settings = MeasureSettings(tuple(MapReference(**reference) for reference in settings))
-    return [(case["participant_id"], run_measure(Case(**case), measure_settings, Path(root)).status) for case in cases]
+    states = []
+    for case in cases:
+        faulthandler.dump_traceback_later(wall_limit_s, exit=True)
+        try:
+            record = run_measure(Case(**case), measure_settings, Path(root))
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        states.append((record.participant_id, record.status))
+    return states
 
 
 def run_measure(case: Case, settings: MeasureSettings, root: Path) -> Record:

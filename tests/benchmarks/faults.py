@@ -10,6 +10,7 @@ disk needs the right to mount a small file system and is left out without it. Li
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ from pathlib import Path
 
 SETTLE_S = 3.0
 LIMIT_S = 600
-SMALL_DISK = "3m"
+SMALL_DISK = "300m"
 
 
 @dataclass
@@ -150,20 +151,26 @@ def kill_child(word: str) -> Callable[[Scene], str]:
 
 
 def full_disk(scene: Scene) -> str:
-    """Run into a file system with too little room; then give it room."""
+    """Fill the file system in the middle of a run; then make room."""
     scene.out.mkdir(parents=True)
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", scene.out], check=False).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(scene.out)]
+    if subprocess.run(mount, check=False).returncode:
         return "left out: no right to mount"
-    code = scene.run()
-    state = "as agreed" if code == 74 else "BUT 74 IS AGREED"
-    result = f"exit code {code}, {state}, {scene.n_records()} committed"
-    subprocess.run(["mount", "-o", "remount,size=2g", scene.out], check=True)
-    return result
+    process = scene.start()
+    scene.wait_for_records(5, process)
+    ballast = scene.out / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as handle:
+        while True:
+            handle.write(bytes(2**16))
+    process.communicate(timeout=LIMIT_S)
+    ballast.unlink()
+    state = "as agreed" if process.returncode == 74 else "BUT 74 IS AGREED"
+    return f"exit code {process.returncode}, {state}, {scene.n_records()} committed"
 
 
 def truncated_mask(scene: Scene) -> str:
     """Cut a mask for one night; the next night it is whole again."""
-    mask = sorted(scene.cohort.glob("**/*.nii.gz"))[-1]
+    mask = sorted(scene.cohort.glob("**/sub-*.nii.gz"))[-1]
     content = mask.read_bytes()
     mask.unlink()  # the file may be a hard link: never write through it
     mask.write_bytes(content[: len(content) // 2])
