@@ -38,6 +38,9 @@ BRAIN_HU = 34.0  # middle of the measured medians
 OFFSET_PEAK_SHARE = 0.2
 #: A scan is clipped where this share of its voxels holds its smallest value: air around the head is never all alike.
 CLIPPED_SHARE = 0.05
+#: The tissue peak holds at least this share of the voxels above the smallest value: a tenth of what a scan with a
+#: brain in a twentieth of its field holds.
+MINIMUM_PEAK_SHARE = 0.002
 #: The tissue peak is looked for among at least this many voxels.
 MINIMUM_TISSUE_VOXELS = 100
 #: Median ADC of a head, 10^-3 mm2/s: normal tissue 0.7-0.9, CSF about 3; with a third of CSF still below 2.
@@ -131,7 +134,12 @@ def as_hounsfield(values: Array, name: str) -> tuple[Array, tuple[str, ...], dic
     share = float((values <= lowest).mean())
     peaks = {offset: tissue_peak(values - np.float32(offset)) for offset in (0.0, *OFFSETS_HU)}
     low, high = SOFT_TISSUE_PEAK_HU
-    usable = {offset: peak for offset, peak in peaks.items() if peak is not None and low <= peak[0] <= high}
+    fewest = MINIMUM_PEAK_SHARE * int((values > lowest).sum())
+    usable = {
+        offset: peak
+        for offset, peak in peaks.items()
+        if peak is not None and low <= peak[0] <= high and peak[1] >= fewest
+    }
     if not usable:
         raise ImageProblemError(
             "hounsfield_unknown",

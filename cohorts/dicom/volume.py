@@ -134,10 +134,10 @@ def _static(
         else:
             text = "slices at one position must be copies, directions of diffusion or frames in time"
             raise StackRefusedError((Fault("conflicting_slices", text, {"n_at_one_position": len(phases)}),))
-    converter = "aspects"
+    converter, lost = "aspects", tuple[str, ...]()
     is_plain = geometry.is_regular and len(phases) == 1 and kind not in MAP_KINDS
     if is_plain and len({frame.path for place in places for frame in place}) == len(places):
-        converter = _compare_with_dcm2niix(slices.values, places, geometry)
+        converter, lost = _compare_with_dcm2niix(slices.values, places, geometry)
     values, fill = slices.values, 0.0
     if kind in MAP_KINDS:
         values, measured, notes = map_values(kind, stack.header, places[0][0], slices.stored, slices.is_padding)
@@ -158,7 +158,7 @@ def _static(
     elif kind == "adc":
         volume, notes, measured = as_adc(volume, "series")
         numbers |= measured
-    return Volume(kind, volume, affine, unit_of(kind), converter, faults, notes, numbers)
+    return Volume(kind, volume, affine, unit_of(kind), converter, faults, lost + notes, numbers)
 
 
 def _dynamic(
@@ -265,24 +265,28 @@ def _canonical(values: Array, affine: Affine) -> tuple[Array, Affine]:
     return np.ascontiguousarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64)
 
 
-def _compare_with_dcm2niix(values: Array, places: list[tuple[Frame, ...]], geometry: StackGeometry) -> str:
+def _compare_with_dcm2niix(
+    values: Array, places: list[tuple[Frame, ...]], geometry: StackGeometry
+) -> tuple[str, tuple[str, ...]]:
     """Convert the same files with dcm2niix and compare every voxel and the corners.
 
     Returns
     -------
-    The converter: dcm2niix where both agree, aspects where dcm2niix made no plain volume.
+    The converter and its notes: dcm2niix where both agree; aspects where dcm2niix failed or did not account for every
+    slice (it sorts by instance number), while our own reading has each at its position.
+
+    Raises
+    ------
+    ImageProblemError
+        ``conversion_differs``: the same voxels at other places or with other values.
     """
     converted = convert_with_dcm2niix([place[0].path for place in places])
     if converted is None:
-        return "aspects"
+        return "aspects", ("dcm2niix_failed",)
     own, affine = _canonical(values, stack_affine(geometry, places[0][0].spacing_mm or (0.0, 0.0)))
     theirs, their_affine = converted
     if theirs.shape != own.shape:
-        size = "x".join(map(str, theirs.shape)), "x".join(map(str, own.shape))
-        raise ImageProblemError(
-            "conversion_differs",
-            f"dcm2niix must give {size[1]} voxels, gave {size[0]}. Report this series' geometry; it is not used.",
-        )
+        return "aspects", ("dcm2niix_lost_slices",)
     corners = np.array([[i, j, k, 1] for i in (0, own.shape[0]) for j in (0, own.shape[1]) for k in (0, own.shape[2])])
     distance = float(np.sqrt((((affine - their_affine) @ corners.T)[:3] ** 2).sum(axis=0)).max())
     largest = float(np.abs(own).max()) or 1.0
@@ -293,7 +297,7 @@ def _compare_with_dcm2niix(values: Array, places: list[tuple[Frame, ...]], geome
             f"dcm2niix and our own reading must agree, got corners {distance:.2f} mm apart and {n_different} different "
             "voxels. Which is right is not known: the series is not used.",
         )
-    return "dcm2niix"
+    return "dcm2niix", ()
 
 
 def _contrast(kind: str, values: Array, affine: Affine) -> tuple[str, tuple[str, ...], dict[str, float]]:
