@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pydicom
 
-from cohorts.dicom.headers import number_of, text_of
+from cohorts.dicom.attributes import number_of, text_of
 from cohorts.tsv import PREFIX
 
 KEY_BYTES = 32

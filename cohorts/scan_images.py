@@ -58,7 +58,7 @@ class ScanImage:
     values : (X, Y, Z) or, for CT perfusion, (X, Y, Z, T) float32 array; HU for CT, 10^-3 mm2/s for ADC
     affine : (4, 4) array, voxel -> world, RAS, mm
     notes : what was mended, by its code: ``hu_offset_removed``, ``hu_clipped_at_zero``, ``adc_unit_changed``,
-        ``forms_disagree``
+        ``forms_disagree``; or seen, ``no_soft_tissue``
     numbers : the measured numbers behind the notes
     """
 
@@ -130,7 +130,10 @@ def as_hounsfield(values: Array, name: str) -> tuple[Array, tuple[str, ...], dic
     """
     lowest = float(values.min())
     if lowest < AIR_HU:
-        return values, (), {"smallest_hu": lowest}
+        peak = tissue_peak(values)
+        n_tissue = 0 if peak is None else peak[1]
+        notes = () if n_tissue >= MINIMUM_PEAK_SHARE * values.size else ("no_soft_tissue",)
+        return values, notes, {"smallest_hu": lowest}
     share = float((values <= lowest).mean())
     peaks = {offset: tissue_peak(values - np.float32(offset)) for offset in (0.0, *OFFSETS_HU)}
     low, high = SOFT_TISSUE_PEAK_HU

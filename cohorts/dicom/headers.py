@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,8 @@ import pydicom
 from pydicom import config
 from pydicom.datadict import tag_for_keyword
 from pydicom.tag import Tag
+
+from cohorts.dicom.attributes import moment_of, number_of, numbers_in, text_of, whole_number
 
 #: Attributes that decide what a series is. Everything else is skipped while reading.
 KEYWORDS = (
@@ -45,8 +46,6 @@ B_VALUE_TAGS = (Tag(0x0019, 0x100C), Tag(0x2001, 0x1003), Tag(0x0043, 0x1039))
 GE_B_VALUE_OFFSET = 1_000_000_000
 
 _TAGS = [*(tag for tag in map(tag_for_keyword, KEYWORDS) if tag is not None), *B_VALUE_TAGS]
-_DATE = re.compile(r"\d{8}")
-_TIME = re.compile(r"(\d{2})(\d{2})?(\d{2})?(\.\d{1,6})?")
 _LOG = logging.getLogger("pydicom")
 
 
@@ -144,55 +143,6 @@ def read_headers(paths: list[Path]) -> tuple[list[Header], list[Unread]]:
     return headers, unread
 
 
-def text_of(dataset: pydicom.Dataset, keyword: str) -> str:
-    """A value as text, multiple values joined by a space, "" where absent."""
-    value = dataset.get(keyword)
-    if value is None:
-        return ""
-    return (
-        " ".join(str(item) for item in value) if isinstance(value, (list, pydicom.multival.MultiValue)) else str(value)
-    )
-
-
-def number_of(dataset: pydicom.Dataset, keyword: str) -> float:
-    """A value as a number, NaN where absent or no number."""
-    try:
-        return float(dataset.get(keyword))
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def moment_of(
-    dataset: pydicom.Dataset, kinds: tuple[str, ...] = ("Acquisition", "Content", "Series")
-) -> datetime | None:
-    """Date and time of the first kind that is whole; a kind is the stem of its attributes' names."""
-    for kind in kinds:
-        together = re.split(r"[+\-&]", text_of(dataset, f"{kind}DateTime"))[0]
-        written = (together[:8], together[8:])
-        if len(together) < 10:
-            written = (
-                text_of(dataset, f"{kind}Date") or text_of(dataset, "StudyDate"),
-                text_of(dataset, f"{kind}Time"),
-            )
-        moment = _moment(*written)
-        if moment:
-            return moment
-    return None
-
-
-def _moment(date: str, time: str) -> datetime | None:
-    """DICOM DA and TM together."""
-    parts = _TIME.match(time.strip())
-    if not _DATE.fullmatch(date.strip()) or not parts:
-        return None
-    hour, minute, second = (int(part or 0) for part in parts.groups()[:3])
-    try:
-        day = datetime.strptime(date.strip(), "%Y%m%d")
-        return day.replace(hour=hour, minute=minute) + timedelta(seconds=second + float(parts.group(4) or 0))
-    except ValueError:
-        return None
-
-
 def _read(path: Path) -> Header | Unread:
     """Read one file."""
     try:
@@ -250,7 +200,7 @@ def _flat(*groups: pydicom.Dataset) -> pydicom.Dataset:
 
 def _frame(path: Path, index: int, dataset: pydicom.Dataset, own: pydicom.Dataset) -> Frame:
     """Describe one frame; ``own`` holds what may differ from frame to frame."""
-    spacing = _numbers(own.get("PixelSpacing"), 2)
+    spacing = numbers_in(own.get("PixelSpacing"), 2)
     kinds = own.get("FrameType") or dataset.get("ImageType") or ()
     slope, intercept = number_of(own, "RescaleSlope"), number_of(own, "RescaleIntercept")
     time_kinds = ("FrameAcquisition", "FrameReference", "Acquisition", "Content")
@@ -261,8 +211,8 @@ def _frame(path: Path, index: int, dataset: pydicom.Dataset, own: pydicom.Datase
     return Frame(
         path=path,
         index=index,
-        position=_numbers(own.get("ImagePositionPatient"), 3),
-        orientation=_numbers(own.get("ImageOrientationPatient"), 6),
+        position=numbers_in(own.get("ImagePositionPatient"), 3),
+        orientation=numbers_in(own.get("ImageOrientationPatient"), 6),
         spacing_mm=(spacing[0], spacing[1]) if spacing else None,
         thickness_mm=number_of(own, "SliceThickness"),
         shape=(int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)),
@@ -271,9 +221,11 @@ def _frame(path: Path, index: int, dataset: pydicom.Dataset, own: pydicom.Datase
         rescale_type=text_of(own, "RescaleType").upper(),
         b_value=_b_value(own, dataset),
         moment=moment,
-        acquisition=_whole(dataset.get("AcquisitionNumber") if own is dataset else own.get("FrameAcquisitionNumber")),
-        temporal_position=_whole(own.get("TemporalPositionIdentifier") or own.get("TemporalPositionIndex")),
-        instance=_whole(dataset.get("InstanceNumber")) or 0,
+        acquisition=whole_number(
+            dataset.get("AcquisitionNumber") if own is dataset else own.get("FrameAcquisitionNumber")
+        ),
+        temporal_position=whole_number(own.get("TemporalPositionIdentifier") or own.get("TemporalPositionIndex")),
+        instance=whole_number(dataset.get("InstanceNumber")) or 0,
         image_type=tuple(str(kind).upper() for kind in ([kinds] if isinstance(kinds, str) else kinds)),
         mapping=_mapping(own),
     )
@@ -314,20 +266,3 @@ def _b_value(own: pydicom.Dataset, dataset: pydicom.Dataset) -> float | None:
             continue
         return number % GE_B_VALUE_OFFSET if number >= GE_B_VALUE_OFFSET else number
     return None
-
-
-def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    """So many finite numbers, or None."""
-    try:
-        numbers = tuple(float(item) for item in value)
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
-
-
-def _whole(value: Any) -> int | None:
-    """A whole number or None."""
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None

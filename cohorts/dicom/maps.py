@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from cohorts.dicom.headers import Frame, Header, text_of
+from cohorts.dicom.attributes import text_of
+from cohorts.dicom.headers import Frame, Header
 from cohorts.images import ImageProblemError
 
 #: Density of brain tissue, g/ml: the value that perfusion software usually takes; a volume flow divided by it is per

@@ -20,7 +20,8 @@ import numpy.typing as npt
 import pydicom
 from pydicom.pixels.utils import pixel_array
 
-from cohorts.dicom.headers import Frame, number_of, silent_pydicom
+from cohorts.dicom.attributes import number_of
+from cohorts.dicom.headers import Frame, silent_pydicom
 from cohorts.images import ImageProblemError
 
 #: Ten times what 1,000 slices took, so that only a hang ends here.

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import pydicom
 
-from cohorts.dicom.headers import Frame, Header, text_of
+from cohorts.dicom.attributes import text_of
+from cohorts.dicom.headers import Frame, Header
 
 #: PS3.3 A.8 and PS3.6: classes that hold captured screens.
 SECONDARY_CAPTURE_UIDS = "1.2.840.10008.5.1.4.1.1.7"

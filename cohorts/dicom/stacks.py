@@ -15,7 +15,8 @@ from datetime import datetime
 import numpy as np
 
 from cohorts.deidentify import identity_of
-from cohorts.dicom.headers import Frame, Header, moment_of, text_of
+from cohorts.dicom.attributes import moment_of, text_of
+from cohorts.dicom.headers import Frame, Header
 from cohorts.dicom.recognise import Recognition, recognise, refusal_of, stack_kind
 from cohorts.geometry import SAME_POSITION_MM
 

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
+from cohorts.dicom.attributes import number_of
+from cohorts.dicom.compare import canonical, compare_with_dcm2niix
 from cohorts.dicom.contrast import has_contrast, vessel_share
-from cohorts.dicom.headers import Frame, number_of
+from cohorts.dicom.headers import Frame
 from cohorts.dicom.maps import CANONICAL_UNITS, map_values
-from cohorts.dicom.pixels import Slices, convert_with_dcm2niix, read_slices
+from cohorts.dicom.pixels import Slices, read_slices
 from cohorts.dicom.recognise import MAP_KINDS
 from cohorts.dicom.resample import regular_volume, stack_affine
 from cohorts.dicom.stacks import Stack
@@ -28,10 +29,6 @@ from cohorts.images import ImageProblemError
 from cohorts.scan_images import as_adc, as_hounsfield
 
 AIR_HU = -1024.0
-#: dcm2niix rounds the affine to single precision and takes the step from two slices.
-AFFINE_TOLERANCE_MM = 0.1
-#: Difference between two readings of one voxel that single precision explains, as a share of the largest value.
-VALUE_TOLERANCE = 1e-4
 CT_KINDS = ("ct", "ncct", "cta", "ctp")
 DEFAULT_ACTIONS: Mapping[str, Action] = MappingProxyType({reason: actions[0] for reason, actions in ACTIONS.items()})
 
@@ -137,7 +134,7 @@ def _static(
     converter, lost = "aspects", tuple[str, ...]()
     is_plain = geometry.is_regular and len(phases) == 1 and kind not in MAP_KINDS
     if is_plain and len({frame.path for place in places for frame in place}) == len(places):
-        converter, lost = _compare_with_dcm2niix(slices.values, places, geometry)
+        converter, lost = compare_with_dcm2niix(slices.values, [place[0] for place in places], geometry)
     values, fill = slices.values, 0.0
     if kind in MAP_KINDS:
         values, measured, notes = map_values(kind, stack.header, places[0][0], slices.stored, slices.is_padding)
@@ -256,48 +253,7 @@ def _on_grid(values: Array, geometry: StackGeometry, frame: Frame, fill: float) 
         values, affine = regular_volume(values, geometry, spacing, fill)
     else:
         affine = stack_affine(geometry, spacing)
-    return _canonical(values, affine)
-
-
-def _canonical(values: Array, affine: Affine) -> tuple[Array, Affine]:
-    """(slice, row, column) to (X, Y, Z), axes flipped and permuted to point right, front and up."""
-    image: Any = nib.as_closest_canonical(nib.Nifti1Image(values.transpose(2, 1, 0), affine))  # type: ignore[no-untyped-call]
-    return np.ascontiguousarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64)
-
-
-def _compare_with_dcm2niix(
-    values: Array, places: list[tuple[Frame, ...]], geometry: StackGeometry
-) -> tuple[str, tuple[str, ...]]:
-    """Convert the same files with dcm2niix and compare every voxel and the corners.
-
-    Returns
-    -------
-    The converter and its notes: dcm2niix where both agree; aspects where dcm2niix failed or did not account for every
-    slice (it sorts by instance number), while our own reading has each at its position.
-
-    Raises
-    ------
-    ImageProblemError
-        ``conversion_differs``: the same voxels at other places or with other values.
-    """
-    converted = convert_with_dcm2niix([place[0].path for place in places])
-    if converted is None:
-        return "aspects", ("dcm2niix_failed",)
-    own, affine = _canonical(values, stack_affine(geometry, places[0][0].spacing_mm or (0.0, 0.0)))
-    theirs, their_affine = converted
-    if theirs.shape != own.shape:
-        return "aspects", ("dcm2niix_lost_slices",)
-    corners = np.array([[i, j, k, 1] for i in (0, own.shape[0]) for j in (0, own.shape[1]) for k in (0, own.shape[2])])
-    distance = float(np.sqrt((((affine - their_affine) @ corners.T)[:3] ** 2).sum(axis=0)).max())
-    largest = float(np.abs(own).max()) or 1.0
-    n_different = int((np.abs(own - theirs) > VALUE_TOLERANCE * largest).sum())
-    if distance > AFFINE_TOLERANCE_MM or n_different:
-        raise ImageProblemError(
-            "conversion_differs",
-            f"dcm2niix and our own reading must agree, got corners {distance:.2f} mm apart and {n_different} different "
-            "voxels. Which is right is not known: the series is not used.",
-        )
-    return "dcm2niix", ()
+    return canonical(values, affine)
 
 
 def _contrast(kind: str, values: Array, affine: Affine) -> tuple[str, tuple[str, ...], dict[str, float]]:

@@ -61,6 +61,11 @@ def test_a_scan_clipped_at_zero_is_kept_with_a_note():
     assert scan.values.min() == 0
 
 
+def test_hounsfield_units_without_tissue_are_noted():
+    scan = read_scan(_bytes(_head() - 200), "a.nii.gz", "ncct")
+    assert scan.notes == ("no_soft_tissue",)
+
+
 def test_values_without_brain_are_refused():
     assert _reason(_bytes(_head().clip(0) * 10, kind=np.float32)) == "hounsfield_unknown"
 
