@@ -168,15 +168,16 @@ def _dynamic(
     times = seconds.mean(axis=0)
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise StackRefusedError((_no_times(len(times)),))
-    volumes, n_padding = [], 0
-    affine = np.eye(4)
+    whole, affine, n_padding = np.empty(0, dtype=np.float32), np.eye(4), 0
     for phase in range(len(times)):
         slices = read_slices([place[phase] for place in places])
         n_padding += int(slices.is_padding.sum())
         values = np.where(slices.is_padding, np.float32(AIR_HU), slices.values.clip(min=AIR_HU))
         volume, affine = _on_grid(values, geometry, places[0][0], AIR_HU)
-        volumes.append(volume)
-    whole, notes, numbers = as_hounsfield(np.stack(volumes, axis=-1), "series")
+        if not phase:
+            whole = np.empty((*volume.shape, len(times)), dtype=np.float32, order="F")  # one frame after the other
+        whole[..., phase] = volume
+    whole, notes, numbers = as_hounsfield(whole, "series")
     _check_constant(whole)
     numbers |= {
         "n_frames": len(times),
@@ -271,6 +272,6 @@ def _contrast(kind: str, values: Array, affine: Affine) -> tuple[str, tuple[str,
 
 def _check_constant(values: Array) -> None:
     """Refuse an empty image."""
-    finite = values[np.isfinite(values)]
-    if not finite.size or finite.min() == finite.max():
+    low, high = np.nanmin(values), np.nanmax(values)  # a map without any value was refused before
+    if low == high:
         raise ImageProblemError("constant_image", "volume must hold an image, got one value. Export the series again.")
