@@ -94,16 +94,22 @@ def read_mask(content: bytes, name: str) -> LesionMask:
     """
     if not content:
         raise ImageProblemError("truncated_file", f"{name} must hold an image, got 0 bytes. Export or copy it again.")
-    raw = _inflate(content, name) if name.lower().endswith(".gz") else content
-    header = _header(raw, name)
+    raw = inflate(content, name) if name.lower().endswith(".gz") else content
+    header = parse_header(raw, name)
     shape = _shape(header, name)
     affine = _affine(header, shape, name)
     values = _values(header, raw, shape, name)
     return LesionMask(shape, affine, _lesion_indices(values, header, name))
 
 
-def _inflate(content: bytes, name: str) -> bytes:
-    """Decompress, every member, with the checksum verified."""
+def inflate(content: bytes, name: str) -> bytes:
+    """Decompress gzip, every member, with the checksum verified; ``name`` is for messages.
+
+    Raises
+    ------
+    ImageProblemError
+        ``truncated_file`` or ``unreadable_file``.
+    """
     try:
         return bytes(cast(Any, igzip.decompress)(content))
     except GZIP_ERRORS as error:
@@ -114,8 +120,14 @@ def _inflate(content: bytes, name: str) -> bytes:
         ) from error
 
 
-def _header(raw: bytes, name: str) -> Any:
-    """Parse the NIfTI-1 or NIfTI-2 header."""
+def parse_header(raw: bytes, name: str) -> Any:
+    """Parse the NIfTI-1 or NIfTI-2 header of decompressed bytes; ``name`` is for messages.
+
+    Raises
+    ------
+    ImageProblemError
+        ``truncated_file`` or ``unreadable_file``.
+    """
     for header_class, size in NIFTI_HEADERS:
         if size not in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big")):
             continue

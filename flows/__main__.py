@@ -105,6 +105,27 @@ def init(
     console.print(f"Written: {cohort}\nNext: aspects check {shlex.quote(str(cohort))}", highlight=False, soft_wrap=True)
 
 
+@app.command(name="import")
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="DICOM_DIR", help="Folder of DICOM files, in any order")],
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Cohort folder; made if absent")],
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="Key of pseudonyms and dates, outside COHORT; default COHORT.key"),
+    ] = None,
+    on_fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on-fault", metavar="FAULT=ACTION", help="reject or resample, such as gantry_tilt=reject; repeat"
+        ),
+    ] = None,
+) -> None:
+    """Bring DICOM exports into a cohort folder: recognised, checked, converted, without any identity."""
+    from flows.import_dicom import import_dicom, import_request
+
+    raise typer.Exit(import_dicom(import_request(source, cohort, key, on_fault or ()), Console()))
+
+
 @app.command()
 def check(cohort: CohortFolder, n_cpus: Cpus = 0) -> None:
     """Compare what is expected with what is there, images included, and print every problem at once."""

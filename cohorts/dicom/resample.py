@@ -1,0 +1,87 @@
+"""One regular, perpendicular volume from a tilted or unevenly spaced stack.
+
+Each slice is moved in its own plane to where it lies (gantry tilt is a shear: the slices keep their plane, which is the
+plane that the radiographer chose), the matrix grows so that nothing is cut off, and along the normal the values are
+interpolated linearly at even steps of the usual size. Linear, because higher orders ring at bone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from cohorts.geometry import StackGeometry
+
+Array = npt.NDArray[np.float32]
+Affine = npt.NDArray[np.float64]
+
+#: Sideways displacements below this share of a pixel are rounding of the written positions.
+SUBPIXEL = 0.01
+
+
+def stack_affine(geometry: StackGeometry, spacing_mm: tuple[float, float]) -> Affine:
+    """Affine (column, row, slice) -> RAS mm of a stack on a regular grid; slices are spaced by their mean step."""
+    step = geometry.offsets_mm[-1] / (len(geometry.offsets_mm) - 1)
+    return _affine(geometry, spacing_mm, geometry.positions[0], step)
+
+
+def regular_volume(
+    slices: Array, geometry: StackGeometry, spacing_mm: tuple[float, float], fill: float
+) -> tuple[Array, Affine]:
+    """Resample a stack to one regular volume.
+
+    Parameters
+    ----------
+    slices : (N, rows, columns) float32 array, in the order of ``geometry``
+    geometry : of the stack; its positions lie on one line
+    spacing_mm : distance of rows, distance of columns, mm
+    fill : value outside what was scanned, such as -1024 HU
+
+    Returns
+    -------
+    (K, rows', columns') float32 array and the affine (column, row, slice) -> RAS mm. K covers the first to the last
+    slice at steps as near to the usual one as that allows.
+    """
+    lateral = (geometry.positions - geometry.positions[0]) - geometry.offsets_mm[:, None] * geometry.normal
+    shifts = np.stack([lateral @ geometry.column / spacing_mm[0], lateral @ geometry.row / spacing_mm[1]], axis=1)
+    shifts[np.abs(shifts) < SUBPIXEL] = 0.0
+    low = np.floor(shifts.min(axis=0)).astype(int)
+    grow = np.ceil(shifts.max(axis=0)).astype(int) - low
+    moved = np.full((len(slices), slices.shape[1] + grow[0], slices.shape[2] + grow[1]), fill, dtype=np.float32)
+    for place, (image, shift) in enumerate(zip(slices, shifts, strict=True)):
+        whole = np.floor(shift).astype(int)
+        rest = shift - whole
+        if rest.any():
+            image = ndimage.shift(np.pad(image, ((0, 1), (0, 1)), constant_values=fill), rest, order=1, cval=fill)
+        top, left = whole - low
+        rows, columns = min(image.shape[0], moved.shape[1] - top), min(image.shape[1], moved.shape[2] - left)
+        moved[place, top : top + rows, left : left + columns] = image[:rows, :columns]
+    n_slices = max(round(geometry.offsets_mm[-1] / geometry.step_mm), 1) + 1
+    wanted = np.linspace(0.0, geometry.offsets_mm[-1], n_slices)
+    origin = geometry.positions[0] + low[0] * spacing_mm[0] * geometry.column + low[1] * spacing_mm[1] * geometry.row
+    affine = _affine(geometry, spacing_mm, origin, wanted[1])
+    return _interpolated(moved, geometry.offsets_mm, wanted), affine
+
+
+def _interpolated(slices: Array, offsets: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64]) -> Array:
+    """Linear interpolation between neighbouring slices."""
+    upper = np.clip(np.searchsorted(offsets, wanted), 1, len(offsets) - 1)
+    weights = ((wanted - offsets[upper - 1]) / (offsets[upper] - offsets[upper - 1])).clip(0.0, 1.0)
+    weights = np.where(np.abs(weights - np.round(weights)) < SUBPIXEL, np.round(weights), weights)
+    volume = np.empty((len(wanted), *slices.shape[1:]), dtype=np.float32)
+    for place, (above, weight) in enumerate(zip(upper, weights.astype(np.float32), strict=True)):
+        volume[place] = slices[above - 1] * (1 - weight) + slices[above] * weight
+    return volume
+
+
+def _affine(
+    geometry: StackGeometry, spacing_mm: tuple[float, float], origin: npt.NDArray[np.float64], step_mm: float
+) -> Affine:
+    """LPS axes and origin to a RAS affine."""
+    affine = np.eye(4)
+    affine[:3, 0] = geometry.row * spacing_mm[1]
+    affine[:3, 1] = geometry.column * spacing_mm[0]
+    affine[:3, 2] = geometry.normal * step_mm
+    affine[:3, 3] = origin
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

@@ -1,0 +1,277 @@
+"""From a stack to a volume: the geometry checked, each fault met with its declared action, the voxels in their unit.
+
+Regular stacks are converted by dcm2niix and compared voxel by voxel with our own reading; tilted, uneven, dynamic and
+multi-frame stacks, which it refuses or alters, are written by our own reader. Volumes lie in the closest canonical
+orientation (axes to the right, front and top), so left is left in every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cohorts.dicom.attributes import number_of
+from cohorts.dicom.compare import canonical, compare_with_dcm2niix
+from cohorts.dicom.contrast import has_contrast, vessel_share
+from cohorts.dicom.headers import Frame
+from cohorts.dicom.maps import CANONICAL_UNITS, map_values
+from cohorts.dicom.pixels import Slices, read_slices
+from cohorts.dicom.recognise import MAP_KINDS
+from cohorts.dicom.resample import regular_volume, stack_affine
+from cohorts.dicom.stacks import Stack
+from cohorts.geometry import ACTIONS, Action, Fault, StackGeometry, check_stack
+from cohorts.images import ImageProblemError
+from cohorts.scan_images import as_adc, as_hounsfield
+
+AIR_HU = -1024.0
+CT_KINDS = ("ct", "ncct", "cta", "ctp")
+DEFAULT_ACTIONS: Mapping[str, Action] = MappingProxyType({reason: actions[0] for reason, actions in ACTIONS.items()})
+
+Array = npt.NDArray[np.float32]
+Affine = npt.NDArray[np.float64]
+
+
+class StackRefusedError(ImageProblemError):
+    """A stack that becomes no volume: every fault, and the first one's reason."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__(faults[0].reason, "; ".join(fault.text for fault in faults))
+        self.faults = faults
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.faults,)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A volume ready to be written.
+
+    Attributes
+    ----------
+    kind : modality of scans.tsv
+    values : (X, Y, Z) or (X, Y, Z, T) float32 array; HU, 10^-3 mm2/s, the unit of a map, or arbitrary
+    affine : (4, 4) array, voxel -> world, RAS, mm
+    unit : as written to the sidecar
+    converter : dcm2niix, or aspects for our own reader
+    faults : what was found and mended by resampling
+    notes, numbers : further findings and measured numbers
+    frame_times_s : start of every frame after the first one's, for CT perfusion
+    """
+
+    kind: str
+    values: Array
+    affine: Affine
+    unit: str
+    converter: str
+    faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    frame_times_s: tuple[float, ...] = ()
+
+
+def build_volume(stack: Stack, actions: Mapping[str, Action] = DEFAULT_ACTIONS) -> Volume:
+    """Check a stack and make it one volume.
+
+    Parameters
+    ----------
+    stack : recognised, not refused
+    actions : reason of a fault -> what to do; see ``geometry.ACTIONS``
+
+    Raises
+    ------
+    StackRefusedError
+        A fault whose action is ``reject``; all of them are named.
+    ImageProblemError
+        The voxels or their unit cannot be used: ``pixels_unreadable``, ``rescale_missing``, ``not_hounsfield``,
+        ``hounsfield_unknown``, ``adc_unit_unknown``, ``unit_unknown``, ``map_empty``, ``constant_image``,
+        ``conversion_differs``.
+    """
+    kind = stack.recognition.kind
+    if kind in CT_KINDS:
+        _check_rescale(stack)
+    places, found = _frames_per_place(stack)
+    first = [place[0] for place in places]
+    geometry = check_stack(
+        [frame.position or () for frame in first],
+        [frame.orientation or () for frame in first],
+        first[0].spacing_mm or (0.0, 0.0),
+        [frame.thickness_mm for frame in first],
+        _tilt_tag(stack),
+    )
+    faults = (*found, *geometry.faults)
+    rejected = tuple(fault for fault in faults if actions.get(fault.reason, "reject") == "reject")
+    if rejected:
+        raise StackRefusedError(rejected + tuple(fault for fault in faults if fault not in rejected))
+    ordered = [places[place] for place in geometry.order]
+    if kind == "ctp":
+        return _dynamic(stack, ordered, geometry, faults)
+    return _static(stack, ordered, geometry, faults)
+
+
+def _static(
+    stack: Stack, places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: tuple[Fault, ...]
+) -> Volume:
+    """One 3-D volume; several directions of diffusion become their geometric mean."""
+    kind, numbers, notes = stack.recognition.kind, dict[str, float](), tuple[str, ...]()
+    phases = [read_slices([place[phase] for place in places]) for phase in range(len(places[0]))]
+    slices = phases[0]
+    if len(phases) > 1:
+        if all(np.array_equal(slices.stored, other.stored) for other in phases[1:]):
+            n_repeated = len(places) * (len(phases) - 1)
+            faults = (Fault("duplicate_slices", "every slice must occur once", {"n_repeated": n_repeated}), *faults)
+        elif kind == "dwi":
+            mean = np.exp(np.mean([np.log(phase.values.clip(min=1e-6)) for phase in phases], axis=0))
+            slices = Slices(mean.astype(np.float32), slices.stored, slices.is_padding)
+            numbers["n_directions"] = len(phases)
+        else:
+            text = "slices at one position must be copies, directions of diffusion or frames in time"
+            raise StackRefusedError((Fault("conflicting_slices", text, {"n_at_one_position": len(phases)}),))
+    converter, lost = "aspects", tuple[str, ...]()
+    is_plain = geometry.is_regular and len(phases) == 1 and kind not in MAP_KINDS
+    if is_plain and len({frame.path for place in places for frame in place}) == len(places):
+        converter, lost = compare_with_dcm2niix(slices.values, [place[0] for place in places], geometry)
+    values, fill = slices.values, 0.0
+    if kind in MAP_KINDS:
+        values, measured, notes = map_values(kind, stack.header, places[0][0], slices.stored, slices.is_padding)
+        numbers, fill = numbers | measured, np.nan
+    else:
+        if kind in CT_KINDS:
+            fill = AIR_HU
+            values = values.clip(min=AIR_HU)
+        values = np.where(slices.is_padding, np.float32(fill), values)
+        numbers["n_padding_voxels"] = int(slices.is_padding.sum())
+    volume, affine = _on_grid(values, geometry, places[0][0], fill)
+    _check_constant(volume)
+    if kind in CT_KINDS:
+        volume, found, measured = as_hounsfield(volume, "series")
+        notes, numbers = notes + found, numbers | measured
+        kind, found, measured = _contrast(kind, volume, affine)
+        notes, numbers = notes + found, numbers | measured
+    elif kind == "adc":
+        volume, notes, measured = as_adc(volume, "series")
+        numbers |= measured
+    return Volume(kind, volume, affine, unit_of(kind), converter, faults, lost + notes, numbers)
+
+
+def _dynamic(
+    stack: Stack, places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: tuple[Fault, ...]
+) -> Volume:
+    """CT perfusion: (X, Y, Z, T) with the time of every frame."""
+    moments = [[frame.moment for frame in place] for place in places]
+    start = min(moment for row in moments for moment in row if moment)
+    seconds = np.array([[(moment - start).total_seconds() if moment else np.nan for moment in row] for row in moments])
+    times = seconds.mean(axis=0)
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise StackRefusedError((_no_times(len(times)),))
+    whole, affine, n_padding = np.empty(0, dtype=np.float32), np.eye(4), 0
+    for phase in range(len(times)):
+        slices = read_slices([place[phase] for place in places])
+        n_padding += int(slices.is_padding.sum())
+        values = np.where(slices.is_padding, np.float32(AIR_HU), slices.values.clip(min=AIR_HU))
+        volume, affine = _on_grid(values, geometry, places[0][0], AIR_HU)
+        if not phase:
+            whole = np.empty((*volume.shape, len(times)), dtype=np.float32, order="F")  # one frame after the other
+        whole[..., phase] = volume
+    whole, notes, numbers = as_hounsfield(whole, "series")
+    _check_constant(whole)
+    numbers |= {
+        "n_frames": len(times),
+        "median_frame_interval_s": float(np.median(np.diff(times))),
+        "largest_frame_interval_s": float(np.diff(times).max()),
+        "largest_spread_within_frame_s": float(np.ptp(seconds, axis=0).max()),
+        "n_padding_voxels": n_padding,
+    }
+    frame_times = tuple(float(time - times[0]) for time in times)
+    return Volume("ctp", whole, affine, unit_of("ctp"), "aspects", faults, notes, numbers, frame_times)
+
+
+def unit_of(kind: str) -> str:
+    """Unit of a kind's values as the sidecar writes it."""
+    if kind in CT_KINDS:
+        return "HU"
+    return "10^-3 mm2/s" if kind == "adc" else CANONICAL_UNITS.get(kind, "arbitrary")
+
+
+def _frames_per_place(stack: Stack) -> tuple[tuple[tuple[Frame, ...], ...], tuple[Fault, ...]]:
+    """Places with the same number of frames each, and what is wrong with their number or times."""
+    counts = [len(place) for place in stack.places]
+    if min(counts) == max(counts):
+        is_dynamic = stack.recognition.kind == "ctp"
+        if is_dynamic and any(frame.moment is None for place in stack.places for frame in place):
+            return stack.places, (_no_times(counts[0]),)
+        return stack.places, ()
+    numbers = {"smallest_number": min(counts), "largest_number": max(counts)}
+    if stack.recognition.kind == "ctp":
+        text = "every position must have the same number of frames"
+        return stack.places, (Fault("incomplete_frames", text, numbers),)
+    single, n_repeated = [], 0
+    for place in stack.places:
+        stored = read_slices(place).stored if len(place) > 1 else None
+        if stored is not None and not all(np.array_equal(stored[0], other) for other in stored[1:]):
+            text = "slices at one position must be copies of each other"
+            return stack.places, (Fault("conflicting_slices", text, numbers),)
+        n_repeated += len(place) - 1
+        single.append(place[:1])
+    return tuple(single), (Fault("duplicate_slices", "every slice must occur once", {"n_repeated": n_repeated}),)
+
+
+def _no_times(n_frames: int) -> Fault:
+    """A dynamic series without usable times."""
+    text = "every frame of a dynamic series must have a later time than the one before"
+    return Fault("frame_times_missing", text, {"n_frames": n_frames})
+
+
+def _check_rescale(stack: Stack) -> None:
+    """CT values are HU only with a rescale, and one that says nothing else."""
+    frames = [frame for place in stack.places for frame in place]
+    if any(not frame.slope or frame.intercept is None for frame in frames):
+        raise ImageProblemError(
+            "rescale_missing",
+            "CT slices must have a rescale slope and intercept. Export the original series again.",
+        )
+    if any(frame.rescale_type not in ("", "HU") for frame in frames):
+        raise ImageProblemError(
+            "not_hounsfield", "CT slices must be rescaled to HU, and say another type. Export the original series."
+        )
+
+
+def _tilt_tag(stack: Stack) -> float | None:
+    """Gantry/Detector Tilt, None where absent."""
+    tilt = number_of(stack.header.dataset, "GantryDetectorTilt")
+    return tilt if tilt == tilt else None
+
+
+def _on_grid(values: Array, geometry: StackGeometry, frame: Frame, fill: float) -> tuple[Array, Affine]:
+    """(slice, row, column) values on one regular grid, in the closest canonical orientation."""
+    spacing = frame.spacing_mm or (0.0, 0.0)
+    needs_resampling = {fault.reason for fault in geometry.faults} & {"gantry_tilt", "uneven_steps", "missing_slices"}
+    if needs_resampling:
+        values, affine = regular_volume(values, geometry, spacing, fill)
+    else:
+        affine = stack_affine(geometry, spacing)
+    return canonical(values, affine)
+
+
+def _contrast(kind: str, values: Array, affine: Affine) -> tuple[str, tuple[str, ...], dict[str, float]]:
+    """Decide an open CT by its voxels; note where attributes and voxels disagree."""
+    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    share = vessel_share(values, (float(sizes[0]), float(sizes[1]), float(sizes[2])))
+    seen = has_contrast(share)
+    numbers = {} if share is None else {"vessel_share": share}
+    if kind == "ct":
+        return ("cta" if seen else "ncct"), (("contrast_not_measured",) if seen is None else ()), numbers
+    if seen is not None and seen != (kind == "cta"):
+        return kind, ("contrast_evidence_disagrees",), numbers
+    return kind, (), numbers
+
+
+def _check_constant(values: Array) -> None:
+    """Refuse an empty image."""
+    low, high = np.nanmin(values), np.nanmax(values)  # a map without any value was refused before
+    if low == high:
+        raise ImageProblemError("constant_image", "volume must hold an image, got one value. Export the series again.")

@@ -1,0 +1,114 @@
+"""Writing a volume into the cohort folder: a NIfTI file and its JSON sidecar, both free of identity and of the clock.
+
+The same series and key give the same bytes and names, so that importing twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from isal import igzip
+
+from cohorts.deidentify import Pseudonymiser, allowed_attributes, holds_identity, identity_tokens
+from cohorts.dicom.stacks import Stack
+from cohorts.dicom.volume import CT_KINDS, Volume
+from cohorts.geometry import Action
+from cohorts.records import write_bytes
+
+#: Folder of each kind, by the data types of BIDS; CT has none there yet.
+FOLDERS = {
+    **dict.fromkeys(("ncct", "cta", "ct"), "ct"),
+    **dict.fromkeys(("ctp", "cbf", "cbv", "mtt", "ttp", "tmax"), "perf"),
+    **dict.fromkeys(("dwi", "dwi-b0", "adc"), "dwi"),
+    "mr": "anat",
+}
+#: isal's default, which is its best compromise of 0 to 3.
+GZIP_LEVEL = 2
+INT16 = np.iinfo(np.int16)
+
+
+def volume_path(stack: Stack, volume: Volume, pseudonymiser: Pseudonymiser) -> str:
+    """Path of a volume inside the cohort folder."""
+    participant = pseudonymiser.participant_id(stack.identity)
+    name = f"{participant}_acq-{pseudonymiser.series_id(stack.key)}_{volume.kind.replace('-', '')}.nii.gz"
+    return f"{participant}/{FOLDERS[volume.kind]}/{name}"
+
+
+def write_volume(
+    stack: Stack, volume: Volume, pseudonymiser: Pseudonymiser, cohort: Path, actions: Mapping[str, Action]
+) -> str:
+    """Write a volume and its sidecar.
+
+    Returns
+    -------
+    The path of the NIfTI file inside the cohort folder.
+    """
+    relative = volume_path(stack, volume, pseudonymiser)
+    path = cohort / relative
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, nifti_bytes(volume))
+    text = json.dumps(sidecar(stack, volume, pseudonymiser, actions), indent=2, allow_nan=False) + "\n"
+    write_bytes(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), text.encode())
+    return relative
+
+
+def nifti_bytes(volume: Volume) -> bytes:
+    """Compressed NIfTI-1: CT in whole HU as int16, other values as float32; qform and sform agree."""
+    values = volume.values
+    if volume.kind in CT_KINDS:
+        values = np.rint(values).clip(INT16.min, INT16.max).astype(np.int16, order="F")
+    image: Any = nib.Nifti1Image(values, volume.affine)  # type: ignore[no-untyped-call]
+    image.set_sform(volume.affine, code=1)
+    image.set_qform(volume.affine, code=1)
+    image.header.set_xyzt_units("mm", "sec")
+    if volume.frame_times_s:
+        image.header["pixdim"][4] = np.median(np.diff(volume.frame_times_s))
+    return bytes(igzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0))
+
+
+def sidecar(
+    stack: Stack, volume: Volume, pseudonymiser: Pseudonymiser, actions: Mapping[str, Action]
+) -> dict[str, object]:
+    """What may be known of a series: allowed attributes under their BIDS names, and everything measured here."""
+    spacing = np.sqrt((volume.affine[:3, :3] ** 2).sum(axis=0))
+    record: dict[str, object] = {
+        **allowed_attributes(stack.header.dataset),
+        "AcquisitionDateTime": pseudonymiser.shifted(stack.started, stack.identity),
+        "Units": volume.unit,
+        "VoxelSize": [round(float(size), 6) for size in spacing],
+        "ConversionSoftware": volume.converter,
+        "ConversionSoftwareVersion": importlib.metadata.version(
+            "dcm2niix" if volume.converter == "dcm2niix" else "aspects-cohort"
+        ),
+        "DetectedAs": volume.kind,
+        "DetectedBy": stack.recognition.evidence,
+        "NumberOfSlices": stack.n_slices,
+        "NumberOfFiles": stack.n_files,
+        "Faults": [
+            {"Reason": fault.reason, "Action": actions[fault.reason], "Numbers": numbers_text(fault.numbers)}
+            for fault in volume.faults
+        ],
+        "Notes": list(volume.notes),
+        "Measured": numbers_text(volume.numbers),
+        "PatientIdentityRemoved": True,
+        "LongitudinalTemporalInformationModified": "MODIFIED",
+    }
+    if volume.frame_times_s:
+        record["VolumeTiming"] = [round(time, 3) for time in volume.frame_times_s]
+    if stack.recognition.b_value is not None:
+        record["DiffusionBValue"] = stack.recognition.b_value
+    if holds_identity(record, identity_tokens(stack.header.dataset)):
+        tokens = identity_tokens(stack.header.dataset)
+        record = {name: value for name, value in record.items() if not holds_identity({name: value}, tokens)}
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def numbers_text(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Measured numbers with the digits that mean something."""
+    return {name: float(f"{value:.6g}") for name, value in numbers.items()}
