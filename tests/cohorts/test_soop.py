@@ -46,7 +46,13 @@ def test_small_cohort_is_adopted_without_a_problem(tmp_path):
     assert cohort.participants["priorstroke"].tolist() == [True, False]
     assert cohort.participants["bmi"].isna().tolist() == [True, False]
     eligibility = cohort.config.eligibility.model_dump(exclude_defaults=True)
-    assert eligibility == {"minimum_max_diameter_mm": 15, "minimum_mca_share": 0.5, "maximum_volume_ml": 500}
+    assert eligibility == {
+        "minimum_max_diameter_mm": 15,
+        "minimum_mca_share": 0.5,
+        "maximum_aca_share": 0.2,
+        "maximum_pca_share": 0.2,
+        "maximum_volume_ml": 500,
+    }
 
 
 def test_masks_are_linked_or_copied(tmp_path, monkeypatch):

@@ -121,14 +121,16 @@ def test_a_second_call_returns_the_record_without_the_image(case, settings, out)
 def test_a_second_call_measures_nothing(case, settings, out, monkeypatch):
     run_measure(case, settings, out)
     monkeypatch.setattr(steps, "examine", lambda *_: pytest.fail("measured again"))
-    assert run_measure_chunk([asdict(case)], [asdict(item) for item in settings.maps], str(out)) == [("sub-1", "ok")]
+    assert run_measure_chunk([asdict(case)], [asdict(item) for item in settings.maps], str(out), 60) == [
+        ("sub-1", "ok")
+    ]
 
 
 def test_each_case_of_a_chunk_has_its_own_outcome(case, settings, out, tmp_path):
     empty = _case(_save(tmp_path / "empty.nii.gz", np.zeros(SHAPE, np.uint8)), "sub-2")
     gone = replace(case, participant_id="sub-3", path=str(tmp_path / "gone.nii.gz"))
     found = run_measure_chunk(
-        [asdict(item) for item in (case, empty, gone)], [asdict(item) for item in settings.maps], str(out)
+        [asdict(item) for item in (case, empty, gone)], [asdict(item) for item in settings.maps], str(out), 60
     )
     assert found == [("sub-1", "ok"), ("sub-2", "excluded"), ("sub-3", "failed")]
     detail = latest_record(out, "sub-3", "measure-lesion").detail
