@@ -107,7 +107,7 @@ def run_measure_chunk(
     measure_settings = MeasureSettings(tuple(MapReference(**reference) for reference in settings))
     states = []
     for case in cases:
-        faulthandler.dump_traceback_later(wall_limit_s, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(wall_limit_s, exit=True, file=2)
         try:
             record = run_measure(Case(**case), measure_settings, Path(root))
         finally:
