@@ -2,8 +2,8 @@
 
     python registration_peers.py elastix|ants|simpleitk WORK
 
-WORK holds ``fixed.nii.gz`` and ``moving_*.nii.gz`` (brain-extracted, background 0). Every scan is registered once to warm
-up imports and caches; only the second time counts. Written: ``WORK/PEER.json`` with the fixed-to-moving world transform
+WORK holds ``fixed.nii.gz`` and ``moving_*.nii.gz`` (brain-extracted, background 0). Every first scan is registered once
+before to warm up imports and caches. Written: ``WORK/PEER.json`` with the fixed-to-moving world transform
 (RAS, mm), CPU and wall seconds of every scan, and the peak memory of this process, MiB.
 """
 
@@ -18,14 +18,26 @@ from pathlib import Path
 import numpy as np
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+Answer = tuple[np.ndarray, tuple[float, float]]
 
 
-def simpleitk(work: Path, name: str) -> np.ndarray:
+class Clock:
+    """CPU and wall seconds since it was made: images are read before, transforms converted after."""
+
+    def __init__(self) -> None:
+        self.begun = time.process_time(), time.perf_counter()
+
+    def seconds(self) -> tuple[float, float]:
+        """CPU and wall seconds so far."""
+        return time.process_time() - self.begun[0], time.perf_counter() - self.begun[1]
+
+
+def simpleitk(work: Path, name: str) -> Answer:
     """Mattes mutual information, moments, gradient descent with line search, three levels: rigid, then affine."""
     import SimpleITK as sitk  # noqa: N813
 
-    fixed = sitk.ReadImage(str(work / "fixed.nii.gz"), sitk.sitkFloat32)
-    moving = sitk.ReadImage(str(work / name), sitk.sitkFloat32)
+    fixed, moving = (sitk.ReadImage(str(work / one), sitk.sitkFloat32) for one in ("fixed.nii.gz", name))
+    clock = Clock()
     result: sitk.Transform = sitk.CenteredTransformInitializer(
         fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
     )
@@ -51,33 +63,36 @@ def simpleitk(work: Path, name: str) -> np.ndarray:
         if isinstance(result, sitk.CompositeTransform):
             result = result.GetNthTransform(0)
         result = sitk.Euler3DTransform(result) if kind == "rigid" else sitk.AffineTransform(result)
+    seconds = clock.seconds()
     origin = np.array(result.TransformPoint((0.0, 0.0, 0.0)))
     matrix = np.eye(4)
     matrix[:3, 3] = origin
     matrix[:3, :3] = np.column_stack([np.array(result.TransformPoint(tuple(row))) - origin for row in np.eye(3)])
-    return LPS @ matrix @ LPS
+    return LPS @ matrix @ LPS, seconds
 
 
-def ants(work: Path, name: str) -> np.ndarray:
+def ants(work: Path, name: str) -> Answer:
     """``ants.registration`` with its preset ``Affine``."""
     import ants as antspy
 
-    fixed, moving = antspy.image_read(str(work / "fixed.nii.gz")), antspy.image_read(str(work / name))
+    fixed, moving = (antspy.image_read(str(work / one)) for one in ("fixed.nii.gz", name))
+    clock = Clock()
     done = antspy.registration(fixed, moving, type_of_transform="Affine", random_seed=1)
+    seconds = clock.seconds()
     transform = antspy.read_transform(done["fwdtransforms"][0])
     parameters, centre = np.array(transform.parameters), np.array(transform.fixed_parameters)
     matrix = np.eye(4)
     matrix[:3, :3] = parameters[:9].reshape(3, 3)
     matrix[:3, 3] = parameters[9:] + centre - matrix[:3, :3] @ centre
-    return LPS @ matrix @ LPS
+    return LPS @ matrix @ LPS, seconds
 
 
-def elastix(work: Path, name: str) -> np.ndarray:
+def elastix(work: Path, name: str) -> Answer:
     """elastix with its default parameter maps ``rigid`` and ``affine``."""
     import itk
 
-    fixed = itk.imread(str(work / "fixed.nii.gz"), itk.F)
-    moving = itk.imread(str(work / name), itk.F)
+    fixed, moving = (itk.imread(str(work / one), itk.F) for one in ("fixed.nii.gz", name))
+    clock = Clock()
     parameters = itk.ParameterObject.New()
     for kind in ("rigid", "affine"):
         one = parameters.GetDefaultParameterMap(kind, 4)
@@ -86,6 +101,7 @@ def elastix(work: Path, name: str) -> np.ndarray:
         one["RandomSeed"] = ["1"]
         parameters.AddParameterMap(one)
     _, result = itk.elastix_registration_method(fixed, moving, parameter_object=parameters, log_to_console=False)
+    seconds = clock.seconds()
     total = np.eye(4)
     for index in range(result.GetNumberOfParameterMaps()):
         one = result.GetParameterMap(index)
@@ -101,26 +117,21 @@ def elastix(work: Path, name: str) -> np.ndarray:
             matrix[:3, :3] = values[:9].reshape(3, 3)
         matrix[:3, 3] = values[-3:] + centre - matrix[:3, :3] @ centre
         total = matrix @ total  # a point of the fixed image goes through the first map first
-    return LPS @ total @ LPS
+    return LPS @ total @ LPS, seconds
 
 
 PEERS = {"simpleitk": simpleitk, "ants": ants, "elastix": elastix}
 
 
 def main() -> None:
-    """Register every scan of the folder twice with one peer."""
+    """Register every scan of the folder with one peer."""
     peer, work = sys.argv[1], Path(sys.argv[2])
     rows = {}
     names = sorted(path.name for path in work.glob("moving_*.nii.gz"))
     PEERS[peer](work, names[0])
     for name in names:
-        wall, cpu = time.perf_counter(), time.process_time()
-        matrix = PEERS[peer](work, name)
-        rows[name] = {
-            "cpu_s": time.process_time() - cpu,
-            "wall_s": time.perf_counter() - wall,
-            "fixed_to_moving": matrix.tolist(),
-        }
+        matrix, (cpu_s, wall_s) = PEERS[peer](work, name)
+        rows[name] = {"cpu_s": cpu_s, "wall_s": wall_s, "fixed_to_moving": matrix.tolist()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     (work / f"{peer}.json").write_text(json.dumps({"scans": rows, "peak_mib": peak}))
 
