@@ -1,7 +1,7 @@
 """Affine transforms as files: ITK text, named and described as BIDS derivatives.
 
-ITK (and ANTs, 3D Slicer, SimpleITK) count in LPS; the project in RAS. An ITK transform that brings a moving image onto a
-fixed one maps fixed points to moving points, so ``from-orig_to-SPACE_mode-image`` holds ``fixed_to_moving``.
+ITK (and ANTs, 3D Slicer, SimpleITK) count in LPS; the project in RAS. An ITK transform that brings a moving image onto
+a fixed one maps fixed points to moving points, so ``from-orig_to-SPACE_mode-image`` holds ``fixed_to_moving``.
 """
 
 from __future__ import annotations

@@ -35,6 +35,9 @@ STRIPPED_THRESHOLD_SHARE = 0.25  # of Otsu's threshold where all that is left is
 #: Volumes outside which a mask is no whole brain, ml: intracranial volume of adults is 1,000 to 2,000 ml; a scan of the
 #: upper half alone still has about half of it.
 VOLUME_LIMITS_ML = (500.0, 2300.0)
+#: Share of the brain's cross-section on a side face of the scan above which the brain goes on outside: a whole head
+#: that only touches the edge stays below it, and a quarter of the brain lost at one side lies far above.
+MAXIMUM_SIDE_SHARE = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +53,11 @@ class Brain:
     open_share : float in [0, 1]
         Share of the mask's voxels on the first or last slice, relative to its largest slice: near 1 where the scan cuts
         through the middle of the brain, 0 where the brain ends inside the scan.
+    side_share : float in [0, 1]
+        The same for the four side faces: the brain goes on outside the field of view where it is large.
     reason : str
-        Empty, or why the mask is no brain: ``no_brain_found``, ``brain_too_small``, ``brain_too_large``.
+        Empty, or why the mask is no whole brain: ``no_brain_found``, ``brain_too_small``, ``brain_too_large``,
+        ``brain_cut_at_side``.
     detail : str
         The reason with its measured value, the rule and the remedy; empty without a reason.
     """
@@ -60,6 +66,7 @@ class Brain:
     volume_ml: float
     has_skull: bool
     open_share: float
+    side_share: float
     reason: str
     detail: str
 
@@ -145,20 +152,32 @@ def _largest_part(tissue: Mask, spacing: npt.NDArray[np.float64], opening_mm: fl
 def _measured(mask: Mask, scan: WorkingScan, has_skull: bool) -> Brain:
     """Put the slices back on their axis and measure."""
     volume_ml = float(mask.sum() * np.prod(scan.spacing_mm)) / 1000
-    areas = mask.sum(axis=(1, 2))
-    open_share = float(max(areas[0], areas[-1]) / areas.max()) if areas.any() else 0.0
+    end_shares = [_face_share(mask, axis) for axis in range(3)]
+    side_share = max(end_shares[1:])
     low, high = VOLUME_LIMITS_ML
-    reason, remedy = "", ""
-    if not areas.any():
-        reason, remedy = "no_brain_found", "Check that the scan is a head and its values are in the declared unit."
+    volume_rule = f"brain volume must be {low:g} to {high:g} ml, got {volume_ml:.0f} ml."
+    reason, detail = "", ""
+    if not mask.any():
+        reason = "no_brain_found"
+        detail = f"{volume_rule} Check that the scan is a head and its values are in the declared unit."
     elif volume_ml < low:
-        reason, remedy = "brain_too_small", "Check the field of view and the voxel size."
+        reason, detail = "brain_too_small", f"{volume_rule} Check the field of view and the voxel size."
     elif volume_ml > high:
-        reason, remedy = "brain_too_large", "Check the voxel size and that the scan is a head."
-    detail = f"brain volume must be {low:g} to {high:g} ml, got {volume_ml:.0f} ml. {remedy}" if reason else ""
-    return Brain(
-        np.ascontiguousarray(np.moveaxis(mask, 0, scan.slice_axis)), volume_ml, has_skull, open_share, reason, detail
-    )
+        reason, detail = "brain_too_large", f"{volume_rule} Check the voxel size and that the scan is a head."
+    elif side_share > MAXIMUM_SIDE_SHARE:
+        reason = "brain_cut_at_side"
+        detail = (
+            f"side_share must be <= {MAXIMUM_SIDE_SHARE:g} of the brain's cross-section, got {side_share:.2f}. "
+            "Take a scan of the whole head."
+        )
+    on_axis = np.ascontiguousarray(np.moveaxis(mask, 0, scan.slice_axis))
+    return Brain(on_axis, volume_ml, has_skull, end_shares[0], side_share, reason, detail)
+
+
+def _face_share(mask: Mask, axis: int) -> float:
+    """The mask's area on the first or last layer of an axis, relative to its largest layer."""
+    areas = mask.sum(axis=tuple(one for one in range(3) if one != axis))
+    return float(max(areas[0], areas[-1]) / max(1, areas.max()))
 
 
 def _enclosing_sides(bone: Mask) -> npt.NDArray[np.int8]:

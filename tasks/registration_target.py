@@ -1,9 +1,9 @@
 """The fixed side of the registration: sample points of the template, what a scan should look like there, and how both
 move together.
 
-Two *channels* are compared: ``mask``, the smoothed brain mask, which finds outline and scale; and ``tissue``, a synthetic
-scan made from the template's tissue maps with the contrast of one modality, which finds ventricles, fissures and deep
-nuclei. Both are smoothed alike at each of three levels. World coordinates are RAS, mm.
+Two *channels* are compared: ``mask``, the smoothed brain mask, which finds outline and scale; and ``tissue``, a
+synthetic scan made from the template's tissue maps with the contrast of one modality, which finds ventricles, fissures
+and deep nuclei. Both are smoothed alike at each of three levels. World coordinates are RAS, mm.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Contrast:
     limits: tuple[float, float]
 
 
-#: CT: grey 37, white 28, fluid 10 HU, textbook values at 120 kV (see MEASURED in the notes of the benchmark);
-#: MR: ratios of the T2- and diffusion-weighted signal at b = 0 and b = 800 to 1,000 s/mm2.
+#: CT: common values at 120 kV. MR: chosen here from the order of the tissues at b = 0 (fluid bright) and at b = 800 to
+#: 1,000 s/mm2 (fluid dark); any values in that order serve, since only edges are compared.
 CONTRASTS: dict[Modality, Contrast] = {
     "ct": Contrast(grey=37.0, white=28.0, csf=10.0, unit=10.0, is_relative=False, limits=(-20.0, 20.0)),
     "dwi": Contrast(grey=1.05, white=0.95, csf=0.35, unit=0.4, is_relative=True, limits=(-1.0, 0.6)),
@@ -59,7 +59,7 @@ SEARCH_MM = (8.0, 12.0)
 #: Points to this distance outside the brain carry the outline, in multiples of the smoothing width.
 MARGIN_WIDTHS = 1.0
 FWHM_PER_SIGMA = 2.3548  # of a Gaussian: 2 sqrt(2 ln 2)
-#: Length by which the linear part of a warp is scaled, so that all twelve parameters move the brain by like amounts, mm.
+#: Length by which the linear part of a warp is scaled, so that all twelve parameters move the brain alike, mm.
 BRAIN_RADIUS_MM = 60.0
 BLOCK_POINTS = 128  # normal equations are summed in blocks, too small for a library to split over threads
 
@@ -108,7 +108,7 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class TissueMaps:
-    """A template's tissue shares in [0, 1] and brain mask, (X, Y, Z) each, and their affine (voxel -> world, RAS, mm)."""
+    """A template's tissue shares in [0, 1] and brain mask, (X, Y, Z) each, and their affine, voxel -> world."""
 
     grey: npt.NDArray[np.float32]
     white: npt.NDArray[np.float32]

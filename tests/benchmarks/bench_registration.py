@@ -1,13 +1,13 @@
-"""Our registration beside elastix, ANTs and SimpleITK on real scans, in one run; the peers are installed by this script.
+"""Our registration beside elastix, ANTs and SimpleITK on real scans, in one run; this script installs the peers.
 
     python -m tests.benchmarks.bench_registration DATA WORK [--starts 100]
 
-DATA is the folder of the shared real data. The peers get our brain masks for nothing and the template's T1 on the 2 mm
-grid; our seconds include block means and mask. Printed per method: CPU and wall seconds per scan (images in memory, warm),
-peak memory of its process, mean pairwise Dice of the 20 region labels of the three CT patients after nearest-neighbour
-warping to the template, and Dice of the warped brain masks with the template's. With ``--starts``: our results from
-random head positions (up to 30 degrees, up to 40 mm, uniform), the mean displacement of the brain between any two, and
-failures (more than 5 mm from the result of the scan as given).
+DATA is the folder of the shared real data. The peers get our brain masks for nothing and the template's T1 on the 2
+mm grid; our seconds include block means and mask. Printed per method: CPU and wall seconds per scan (images in
+memory, warm), peak memory of its process, mean pairwise Dice of the 20 region labels of the three CT patients after
+nearest-neighbour warping to the template, and Dice of the warped brain masks with the template's. With ``--starts``:
+our results from random head positions (up to 30 degrees, up to 40 mm, uniform), the mean displacement of the brain
+between any two, and failures (more than 5 mm from the result of the scan as given).
 
 The label order of the given segmentations is inconsistent between patients (caudate, insula, capsule, lentiform in the
 first; caudate, capsule, lentiform, insula in the others) and is made equal here.
@@ -173,8 +173,9 @@ def report(data: Path, work: Path, method: str) -> float:
     cpu_ct, cpu_dwi = (float(np.mean([row["cpu_s"] for row in group.values()])) for group in (ct, dwi))
     wall_ct = float(np.mean([row["wall_s"] for row in ct.values()]))
     print(
-        f"{method:10s} CT {cpu_ct:6.2f} CPU s {wall_ct:6.2f} wall s, DWI {cpu_dwi:6.2f} CPU s, peak {done['peak_mib']:.0f} "
-        f"MiB, regions {regions:.4f}, brain CT {np.mean([overlaps[name] for name in CT]):.4f} DWI "
+        f"{method:10s} CT {cpu_ct:6.2f} CPU s {wall_ct:6.2f} wall s, "
+        f"DWI {cpu_dwi:6.2f} CPU s, "
+        f"peak {done['peak_mib']:.0f} MiB, regions {regions:.4f}, brain CT {np.mean([overlaps[name] for name in CT]):.4f} DWI "
         + " ".join(f"{name} {overlaps[name]:.4f}" for name in DWI),
         flush=True,
     )
@@ -209,8 +210,8 @@ def report_starts(path: Path, modality: str, n_starts: int) -> None:
     from_plain = np.linalg.norm(all_ends[1:] - all_ends[0], axis=2).mean(axis=1)
     apart = max(np.linalg.norm(all_ends - one, axis=2).mean(axis=1).max() for one in all_ends)
     print(
-        f"{path.parent.name}/{path.name}: {n_starts} starts, {(from_plain > 5).sum()} failures, {refused} refused, median "
-        f"{np.median(from_plain):.3f} mm, largest distance between two results {apart:.3f} mm",
+        f"{path.parent.name}/{path.name}: {n_starts} starts, {(from_plain > 5).sum()} failures, {refused} refused, "
+        f"median {np.median(from_plain):.3f} mm, largest distance between two results {apart:.3f} mm",
         flush=True,
     )
 
@@ -220,7 +221,7 @@ def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def report_regions(data: Path, work: Path) -> None:
-    """Print Dice of our maps, brought into each scan, against the given segmentation, both sides of a region together."""
+    """Print Dice of our maps, brought into each scan, against the given segmentation, both sides together."""
     rows = json.loads((work / "ours.json").read_text())["scans"]
     for map_name in ("classic", "territory"):
         label_map = load_label_map(map_name)

@@ -1,4 +1,4 @@
-"""One peer registers a folder of scans to a template; run by ``bench_registration`` in an environment that has the peers.
+"""One peer registers a folder of scans to a template; run by ``bench_registration`` where the peers are installed.
 
     python registration_peers.py elastix|ants|simpleitk WORK
 
