@@ -175,7 +175,8 @@ def report(data: Path, work: Path, method: str) -> float:
     print(
         f"{method:10s} CT {cpu_ct:6.2f} CPU s {wall_ct:6.2f} wall s, "
         f"DWI {cpu_dwi:6.2f} CPU s, "
-        f"peak {done['peak_mib']:.0f} MiB, regions {regions:.4f}, brain CT {np.mean([overlaps[name] for name in CT]):.4f} DWI "
+        f"peak {done['peak_mib']:.0f} MiB, regions {regions:.4f}, "
+        f"brain CT {np.mean([overlaps[name] for name in CT]):.4f} DWI "
         + " ".join(f"{name} {overlaps[name]:.4f}" for name in DWI),
         flush=True,
     )
