@@ -8,6 +8,7 @@ so that a scan stored with its negatives and one clipped at 0 give the same mask
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,7 +131,7 @@ def mr_working_scan(image: npt.NDArray[np.generic], affine: npt.NDArray[np.float
 
 def _largest_part(tissue: Mask, spacing: npt.NDArray[np.float64], opening_mm: float) -> Mask:
     """Open, keep the largest 3-D component, grow it back within the tissue, close and fill slice by slice."""
-    opened = ndimage.binary_erosion(tissue, _disk(opening_mm, spacing))
+    opened = _box_filtered(tissue, opening_mm, spacing, ndimage.minimum_filter1d)
     components, n_components = ndimage.label(opened)
     if not n_components:
         return np.zeros(tissue.shape, dtype=bool)
@@ -140,13 +141,25 @@ def _largest_part(tissue: Mask, spacing: npt.NDArray[np.float64], opening_mm: fl
     box = tuple(
         slice(max(0, one.start - margin), one.stop + margin) for one, margin in zip(box, (1, *reach[1:]), strict=True)
     )
-    part = ndimage.binary_dilation(core[box], _disk(opening_mm + spacing[1], spacing)) & tissue[box]
+    part = _box_filtered(core[box], opening_mm + spacing[1], spacing, ndimage.maximum_filter1d) & tissue[box]
     disk = _disk(CLOSING_MM, np.array([100.0, *spacing[1:]]))
     pad = [(0, 0), *((size, size) for size in reach[1:])]
     distant = ndimage.binary_closing(np.pad(part, pad), disk)[:, reach[1] : -reach[1], reach[2] : -reach[2]]
     mask = np.zeros(tissue.shape, dtype=bool)
     mask[box] = [ndimage.binary_fill_holes(one) for one in distant]
     return mask
+
+
+def _box_filtered(
+    tissue: Mask, radius_mm: float, spacing: npt.NDArray[np.float64], running: Callable[..., npt.NDArray[np.uint8]]
+) -> Mask:
+    """Erosion or dilation by a box, one axis after the other: as fast for a large box as for a small one."""
+    reach = np.floor(radius_mm / spacing + 1e-9).astype(int)
+    filtered = tissue.view(np.uint8)
+    for axis, size in enumerate(reach):
+        if size:
+            filtered = running(filtered, 2 * int(size) + 1, axis=axis, mode="constant", cval=0)
+    return np.asarray(filtered.view(bool))
 
 
 def _measured(mask: Mask, scan: WorkingScan, has_skull: bool) -> Brain:

@@ -26,6 +26,7 @@ MAD_TO_SIGMA = 1.4826  # of a normal distribution
 #: largest (of 0, 0.3, 1, 3, 10, 20, 30) that keeps the mean overlap of whole brains at 0.94 on three CT.
 CHANNEL_WEIGHT = (1.0, 20.0)
 MINIMUM_SCALE = 0.05  # of a channel's residual, in units of one edge: below it every residual is noise
+MEDIAN_POINTS = slice(None, None, 3)  # a third of the points gives the scale of a residual
 DAMPING = 1e-3  # of the mean diagonal of the normal matrix: keeps unobserved directions still
 STOP_MM = 0.1  # mean movement of the brain below which a round ends
 MINIMUM_POINT_SHARE = 0.25  # of the points inside the scan's field of view: fewer decide nothing
@@ -33,7 +34,7 @@ MINIMUM_POINT_SHARE = 0.25  # of the points inside the scan's field of view: few
 #: Rotations of the coarse search, degrees about x, y, z: none, and 25 either way about each axis. A single start finds
 #: its way from about 60 degrees; several make that certain.
 START_DEGREES = ((0, 0, 0), (25, 0, 0), (-25, 0, 0), (0, 25, 0), (0, -25, 0), (0, 0, 25), (0, 0, -25))
-START_STEPS = 12
+START_STEPS = 6
 N_KEPT_STARTS = 3  # go on until one is chosen
 
 #: Columns: the twelve parameters; rows: the degrees of freedom that each kind of round may use.
@@ -97,7 +98,7 @@ def solve(moving: tuple[MovingLevel, ...], target: Target, start: Matrix) -> Fit
         turn = _about(target.centre, Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
         fits.append(_round(moving[0], target.search, target.centre, start @ turn, (RIGID, START_STEPS)))
     kept = [
-        _round(moving[0], target.search, target.centre, fit.warp, (SIMILARITY, 20))
+        _round(moving[0], target.search, target.centre, fit.warp, (SIMILARITY, 15))
         for fit in sorted(fits, key=lambda fit: fit.cost)[:N_KEPT_STARTS]
     ]
     best = min(kept, key=lambda fit: fit.cost)
@@ -117,15 +118,18 @@ def _round(
     jacobian = level.jacobian @ freedom.T.astype(np.float32)
     for step in range(1, limit + 1):
         sampled, is_inside = sample(moving.channels, moving.world_to_voxel @ warp, level.points)
-        if is_inside.mean() < MINIMUM_POINT_SHARE:
+        n_inside = int(np.count_nonzero(is_inside))
+        if n_inside < MINIMUM_POINT_SHARE * len(is_inside):
             return Fit(warp, np.inf, step)
         normal, right, cost = np.zeros((len(freedom), len(freedom))), np.zeros(len(freedom)), 0.0
         for channel, values in enumerate((sampled.real, sampled.imag)):
-            residual = values - level.values[channel]
-            scale = max(MINIMUM_SCALE, MAD_TO_SIGMA * float(np.median(np.abs(residual[is_inside]))))
+            residual = (values - level.values[channel]) * is_inside
+            scale = max(
+                MINIMUM_SCALE, MAD_TO_SIGMA * _median(np.abs(residual[MEDIAN_POINTS][is_inside[MEDIAN_POINTS]]))
+            )
             squared = (residual / np.float32(CAUCHY_WIDTH * scale)) ** 2
-            weight = (is_inside / (1 + squared)) * np.float32(CHANNEL_WEIGHT[channel] / scale**2)
-            cost += CHANNEL_WEIGHT[channel] * float((residual[is_inside] ** 2).mean())
+            weight = is_inside * np.float32(CHANNEL_WEIGHT[channel] / scale**2) / (1 + squared)
+            cost += CHANNEL_WEIGHT[channel] * float(residual @ residual) / n_inside
             part, side = _normal_equations(jacobian[channel], weight, residual)
             normal += part
             right += side
@@ -135,6 +139,11 @@ def _round(
         if _movement_mm(change) < STOP_MM:
             break
     return Fit(warp, cost, step)
+
+
+def _median(values: npt.NDArray[np.float32]) -> float:
+    """The upper median: one partition, no checks."""
+    return float(np.partition(values, len(values) // 2)[len(values) // 2])
 
 
 def _normal_equations(
