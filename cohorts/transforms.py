@@ -1,0 +1,98 @@
+"""Affine transforms as files: ITK text, named and described as BIDS derivatives.
+
+ITK (and ANTs, 3D Slicer, SimpleITK) count in LPS; the project in RAS. An ITK transform that brings a moving image onto
+a fixed one maps fixed points to moving points, so ``from-orig_to-SPACE_mode-image`` holds ``fixed_to_moving``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cohorts.records import write_bytes
+
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+HEADER = "#Insight Transform File V1.0"
+KIND = "Transform: AffineTransform_double_3_3"
+
+
+def itk_text(matrix: npt.NDArray[np.float64]) -> str:
+    """A world transform as ITK's text format, every digit kept.
+
+    Parameters
+    ----------
+    matrix : (4, 4) float array, world -> world, RAS, mm
+
+    Raises
+    ------
+    ValueError
+        Not a finite affine.
+    """
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], [0, 0, 0, 1]):
+        raise ValueError("matrix must be a finite (4, 4) affine with last row 0 0 0 1. Give world coordinates in mm.")
+    lps = LPS_FROM_RAS @ matrix @ LPS_FROM_RAS + 0.0  # + 0.0 writes -0 as 0
+    parameters = " ".join(repr(float(value)) for value in [*lps[:3, :3].ravel(), *lps[:3, 3]])
+    return f"{HEADER}\n#Transform 0\n{KIND}\nParameters: {parameters}\nFixedParameters: 0 0 0\n"
+
+
+def parse_itk(text: str) -> npt.NDArray[np.float64]:
+    """Read back one affine of ITK's text format, with any centre.
+
+    Returns
+    -------
+    (4, 4) float array, world -> world, RAS, mm
+
+    Raises
+    ------
+    ValueError
+        Not one ITK affine.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    fields = {key.strip(): value.split() for key, _, value in (line.partition(":") for line in lines[1:])}
+    kinds = [line for line in lines if line.startswith("Transform:")]
+    counts = len(fields.get("Parameters", ())), len(fields.get("FixedParameters", ()))
+    if not lines or lines[0] != HEADER or len(kinds) != 1 or "Affine" not in kinds[0] or counts != (12, 3):
+        raise ValueError(f"transform must be one affine in ITK text format, got {text[:60]!r}. Export it as .txt.")
+    values, centre = np.array(fields["Parameters"], dtype=float), np.array(fields["FixedParameters"], dtype=float)
+    lps = np.eye(4)
+    lps[:3, :3] = values[:9].reshape(3, 3)
+    lps[:3, 3] = values[9:] + centre - lps[:3, :3] @ centre
+    return LPS_FROM_RAS @ lps @ LPS_FROM_RAS
+
+
+def write_transforms(
+    folder: Path, prefix: str, space: str, fixed_to_moving: npt.NDArray[np.float64], facts: dict[str, object]
+) -> tuple[Path, Path]:
+    """Write both directions as BIDS files, each with its sidecar.
+
+    Parameters
+    ----------
+    folder : an existing folder
+    prefix : entities of the scan, such as ``sub-017_ct``
+    space : BIDS name of the template
+    fixed_to_moving : (4, 4) float array, template world -> scan world, RAS, mm
+    facts : what else the sidecar says, such as the profile and the figures of merit
+
+    Returns
+    -------
+    Paths of ``..._from-orig_to-SPACE_mode-image_xfm.txt`` (brings the scan to the template) and of its inverse.
+    """
+    paths = []
+    pairs = (("orig", space, fixed_to_moving), (space, "orig", np.linalg.inv(fixed_to_moving)))
+    for start, end, matrix in pairs:
+        path = folder / f"{prefix}_from-{start}_to-{end}_mode-image_xfm.txt"
+        last_row = np.array([[0.0, 0.0, 0.0, 1.0]])
+        write_bytes(path, itk_text(np.vstack([matrix[:3], last_row])).encode())
+        sidecar = {
+            "Type": "affine",
+            "Format": "ITK text, LPS, mm",
+            "FromTo": f"brings an image of {start} onto the grid of {end}: maps points of {end} to points of {start}",
+            "MatrixRAS": matrix.tolist(),
+            **facts,
+        }
+        write_bytes(path.with_suffix(".json"), (json.dumps(sidecar, indent=2, sort_keys=True) + "\n").encode())
+        paths.append(path)
+    return paths[0], paths[1]
