@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
 import signal
-import sys
 import threading
 import time
 import uuid
@@ -242,12 +240,6 @@ def ends_on_signals() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def peak_mib() -> float:
-    """Peak resident memory of this process, MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 if sys.platform != "darwin" else 1024 * 1024)
 
 
 def _due_text(n_cases: int, n_due: int, causes: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cohorts.manifest import CohortError, natural_key
+from cohorts.manifest import natural_key
 from cohorts.problems import Problem
 from flows.lock import current_owner
 from flows.plan import Plan, make_plan, stale_causes, why_stale
@@ -144,11 +144,6 @@ def show_comparison(comparison: Any, limit: int, console: Console) -> None:
         console.print(table)
         if len(rows) > limit:
             console.print(f"... and {len(rows) - limit} more", highlight=False)
-
-
-def problem_count(error: CohortError) -> Counter[str]:
-    """How often each rule is broken."""
-    return Counter(problem.reason for problem in error.problems)
 
 
 def _escaped(value: object) -> str:
