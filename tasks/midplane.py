@@ -89,7 +89,8 @@ def aligned_grid(shape: tuple[int, int, int], affine: Matrix, midplane: MidPlane
     Returns
     -------
     Grid in aligned world. The axis nearest to x lies exactly along it with x = 0 at its middle; the other two keep
-    their directions. The scan comes onto it with ``resample_image(values, affine, grid, np.linalg.inv(midplane.matrix))``.
+    their directions. The scan comes onto it by
+    ``resample_image(values, affine, grid, np.linalg.inv(midplane.matrix))``.
     """
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     directions = affine[:3, :3] / spacing
