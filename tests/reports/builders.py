@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cohorts.schemas import EXCLUSIONS, LESIONS, REGIONS, SCANS, SCORES, Table, participants_table
+from cohorts.schemas import EXCLUSIONS, LESIONS, QUALITY_FIGURES, REGIONS, SCANS, SCORES, Table, participants_table
 from cohorts.study import StudyConfig
 from reports.inputs import ReportInput, RunInfo
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES
@@ -157,7 +157,9 @@ def synthetic_input(
     scan_rows: list[tuple[object, ...]] = [
         (
             *(key, "lesion", "MNI", f"{key}/lesion.nii.gz", None, 4096, "197x233x189", "1x1x1", "RAS", 1.0),
+            *(None,) * (1 + len(QUALITY_FIGURES)),
             *(("ok", None) if scored[at] else ("failed", primary["reason"].get(key))),
+            None,
         )
         for at, key in enumerate(ids)
         if primary["reason"].get(key) != "no_scan"
@@ -166,7 +168,7 @@ def synthetic_input(
     region_rows: list[tuple[object, ...]] = []
     score_rows: list[tuple[object, ...]] = []
     sizes = 4000 + 2000 * np.arange(len(ASPECTS_REGIONS))
-    for offset, mask in zip((0.0, 0.04), config.mask_sources, strict=False):
+    for offset, mask in zip((0.0, 0.04), config.computed_sources, strict=False):
         voxels = np.floor(np.clip(fractions - offset * rng.random(fractions.shape), 0, 1) * sizes).astype(int)
         for at in np.flatnonzero(scored):
             affected = _affected(voxels[at] / sizes)
@@ -199,7 +201,7 @@ def synthetic_input(
         regions=_frame(REGIONS, region_rows),
         scores=_frame(SCORES, score_rows),
         lesions=_frame(LESIONS, lesion_rows),
-        map_names={source.name: config.regions_of(source) for source in config.mask_sources},
+        map_names={source.name: config.regions_of(source) for source in config.computed_sources},
     )
 
 

@@ -1,0 +1,4 @@
+"""Temporary."""
+from __future__ import annotations
+class RegionDensity: pass
+DENSITY_RULES: dict = {}
