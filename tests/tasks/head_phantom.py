@@ -1,62 +1,40 @@
-"""A CT and a diffusion scan of the template itself, inside an invented skull, placed by a known affine."""
+"""The head phantom at its plainest: one CT or diffusion-like scan from a known pose, and what to compare with."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
+from models.register_template import template_tissues
 from models.template import load_template
+from tasks.head_phantom import Acquisition, build_head, head_pose, sample_head, scan_grid
+from tasks.head_scans import AIR_HU, TISSUE_HU
+from tasks.resample import resample_labels
 
 SHAPE, SPACING_MM = (112, 128, 34), (1.8, 1.8, 5.0)
+SIGNAL = {"grey": 105, "white": 95, "csf": 35, "soft": 12}
 
 
 @lru_cache(maxsize=1)
-def _head_at_2_mm():
-    """Brain mask, HU and diffusion signal of a whole head on the template's 2 mm grid."""
-    template = load_template()
-    step = (slice(None, None, 2),) * 3
-    padding = ((12, 12), (12, 12), (12, 12))
-    grey, white, csf, brain = (
-        np.pad(np.asarray(one[step], dtype=np.float32), padding)
-        for one in (template.grey, template.white, template.csf, template.brain)
-    )
-    affine = template.affine @ np.diag([2.0, 2.0, 2.0, 1.0])
-    affine[:3, 3] -= affine[:3, :3] @ [12, 12, 12]
-    inside = brain > 0.5
-    distance = ndimage.distance_transform_edt(~inside) * 2
-    hu = np.where(inside, 37 * grey + 28 * white + 10 * csf, -1000.0)
-    hu[(distance > 0) & (distance <= 3)] = 8  # fluid
-    hu[(distance > 3) & (distance <= 9)] = 900  # bone
-    hu[(distance > 9) & (distance <= 13)] = 40  # scalp
-    signal = np.where(inside, 105 * grey + 95 * white + 35 * csf, 0.0)
-    signal[(distance > 9) & (distance <= 13)] = 12
-    return inside, hu.astype(np.float32), signal.astype(np.float32), affine
+def _images():
+    head = build_head(template_tissues())
+    return head, {"ct": head.image(TISSUE_HU, AIR_HU), "dwi": head.image(SIGNAL, 0)}
 
 
 def head_scan(modality="ct", degrees=(0, 0, 0), shift_mm=(0, 0, 0), scale=0.88, shape=SHAPE):
-    """A scan of the phantom, its affine, its true brain mask, and the true template-to-scan transform (world, mm)."""
-    inside, hu, signal, affine = _head_at_2_mm()
-    truth = np.eye(4)
-    truth[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() * scale
-    truth[:3, 3] = shift_mm
-    grid = np.diag([-SPACING_MM[0], -SPACING_MM[1], SPACING_MM[2], 1.0])  # LPS, as CT comes
-    centre = truth @ [0, -18, 8, 1]
-    grid[:3, 3] = centre[:3] - grid[:3, :3] @ ((np.asarray(shape) - 1) / 2)
-    to_source = np.linalg.inv(affine) @ np.linalg.inv(truth) @ grid
-    values = ndimage.affine_transform(
-        hu if modality == "ct" else signal,
-        to_source,
-        output_shape=shape,
-        order=1,
-        cval=-1000 if modality == "ct" else 0,
-    )
-    mask = ndimage.affine_transform(inside.astype(np.uint8), to_source, output_shape=shape, order=0) > 0
-    noise = np.random.default_rng(7).normal(0, 4, shape)
-    values = values + noise if modality == "ct" else np.abs(values + noise)
-    return values.astype(np.float32), grid, mask, truth
+    """A scan of the phantom, its affine, its true brain mask, and the true template-to-scan transform (world, mm).
+
+    Slices are thin, noise is normal with a standard deviation of 4.
+    """
+    head, images = _images()
+    truth = head_pose(degrees, shift_mm, scale)
+    acquisition = Acquisition(scan_grid(truth, shape, SPACING_MM), truth, 7)
+    values = sample_head(images[modality], head, acquisition, AIR_HU if modality == "ct" else 0, n_subslices=1)
+    mask = resample_labels(head.brain, head.affine, acquisition.grid, np.linalg.inv(truth))
+    values = values + np.random.default_rng(7).normal(0, 4, shape)
+    values = values if modality == "ct" else np.abs(values)
+    return values.astype(np.float32), acquisition.grid.affine, mask, truth
 
 
 def mean_distance_mm(one, other):
