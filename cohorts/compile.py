@@ -20,6 +20,7 @@ from cohorts.schemas import REGIONS, SCORES
 from cohorts.sources import ComputedSource, DensityRatioSource, LesionSource
 from cohorts.study import FractionRule, StudyConfig
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
+from tasks.density_rule import BUILT_IN_DENSITY_RULES
 from tasks.scoring import BUILT_IN_RULES, RegionRule, aspects_score, choose_side, fraction_rule
 
 PARTICIPANTS_PER_BATCH = 500
@@ -99,7 +100,7 @@ def _score_columns(
     score = aspects_score(
         affected,
         laterality=source.laterality,
-        lesion_side=record.payload["lesion"]["side"],
+        lesion_side=record.payload["lesion"]["side"] if "lesion" in record.payload else density_side(affected),
         clinical_side=clinical_side,
     )
     return columns | {
@@ -115,7 +116,26 @@ def _score_columns(
 def _add_densities(
     regions: Rows, record: Record, use: MapUse, common: Mapping[str, Any]
 ) -> dict[tuple[str, str], bool]:
-    raise NotImplementedError
+    """Add one participant's rows of one density source; give back which ASPECTS regions are affected."""
+    rule = BUILT_IN_DENSITY_RULES[common["rule"]]
+    affected: dict[tuple[str, str], bool] = {}
+    for label, density in zip(use.table.labels, record.payload["densities"][use.sha256], strict=True):
+        row = {**common, "side": label.side, "region": label.region}
+        if density["ratio"] is None or density["coverage"] < LEAST_COVERAGE:
+            regions.add(**row, status="excluded", reason="region_not_covered")
+            continue
+        is_affected = None
+        if label.region in rule.cuts and label.side in HEMISPHERES:
+            is_affected = rule.is_affected(label.region, density["ratio"])
+            affected[label.side, label.region] = is_affected
+        regions.add(**row, relative_difference=density["relative_difference"], affected=is_affected, status="ok")
+    return affected
+
+
+def density_side(affected: Mapping[tuple[str, str], bool]) -> str:
+    """The side with more affected regions; ``both`` where they are as many."""
+    n_left, n_right = (sum(flag for (side, _), flag in affected.items() if side == one) for one in HEMISPHERES)
+    return "both" if n_left == n_right else "left" if n_left > n_right else "right"
 
 
 def _add_fractions(

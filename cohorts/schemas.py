@@ -120,6 +120,7 @@ REGIONS = Table(
         count("n_lesion_voxels", "Lesion voxels in the region"),
         number("lesion_volume_ml", "Lesion volume in the region (regional load)", "ml", minimum=0),
         number("fraction", "Lesion voxels over region voxels", minimum=0, maximum=1),
+        number("relative_difference", "Density less that of the other side, over the other side"),
         number("probability", "Probability that the region is affected", minimum=0, maximum=1),
         flag("affected", "Whether the rule counts the region as affected", nullable=True),
         text("rule", "Rule that turned the fraction into affected", nullable=True),

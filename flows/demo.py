@@ -10,8 +10,10 @@ import numpy as np
 from rich.console import Console
 
 from cohorts.phantom import PhantomAnatomy, PlantedFault, write_phantom_cohort
+from cohorts.phantom_scans import write_phantom_scans
 from flows import screens
 from flows.run import RunRequest, run_cohort
+from models.register_template import template_tissues
 from models.template import load_label_map, load_template
 
 
@@ -54,4 +56,6 @@ def make_demo_cohort(folder: Path, n_participants: int) -> tuple[PlantedFault, .
         brain=template.brain,
         affine=template.affine,
     )
-    return write_phantom_cohort(folder, anatomy, n_participants=n_participants)
+    faults = write_phantom_cohort(folder, anatomy, n_participants=n_participants)
+    write_phantom_scans(folder, template_tissues(), without={fault.participant_id for fault in faults})
+    return faults

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 TABLES_OF_A_PATIENT = ("exclusions", "scans", "scores", "regions", "lesions", "provenance", "timings")
 
-Rows = dict[str, list[dict[str, Any]]]
-
 
 def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: Path, draft: Path) -> None:
     """Write every participant's page and the quality page.
@@ -53,14 +51,24 @@ def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: 
     (draft / QUALITY_PAGE).write_text(page, encoding="utf-8")
 
 
+def _gates(plan: Plan) -> dict[str, dict[str, tuple[float | None, float | None]]]:
+    """Modality -> figure -> limits in force."""
+    config = plan.cohort.config
+    return {
+        source.scans[0]: {gate.figure: (gate.minimum, gate.maximum) for gate in config.gates_of(source.gated_as)}
+        for source in config.computed_sources
+        if source.gated_as is not None
+    }
+
+
 def _views(plan: Plan, frames: dict[str, pd.DataFrame], out: Path) -> Iterator[PatientView]:
     """Every participant's rows and pictures, one at a time."""
     from reports.patient_view import PatientView
 
-    rows: Rows = {name: _by_participant(frames[name]) for name in TABLES_OF_A_PATIENT}
+    rows = {name: _by_participant(frames[name]) for name in TABLES_OF_A_PATIENT}
     for participant in _records(frames["participants"]):
         participant_id = participant["participant_id"]
-        of_patient = {name: found.get(participant_id, []) for name, found in rows.items()}
+        of_patient: dict[str, Any] = {name: found.get(participant_id, []) for name, found in rows.items()}
         yield PatientView(participant=participant, pictures=_pictures(plan, participant_id, out), **of_patient)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,20 +21,25 @@ from models.register_template import template_target
 from models.template import SPACE, GridLabels, LabelMap, labels_on_grid
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.lesion import voxel_volume_mm3
+from tasks.quality import Modality
 from tasks.registration import Registration, register
 from tasks.working_grid import WorkingScan, to_native_grid
-
-Contrast = Literal["ct", "cta", "dwi"]
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedScan:
     """A scan with its brain and its place in the template; ``registration`` says whether it can be used."""
 
+    contrast: Modality
     image: ScanImage
     working: WorkingScan
     brain: Brain
     registration: Registration
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        return self.working.native_shape
 
     @property
     def brain_mask(self) -> npt.NDArray[np.bool_]:
@@ -45,7 +50,7 @@ class PreparedScan:
         """A label map and its labels on the native grid."""
         label_map = planned_map(reference)
         to_template = self.registration.moving_to_fixed @ self.image.affine
-        return label_map, labels_on_grid(label_map, self.image.values.shape[:3], to_template)
+        return label_map, labels_on_grid(label_map, self.shape, to_template)
 
 
 def read(file: CaseFile, content: bytes, image: str, forms: FormRule) -> ScanImage:
@@ -53,7 +58,7 @@ def read(file: CaseFile, content: bytes, image: str, forms: FormRule) -> ScanIma
     return read_scan(content, Path(file.path).name, image, forms=forms)
 
 
-def prepare(image: ScanImage, contrast: Contrast) -> PreparedScan:
+def prepare(image: ScanImage, contrast: Modality) -> PreparedScan:
     """Find the brain and register it to the template.
 
     Parameters
@@ -64,7 +69,7 @@ def prepare(image: ScanImage, contrast: Contrast) -> PreparedScan:
     is_mr = contrast == "dwi"
     working = (mr_working_scan if is_mr else ct_working_scan)(image.values, image.affine)
     brain = (extract_mr_brain if is_mr else extract_ct_brain)(working)
-    return PreparedScan(image, working, brain, register(working, brain, template_target(contrast)))
+    return PreparedScan(contrast, image, working, brain, register(working, brain, template_target(contrast)))
 
 
 def facts(image: ScanImage) -> dict[str, Any]:

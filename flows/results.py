@@ -37,6 +37,7 @@ from cohorts.schemas import (
     participants_table,
 )
 from cohorts.storage import columns_of, data_dictionary, read_table, tsv_text, write_table
+from flows.pages import write_pages
 from flows.plan import Plan, code_digest, run_digest
 
 RESULTS = "results"
@@ -118,8 +119,7 @@ def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[
     draft = results / f".draft-{uuid.uuid4().hex}"
     (draft / TABLES_FOLDER).mkdir(parents=True)
     found = write_tables(plan, draft / TABLES_FOLDER)
-    warnings = tuple(problem.text for problem in plan.cohort.warnings)
-    lint_failed = _write_report(plan, draft, facts, warnings, run_digest(plan, out))
+    lint_failed = _write_report(plan, out, draft, facts, run_digest(plan, out))
     summary = _summary(plan, found, facts, run_digest(plan, out), draft)
     write_bytes(draft / SUMMARY, json.dumps(summary, indent=2).encode())
     final = results / facts.run_id
@@ -167,9 +167,7 @@ def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
     return found
 
 
-def _write_report(
-    plan: Plan, draft: Path, facts: RunFacts, warnings: tuple[str, ...], settings_digest: str
-) -> Exception | None:
+def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_digest: str) -> Exception | None:
     """Analyse the tables just written, lint, and write statistics and report; a lint refusal is given back."""
     from reports.analysis import analyse
     from reports.document import write_report
@@ -201,9 +199,11 @@ def _write_report(
         settings_digest=settings_digest,
         command=facts.command,
         packages={name: importlib.metadata.version(name) for name in PACKAGES_SHOWN},
-        warnings=warnings,
+        warnings=tuple(problem.text for problem in plan.cohort.warnings),
     )
     write_report(data, statistics, run, _atlas_slices(plan), draft)
+    later = {name: read_table(tables / f"{name}.parquet") for name in ("provenance", "timings")}
+    write_pages(plan, frames | later, run, out, draft)
     return None
 
 

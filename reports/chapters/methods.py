@@ -10,7 +10,7 @@ from cohorts.sources import DensityRatioSource, DwiThresholdSource, MaskSource
 from cohorts.study import FractionRule, PerRegionRule
 from reports.page import Block, Chapter, Folded, Group, Listing, Material, Pre, TableView, Text
 from reports.tables import OPERATOR_SIGNS, Cell, words
-from tasks.density import DENSITY_RULES
+from tasks.density_rule import BUILT_IN_DENSITY_RULES
 from tasks.scoring import BUILT_IN_RULES
 
 _LATERALITY = {
@@ -166,7 +166,7 @@ def _source_sentences(material: Material) -> Iterable[str]:
             name = material.data.map_names.get(source.name, config.regions_of(source))
             yield (
                 f"{source.name}: a baseline without weights on {source.modality}, label map {name}, rule {source.rule} "
-                f"({DENSITY_RULES[source.rule].text}); {laterality}.{about}"
+                f"({BUILT_IN_DENSITY_RULES[source.rule].source}); {laterality}.{about}"
             )
         elif isinstance(source, MaskSource | DwiThresholdSource):
             name = material.data.map_names.get(source.name, config.regions_of(source))

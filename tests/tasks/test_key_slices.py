@@ -152,7 +152,7 @@ def test_the_mirror_follows_the_registration():
     shifted[0, 3] = -36.0  # the mirror plane runs through the middle of the patch
     moved = PreparedScan(scan.values, affine, scan.brain, scan.labels, shifted)
     low = key_slices(moved, TABLE, brain, affine, WINDOW).slices[0]
-    assert np.nanmax(np.abs(low.difference)) < 0.1
+    assert np.nanmax(np.abs(low.difference)) < 0.5  # 20 through x = 0
     (line,) = low.template_brain
     assert line[:, 0].min() == 0  # the template's brain is cut by the picture's edge
     assert line[:, 0].max() < low.brain[0][:, 0].max() - 30 / low.pixel_mm

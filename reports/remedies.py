@@ -1,0 +1,80 @@
+"""What to do about a reason for leaving a patient out, in plain words; the detail beside it has the measured values."""
+
+from __future__ import annotations
+
+_EXPORT = (
+    "The file itself is damaged or not what its row says. Export or copy this one file again from the archive, put it "
+    "in the same place, and run again."
+)
+_UNIT = (
+    "The values are not in a unit that can be recognised. Export the series again with its rescale slope, intercept "
+    "and unit, and without display processing such as windowing."
+)
+_VIEW = (
+    "Not all of the brain is on the scan. If the archive has a series of the whole head from the same examination, "
+    "name that one in scans.tsv; otherwise this patient cannot be scored from this scan."
+)
+_REGISTRATION = (
+    "The template does not fit this head. Look at the registration check below, where there is one: if the orange "
+    "outline does not follow the brain, the scan may be in the wrong orientation, cut, or of another modality than "
+    "scans.tsv says. If the anatomy itself is far from normal, leave the patient out."
+)
+_VOXEL_SIZE = (
+    "A head of this size does not exist. Check the voxel size that the export wrote, and export the series again."
+)
+_SPACE = (
+    "The mask does not lie where the brain is. It is most likely in the scan's own space or on another grid: warp it "
+    "to the template and write it with the template's affine."
+)
+_TABLE = "Correct the line of the table that the detail names, and run again: only this patient is redone."
+
+REMEDIES = {
+    **dict.fromkeys(
+        ("truncated_file", "unreadable_file", "file_unreadable", "file_empty", "not_nifti", "constant_image",
+         "scan_not_finite", "mask_not_finite", "wrong_dimensions", "pixels_unreadable", "conversion_differs"),
+        _EXPORT,
+    ),
+    **dict.fromkeys(("hounsfield_unknown", "not_hounsfield", "adc_unit_unknown", "unit_unknown", "rescale_missing"),
+                    _UNIT),
+    **dict.fromkeys(("brain_cut_at_side", "brain_cut_at_end", "field_of_view_too_small", "ganglionic_level_not_covered",
+         "supraganglionic_level_not_covered"), _VIEW),
+    **dict.fromkeys(("registration_diverged", "registration_overlap_too_low", "registration_tissue_mismatch"),
+                    _REGISTRATION),
+    **dict.fromkeys(("brain_too_small", "brain_too_large", "registration_scale_out_of_range"), _VOXEL_SIZE),
+    **dict.fromkeys(("wrong_grid", "lesion_outside_brain"), _SPACE),
+    "no_brain_found": "No head was found on this scan. Check that the row of scans.tsv names the right series and "
+    "modality: scouts, dose pages and scans of other body parts end here.",
+    "head_tilt_too_large": "The head lies at an angle at which nobody is scanned. Check the orientation that the "
+    "export wrote; a volume turned by a viewer and saved again is the usual cause.",
+    "wrong_affine": "The file does not say properly where its voxels lie. Convert it again from DICOM; a series with "
+    "gantry tilt goes through 'aspects import', which corrects it.",
+    "forms_disagree": "The file holds two positions in space (qform and sform) that contradict each other. Find out "
+    "which program wrote it and which of the two it meant, or convert it again from DICOM.",
+    "empty_mask": "The mask has no lesion voxel. If there is no lesion, say so in the study's tables; if there is one, "
+    "segment it again.",
+    "mask_values_not_binary": "The mask holds more than two values. Save the lesion alone, 0 outside and 1 inside.",
+    "file_missing": "The file that scans.tsv names is not there. Put it in its place or correct the path.",
+    "input_changed": "The file changed while it was being read. Let the copying finish, and run again.",
+    "worker_died": "The computation broke off on this scan, mostly for want of memory. Run again with fewer workers or "
+    "more memory; if it happens again, send the file's shape and size to whoever maintains the program.",
+    "unexpected_error": "This is a fault of the program, not of the data. Send the detail to whoever maintains it; the "
+    "other patients are not affected.",
+    "not_measured": "Nothing was measured. Run again; finished patients are not redone.",
+}  # fmt: skip
+
+BY_STAGE = {
+    "screening": _TABLE,
+    "intake": "Do what the last sentence of the detail says, and run again: only this patient is redone.",
+    "scoring": "Run again. If the same reason comes back, do what the last sentence of the detail says.",
+    "eligibility": "Nothing has to be mended: a criterion of the study leaves this patient out. Only if the value in "
+    "the detail is wrong, correct it and run again.",
+}
+
+
+def remedy(stage: str, reason: str) -> str:
+    """Plain words for a reason; by its stage where the reason speaks for itself.
+
+    >>> remedy("eligibility", "lacunar")[:27]
+    'Nothing has to be mended: a'
+    """
+    return REMEDIES.get(reason, BY_STAGE.get(stage, BY_STAGE["intake"]))
