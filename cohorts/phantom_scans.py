@@ -52,7 +52,7 @@ class ScanRow:
 
 
 def write_phantom_scans(
-    folder: Path, maps: TissueMaps, *, without: Collection[str] = (), n_patients: int = 12, seed: int = 11
+    folder: Path, maps: TissueMaps, *, without: Collection[str] = (), n_patients: int = 6, seed: int = 11
 ) -> list[ScanRow]:
     """Write native scans of the first patients of a phantom cohort and add them to its ``scans.tsv``.
 
