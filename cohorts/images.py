@@ -7,7 +7,6 @@ voxel -> world, RAS, mm. Flat indices run first axis fastest (Fortran order), as
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import Any, cast
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from isal import igzip
-from isal.igzip_lib import IsalError
 
+from cohorts.nifti_file import ImageProblemError, image_bytes, peek_header
 from tasks.lesion import voxel_volume_mm3
+
+__all__ = ["ImageProblemError", "LesionMask", "file_sha256", "read_mask"]
 
 #: Stored values this near to 0 or 1 are 0 or 1: a float mask holds 0.9999999997 after a scaled write.
 BINARY_TOLERANCE = 1e-3
@@ -28,23 +28,6 @@ FORM_TOLERANCE_MM = 0.5
 #: Cosine between voxel axes above which a grid counts as sheared.
 SHEAR_TOLERANCE = 1e-3
 SPACING_RANGE_MM = (0.1, 20.0)
-
-GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1
-GZIP_ERRORS: Any = (IsalError, EOFError, OSError)  # isal's stub declares its error class as an instance
-NIFTI_HEADERS: tuple[tuple[Any, int], ...] = ((nib.Nifti1Header, 348), (nib.Nifti2Header, 540))
-
-_SILENT = logging.Logger("nibabel", logging.CRITICAL + 1)  # a bad header becomes an error, not a line on the terminal
-
-
-class ImageProblemError(ValueError):
-    """An image that cannot be used: ``reason`` is a code, the message says what was found, the rule and the remedy."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[ImageProblemError], tuple[str, str]]:
-        return type(self), (self.reason, str(self))
 
 
 @dataclass(frozen=True)
@@ -89,69 +72,14 @@ def read_mask(content: bytes, name: str) -> LesionMask:
     Raises
     ------
     ImageProblemError
-        With one of the reasons ``truncated_file``, ``unreadable_file``, ``wrong_dimensions``, ``wrong_affine``,
-        ``mask_not_finite``, ``mask_values_not_binary``, ``empty_mask``.
+        With one of the reasons ``truncated_file``, ``unreadable_file``, ``image_too_large``, ``wrong_dimensions``,
+        ``wrong_affine``, ``mask_not_finite``, ``mask_values_not_binary``, ``empty_mask``.
     """
-    if not content:
-        raise ImageProblemError("truncated_file", f"{name} must hold an image, got 0 bytes. Export or copy it again.")
-    raw = inflate(content, name) if name.lower().endswith(".gz") else content
-    header = parse_header(raw, name)
+    header = peek_header(content, name)
     shape = _shape(header, name)
     affine = _affine(header, shape, name)
-    values = _values(header, raw, shape, name)
+    values = _values(header, image_bytes(content, header, name), shape, name)
     return LesionMask(shape, affine, _lesion_indices(values, header, name))
-
-
-def inflate(content: bytes, name: str) -> bytes:
-    """Decompress gzip, every member, with the checksum verified; ``name`` is for messages.
-
-    Raises
-    ------
-    ImageProblemError
-        ``truncated_file`` or ``unreadable_file``.
-    """
-    try:
-        return bytes(cast(Any, igzip.decompress)(content))
-    except GZIP_ERRORS as error:
-        is_cut_short = isinstance(error, EOFError) and GZIP_MAGIC.startswith(content[:2])
-        raise ImageProblemError(
-            "truncated_file" if is_cut_short else "unreadable_file",
-            f"{name} must be a whole gzip file, got {len(content)} bytes: {error}. Export or copy it again.",
-        ) from error
-
-
-def parse_header(raw: bytes, name: str) -> Any:
-    """Parse the NIfTI-1 or NIfTI-2 header of decompressed bytes; ``name`` is for messages.
-
-    Raises
-    ------
-    ImageProblemError
-        ``truncated_file`` or ``unreadable_file``.
-    """
-    for header_class, size in NIFTI_HEADERS:
-        if size not in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big")):
-            continue
-        if len(raw) < size:
-            raise ImageProblemError(
-                "truncated_file",
-                f"{name} must hold a header of {size} bytes, got {len(raw)}. It is cut short: export or copy it again.",
-            )
-        try:
-            header = header_class(raw[:size], check=False)
-            is_zero = header["pixdim"][1:4] == 0
-            header.check_fix(logger=_SILENT)
-            if not header["sform_code"]:
-                header["pixdim"][1:4][is_zero] = 0  # nibabel mends a missing voxel size to 1 mm, which invents a volume
-            header.get_slope_inter()
-            int(header.get_data_offset())
-        except (nib.spatialimages.HeaderDataError, ValueError, OverflowError) as error:
-            raise ImageProblemError(
-                "unreadable_file", f"{name} must have a valid NIfTI header ({error}). Convert it again."
-            ) from error
-        return header
-    raise ImageProblemError(
-        "unreadable_file", f"{name} must be a NIfTI image, got {raw[:4]!r} where the header size belongs. Convert it."
-    )
 
 
 def _shape(header: Any, name: str) -> tuple[int, int, int]:
@@ -208,7 +136,7 @@ def _affine(header: Any, shape: tuple[int, int, int], name: str) -> npt.NDArray[
     return affine
 
 
-def _values(header: Any, raw: bytes, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.generic]:
+def _values(header: Any, raw: bytes | bytearray, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.generic]:
     """Stored values, unscaled, as a flat view on the bytes."""
     kind = header.get_data_dtype()
     if kind.fields is not None or kind.kind == "c":

@@ -1,12 +1,12 @@
 """Reading scans: NIfTI images of CT, CT perfusion and diffusion, checked as they are read, every refusal with a reason.
 
-Beyond what every image must hold (see ``images``), a scan's values must be in its unit. Three habits of exporters are
-known and mended, with a note: HU stored with an offset of 1000 or 1024, HU clipped at zero, and ADC in mm2/s, 10^-3 or
-10^-6 mm2/s. ``affine`` is voxel -> world, RAS, mm.
+Beyond what every image must hold (see ``images``), a scan's values must be in its unit (see ``scan_units``). What is
+cheap to check comes first, so that a bad header costs no memory. ``affine`` is voxel -> world, RAS, mm.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,7 +15,11 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from cohorts.images import FORM_TOLERANCE_MM, SHEAR_TOLERANCE, ImageProblemError, inflate, parse_header
+from cohorts.images import FORM_TOLERANCE_MM, SHEAR_TOLERANCE
+from cohorts.nifti_file import ImageProblemError, image_bytes, peek_header
+from cohorts.scan_units import as_adc, as_hounsfield, check_is_no_label_image, check_signal
+
+__all__ = ["ScanImage", "as_adc", "as_hounsfield", "read_scan"]
 
 Array = npt.NDArray[np.float32]
 Affine = npt.NDArray[np.float64]
@@ -23,30 +27,8 @@ FormRule = Literal["reject", "sform", "qform"]
 
 CT_MODALITIES = ("ncct", "cta", "ctp", "ct")
 DYNAMIC_MODALITIES = ("ctp",)
+SIGNAL_MODALITIES = ("dwi", "b0", "dwi-b0")
 SPACING_RANGE_MM = (0.1, 20.0)  # as for masks; a head scan in cm or um falls outside
-
-#: Air in a scan of plain HU lies below this; nothing else in a head does (lungs are not in the field).
-AIR_HU = -500.0
-#: Offsets that exporters add to HU to store them unsigned: 1024 (DICOM's usual intercept) and 1000.
-OFFSETS_HU = (1024.0, 1000.0)
-#: Where the commonest value of soft tissue of a head lies, HU: brain medians of 32-36 measured on clipped scans,
-#: room for beam hardening below and contrast agent above.
-SOFT_TISSUE_PEAK_HU = (15.0, 55.0)
-BRAIN_HU = 34.0  # middle of the measured medians
-#: With an offset, brain stands at the offset and air at zero; without one, only bone stands there, a hundredth of
-#: the brain.
-OFFSET_PEAK_SHARE = 0.2
-#: A scan is clipped where this share of its voxels holds its smallest value: air around the head is never all alike.
-CLIPPED_SHARE = 0.05
-#: The tissue peak holds at least this share of the voxels above the smallest value: a tenth of what a scan with a
-#: brain in a twentieth of its field holds.
-MINIMUM_PEAK_SHARE = 0.002
-#: The tissue peak is looked for among at least this many voxels.
-MINIMUM_TISSUE_VOXELS = 100
-#: Median ADC of a head, 10^-3 mm2/s: normal tissue 0.7-0.9, CSF about 3; with a third of CSF still below 2.
-ADC_MEDIAN_RANGE = (0.3, 2.5)
-#: What brings stored ADC to 10^-3 mm2/s, and how the stored unit is written.
-ADC_SCALES: Mapping[str, float] = {"10^-3 mm2/s": 1.0, "10^-6 mm2/s": 1e-3, "mm2/s": 1e3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,118 +74,24 @@ def read_scan(content: bytes, name: str, modality: str, *, forms: FormRule = "re
     Raises
     ------
     ImageProblemError
-        With one of the reasons ``truncated_file``, ``unreadable_file``, ``wrong_dimensions``, ``wrong_affine``,
-        ``forms_disagree``, ``scan_not_finite``, ``constant_image``, ``hounsfield_unknown``, ``adc_unit_unknown``.
+        With one of the reasons ``truncated_file``, ``unreadable_file``, ``image_too_large``, ``wrong_dimensions``,
+        ``wrong_affine``, ``forms_disagree``, ``scan_not_finite``, ``constant_image``, ``label_image``,
+        ``hounsfield_unknown``, ``adc_unit_unknown``, ``signal_negative``.
     """
-    if not content:
-        raise ImageProblemError("truncated_file", f"{name} must hold an image, got 0 bytes. Export or copy it again.")
-    raw = inflate(content, name) if name.lower().endswith(".gz") else content
-    header = parse_header(raw, name)
+    header = peek_header(content, name)
     shape = _shape(header, name, modality)
     affine, notes, numbers = _scan_affine(header, shape[:3], name, forms)
-    values = _scan_values(header, raw, shape, name)
+    values = _scan_values(header, image_bytes(content, header, name), shape, name)
+    check_is_no_label_image(values, name)
     if modality in CT_MODALITIES:
         values, found, measured = as_hounsfield(values, name)
     elif modality == "adc":
         values, found, measured = as_adc(values, name)
     else:
         found, measured = (), {}
+        if modality in SIGNAL_MODALITIES:
+            check_signal(values, name)
     return ScanImage(values, affine, notes + found, {**numbers, **measured})
-
-
-def as_hounsfield(values: Array, name: str) -> tuple[Array, tuple[str, ...], dict[str, float]]:
-    """Bring stored CT values to HU.
-
-    Parameters
-    ----------
-    values : float32 array of any shape, finite
-    name : for messages
-
-    Returns
-    -------
-    Values in HU, the notes and the measured numbers: ``tissue_peak_hu``, ``offset_hu``, ``clipped_share``.
-
-    Raises
-    ------
-    ImageProblemError
-        ``hounsfield_unknown``: no known offset puts the commonest value of soft tissue where it must be.
-    """
-    lowest = float(values.min())
-    if lowest < AIR_HU:
-        peak = tissue_peak(values)
-        n_tissue = 0 if peak is None else peak[1]
-        notes = () if n_tissue >= MINIMUM_PEAK_SHARE * values.size else ("no_soft_tissue",)
-        return values, notes, {"smallest_hu": lowest}
-    share = float((values <= lowest).mean())
-    peaks = {offset: tissue_peak(values - np.float32(offset)) for offset in (0.0, *OFFSETS_HU)}
-    low, high = SOFT_TISSUE_PEAK_HU
-    fewest = MINIMUM_PEAK_SHARE * int((values > lowest).sum())
-    usable = {
-        offset: peak
-        for offset, peak in peaks.items()
-        if peak is not None and low <= peak[0] <= high and peak[1] >= fewest
-    }
-    if not usable:
-        raise ImageProblemError(
-            "hounsfield_unknown",
-            f"{name} must hold HU (air near -1000, brain {low:g} to {high:g}), got values from {lowest:g} to "
-            f"{float(values.max()):g} without such a peak. Export it with its rescale slope and intercept.",
-        )
-    offset = _likeliest_offset(usable)
-    numbers = {"tissue_peak_hu": usable[offset][0], "offset_hu": offset}
-    if offset:
-        return values - np.float32(offset), ("hu_offset_removed",), numbers
-    if share >= CLIPPED_SHARE and abs(lowest) < 1:
-        return values, ("hu_clipped_at_zero",), {**numbers, "clipped_share": share}
-    return values, (), numbers
-
-
-def _likeliest_offset(peaks: Mapping[float, tuple[float, int]]) -> float:
-    """The offset whose tissue peak is nearest to brain; none, where next to nothing lies at an offset."""
-    added = {offset: peak for offset, peak in peaks.items() if offset}
-    n_added = max((count for _, count in added.values()), default=0)
-    if 0.0 in peaks and n_added < OFFSET_PEAK_SHARE * peaks[0.0][1]:
-        return 0.0
-    alike = {offset: peak for offset, (peak, count) in added.items() if 2 * count >= n_added}
-    return min(alike, key=lambda offset: abs(alike[offset] - BRAIN_HU))
-
-
-def tissue_peak(values: Array) -> tuple[float, int] | None:
-    """Give the commonest value between 5 and 90 HU and how many voxels lie there; None of too few.
-
-    The histogram has bins of 1 HU, smoothed over 5; exact zeros, where clipped air lies, are left out.
-    """
-    tissue = values[(values >= 5) & (values < 90)]
-    if tissue.size < MINIMUM_TISSUE_VOXELS:
-        return None
-    counts = np.histogram(tissue, bins=85, range=(5, 90))[0]
-    smooth = np.convolve(counts, np.ones(5), mode="same")
-    place = int(smooth.argmax())
-    return 5.5 + place, int(smooth[place])
-
-
-def as_adc(values: Array, name: str) -> tuple[Array, tuple[str, ...], dict[str, float]]:
-    """Bring stored ADC to 10^-3 mm2/s by its median over the positive voxels.
-
-    Raises
-    ------
-    ImageProblemError
-        ``adc_unit_unknown``: in none of the three units is the median that of a head.
-    """
-    positive = values[values > 0]
-    median = float(np.median(positive)) if positive.size else 0.0
-    low, high = ADC_MEDIAN_RANGE
-    for scale in ADC_SCALES.values():
-        if low <= median * scale <= high:
-            numbers = {"adc_median_1e-3_mm2_per_s": median * scale, "adc_scale": scale}
-            notes = () if scale == 1.0 else ("adc_unit_changed",)
-            return values if scale == 1.0 else values * np.float32(scale), notes, numbers
-    raise ImageProblemError(
-        "adc_unit_unknown",
-        f"{name} must hold an ADC with a median of {low:g} to {high:g} x 10^-3 mm2/s in one of "
-        f"{', '.join(ADC_SCALES)}, got "
-        f"a stored median of {median:g}. Export it with its unit.",
-    )
 
 
 def _shape(header: Any, name: str, modality: str) -> tuple[int, ...]:
@@ -250,30 +138,49 @@ def _scan_affine(
                 )
             affine = np.asarray(sform if forms == "sform" else qform, dtype=np.float64)
             notes, numbers = ("forms_disagree",), {"forms_distance_mm": distance}
+    _check_axes(affine, header, name)
+    return affine, notes, numbers
+
+
+def _check_axes(affine: Affine, header: Any, name: str) -> None:
+    """Refuse an affine that is not finite, whose voxels have no size of a scan, or whose axes are not perpendicular."""
+    if not np.isfinite(affine).all():
+        row = next(row for row in affine.tolist() if not np.isfinite(row).all())
+        raise ImageProblemError(
+            "wrong_affine", f"{name} must have a finite affine, got a row {row}. Convert it again from DICOM."
+        )
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     low, high = SPACING_RANGE_MM
-    if not np.isfinite(affine).all() or not ((spacing >= low) & (spacing <= high)).all():
+    if not ((spacing >= low) & (spacing <= high)).all():
+        unit = header.get_xyzt_units()[0]
+        claimed = "" if unit in ("mm", "unknown") else f" (its header says {unit})"
         raise ImageProblemError(
             "wrong_affine",
-            f"{name} must have voxels of {low:g} to {high:g} mm, got {' x '.join(f'{size:g}' for size in spacing)} mm. "
+            f"{name} must have voxels of {low:g} to {high:g} mm, got {' x '.join(f'{size:g}' for size in spacing)} mm"
+            f"{claimed}. Convert it again from DICOM.",
+        )
+    directions = affine[:3, :3] / spacing
+    if abs(np.linalg.det(directions)) < SHEAR_TOLERANCE:
+        raise ImageProblemError(
+            "wrong_affine",
+            f"{name} must have three different axes, got an affine of determinant {np.linalg.det(directions):.2g}. "
             "Convert it again from DICOM.",
         )
-    cosines = np.abs((affine[:3, :3] / spacing).T @ (affine[:3, :3] / spacing) - np.eye(3)).max()
+    cosines = np.abs(directions.T @ directions - np.eye(3)).max()
     if cosines > SHEAR_TOLERANCE:
         raise ImageProblemError(
             "wrong_affine",
             f"{name} must have perpendicular axes, got a shear of {cosines:.3f} (cosine), as of an uncorrected gantry "
             "tilt. Import its DICOM files with 'aspects import', or resample it.",
         )
-    return affine, notes, numbers
 
 
-def _scan_values(header: Any, raw: bytes, shape: tuple[int, ...], name: str) -> Array:
+def _scan_values(header: Any, raw: bytes | bytearray, shape: tuple[int, ...], name: str) -> Array:
     """Voxels after scaling, finite and not all alike."""
     kind = header.get_data_dtype()
     if kind.fields is not None or kind.kind == "c":
         raise ImageProblemError("unreadable_file", f"{name} must hold plain numbers, got {kind}. Convert it again.")
-    start, count = int(header.get_data_offset()), int(np.prod(shape))
+    start, count = int(header.get_data_offset()), math.prod(shape)
     available = (len(raw) - start) // kind.itemsize
     if available < count:
         raise ImageProblemError(

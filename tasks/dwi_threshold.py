@@ -1,10 +1,10 @@
 """Infarcts on diffusion MR without training: bright on b-high, low in ADC, brighter than the mirrored place.
 
 Everything is relative to the patient's own normal tissue. The *signal* is b-high divided by a smooth field fitted to
-normal tissue (the coil's shading), so that normal tissue is 1; *noise* is its robust standard deviation there, contrast
-between grey and white matter included; the *relative ADC* is ADC over the commonest ADC of the brain. Since b-high is
-``S0 exp(-b ADC)``, the signal's logarithm already holds the drop in ADC once; the *evidence* adds it a second time,
-so that a bright voxel needs less of it when its ADC is low, and long T2 alone does not reach it.
+normal tissue (the coil's shading), so that normal tissue is 1; *noise* is its robust standard deviation there
+(``tasks.normal_tissue``); the *relative ADC* is ADC over the commonest ADC of the brain. Since b-high is
+``S0 exp(-b ADC)``, the logarithm of the signal already holds the drop in ADC once; the *evidence* adds it a second
+time, so that a bright voxel needs less of it when its ADC is low, and long T2 alone does not reach it.
 
 A lesion starts at *seeds*, where every sign is clear, grows over tissue that is brighter than normal and not fluid, and
 is cut at a share of its own brightness, where an unsharp border lies. What fails a rule is counted under its name.
@@ -22,22 +22,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from tasks.diffusion import Image, Mask, normal_adc
+from tasks.normal_tissue import Spacing, ball, normal_tissue, normalised, smoothed
 from tasks.resample import Grid, Matrix, resample_image
-from tasks.shading import shading
-
-Spacing = npt.NDArray[np.float64]
 
 NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 
-SMOOTHING_MM = 1.0  # sigma; less leaves false seeds of noise, more loses emboli (phantoms: 0.7, 1, 1.3)
-#: Relative ADC of normal tissue, for the field and the noise: infarct lies below and fluid above (Helenius et al., AJNR
-#: 2002;23:194-199: regional means of 0.62 to 1.09 around 0.8 x 10^-3 mm2/s).
-NORMAL_ADC = (0.85, 1.3)
-RIM_MM = 4.0  # from the mask's border: the rim is mixed with fluid
 #: Typical excess of an infarct in its first days: 0.13 + 0.11 in log10 of ADC and T2 part at 0 to 63 h is 1.74 times
 #: normal (Eastwood et al., AJNR 2003;24:680-687). A scan whose noise hides less than that is refused.
 MAXIMUM_NOISE = 0.74 / 3
@@ -64,7 +56,7 @@ class Cuts:
     seed_excess, grow_excess : least excess of a seed, of a voxel to grow over
     seed_noises, grow_noises : the same in multiples of the noise; the larger of both counts
     seed_adc : largest relative ADC of a seed
-    seed_evidence, grow_evidence : least ``ln(signal) + ADC_WEIGHT (1 - relative ADC)``, ``ln(signal)`` without ADC
+    seed_evidence, grow_evidence : least ``ln(signal) + ADC_WEIGHT (1 - relative ADC)``; ``ln(signal)`` without
     asymmetry : least excess of a seed over the brightest signal around the mirrored place
     core_share : a lesion ends where ``ln(signal)`` falls to this share of its core's
     lowest_seed_mm : least height in template space of a seed, mm
@@ -84,9 +76,9 @@ class Cuts:
     minimum_ml: float
 
 
-#: With ADC. ``seed_adc`` is 0.6 of 0.8 x 10^-3 mm2/s: 0.62 marks the core (Purushotham et al., J Magn Reson Imaging
-#: 2015) and misses half of the lesion alone (Gosch et al., Front Neurol 2023;14:1203241: median Dice 0.43), so that it
-#: only starts one. ``minimum_ml``: three voxels of a clinical scan (1.5 x 1.5 x 5 mm). The others: phantoms.
+#: With ADC. ``seed_adc`` is 0.6 of 0.8 x 10^-3 mm2/s: 0.62 marks the core (Purushotham et al., Int J Stroke
+#: 2015;10:348-353) and finds too little of a lesion alone (Gosch et al., Front Neurol 2023;14:1203241: median Dice
+#: 0.43), so that it only starts one. ``minimum_ml``: nine voxels of 1.5 x 1.5 x 5 mm. The others: phantoms.
 CUTS = Cuts(
     seed_excess=0.2,
     seed_noises=3.0,
@@ -95,13 +87,14 @@ CUTS = Cuts(
     seed_adc=0.75,
     seed_evidence=0.45,
     grow_evidence=0.3,
-    asymmetry=0.15,
+    asymmetry=0.2,
     core_share=0.4,
     lowest_seed_mm=-np.inf,
     minimum_ml=0.1,
 )
-#: Without ADC. ``seed_excess`` lies above long T2 alone (1.7 times S0 at an ADC raised by 0.3 is 1.26). The base of the
-#: frontal and temporal lobes lies below -10 mm in template space, every ASPECTS region above. The others: phantoms.
+#: Without ADC. ``seed_excess`` lies above long T2 alone (1.7 times S0 at an ADC raised by 0.3 is 1.26). Air spaces
+#: touch the frontal and temporal lobes below -10 mm in template space, where few ASPECTS voxels lie; a lesion may grow
+#: to there. The others: phantoms.
 CUTS_WITHOUT_ADC = Cuts(
     seed_excess=0.5,
     seed_noises=6.0,
@@ -129,7 +122,7 @@ class DwiLesion:
     volume_ml : float
     normal_adc : float, 10^-3 mm2/s; null without ADC
     normal_signal : float, median b-high of normal tissue, in the scan's unit; null where none was found
-    noise : float, robust deviation of normal tissue after the field's removal, 1 = normal signal; null likewise
+    noise : float, robust standard deviation of normal tissue after the field's removal, 1 = normal; null likewise
     n_removed : bright components that are no infarct, by the first rule that they fail: ``adc_not_low``,
         ``symmetric``, ``skull_base``, ``too_small``
     reason : str
@@ -188,9 +181,9 @@ def segment_dwi(
     if adc is not None:
         peak = normal_adc(adc[box], inside)
         known = inside & (adc[box] != 0)
-        relative = _smoothed(adc[box], known, spacing) / np.float32(peak or np.nan)
+        relative = smoothed(adc[box], known, spacing) / np.float32(peak or np.nan)
     empty = np.zeros(dwi.shape, dtype=bool)
-    normal = _normal_tissue(inside, relative, spacing)
+    normal = normal_tissue(inside, relative, spacing)
     share = float(normal.sum() / max(1, inside.sum()))
     if share < MINIMUM_NORMAL_SHARE or not (dwi[box][normal] > 0).mean() > 0.5:
         detail = (
@@ -199,7 +192,7 @@ def segment_dwi(
         )
         return DwiLesion(empty, adc is not None, 0.0, peak, None, None, {}, "normal_tissue_not_found", detail)
     level = float(np.median(dwi[box][normal]))
-    signal, noise = _normalised(dwi[box], inside, normal, spacing)
+    signal, noise = normalised(dwi[box], inside, normal, spacing)
     if noise > MAXIMUM_NOISE:
         detail = f"noise must be <= {MAXIMUM_NOISE:.2f} of normal tissue, got {noise:.2f}. Take a scan with less noise."
         return DwiLesion(empty, adc is not None, 0.0, peak, level, noise, {}, "noise_too_high", detail)
@@ -218,34 +211,6 @@ def _box(mask: Mask) -> tuple[slice, slice, slice]:
     found = ndimage.find_objects(mask.view(np.uint8))
     x, y, z = found[0] if found else (slice(0, 1),) * 3
     return x, y, z
-
-
-def _smoothed(image: Image, known: Mask, spacing: Spacing) -> Image:
-    """Gaussian smoothing among the known voxels only; 0 elsewhere."""
-    sigma = SMOOTHING_MM / spacing
-    weight = ndimage.gaussian_filter(known.astype(np.float32), sigma)
-    total = ndimage.gaussian_filter(np.where(known, image, 0).astype(np.float32), sigma)
-    return np.asarray(np.where(known, total / np.maximum(weight, 1e-6), 0), dtype=np.float32)
-
-
-def _normal_tissue(inside: Mask, relative_adc: Image | None, spacing: Spacing) -> Mask:
-    """Brain away from its rim and, where ADC is known, neither infarct nor fluid."""
-    normal = ndimage.binary_erosion(inside, _ball(RIM_MM, spacing))
-    if relative_adc is not None:
-        normal &= (relative_adc > NORMAL_ADC[0]) & (relative_adc < NORMAL_ADC[1])
-    return np.asarray(normal)
-
-
-def _normalised(dwi: Image, inside: Mask, normal: Mask, spacing: Spacing) -> tuple[Image, float]:
-    """The signal without shading, 1 in normal tissue, and the robust standard deviation there."""
-    signal = _smoothed(dwi / shading(dwi, normal), inside, spacing)
-    values = signal[normal]
-    middle, noise = float(np.median(values)), 0.0
-    for _ in range(3):  # without ADC, infarct and fluid are among the values until they are cut off
-        noise = 1.4826 * float(np.median(np.abs(values - middle)))
-        values = values[np.abs(values - middle) <= 3 * noise]
-        middle = float(np.median(values))
-    return signal / np.float32(middle), noise / middle
 
 
 def _excess_over_mirror(signal: Image, inside: Mask, grid: Grid, mirror: Matrix) -> Image:
@@ -303,17 +268,10 @@ def _lesion(
 
 def _closed(mask: Mask, spacing: Spacing) -> Mask:
     """Close gaps and fill holes."""
-    ball = _ball(CLOSING_MM, spacing)
-    pad = [(size, size) for size in ball.shape]
-    closed = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask, pad), ball))
+    kernel = ball(CLOSING_MM, spacing)
+    pad = [(size, size) for size in kernel.shape]
+    closed = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask, pad), kernel))
     return np.asarray(closed[tuple(slice(low, -low) for low, _ in pad)])
-
-
-def _ball(radius_mm: float, spacing: Spacing) -> Mask:
-    """A ball in mm on the grid: flat where a slice is thicker than the radius."""
-    reach = np.floor(radius_mm / spacing).astype(int)
-    grid = np.ogrid[tuple(slice(-size, size + 1) for size in reach)]
-    return np.asarray(sum((axis * step) ** 2 for axis, step in zip(grid, spacing, strict=True)) <= radius_mm**2)
 
 
 def _height_mm(place: Matrix, shape: tuple[int, ...]) -> Image:

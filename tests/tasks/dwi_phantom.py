@@ -1,4 +1,4 @@
-"""Diffusion scans of invented heads: tissues of published T2 and ADC, an infarct, and what spoils scans.
+"""Diffusion scans of invented heads: the template with published T2 and ADC, an infarct, and what spoils scans.
 
 Each head is the template under a random affine and a smooth random warp, so that its two halves differ. Signals follow
 ``PD exp(-TE / T2) exp(-b ADC)``; then come point spread, slice thickness, coil shading, susceptibility pile-up and void
