@@ -150,7 +150,7 @@ def report_real(data: Path, pictures: Path | None) -> None:
 
 
 def draw(folder: Path, name: str, prepared: Prepared, maps: tuple[np.ndarray, np.ndarray, np.ndarray | None]) -> None:
-    """The slices with most lesion (else evenly spaced) on b-high and ADC; the patient's left is on the picture's left."""
+    """The slices with most lesion, else evenly spaced, on b-high and ADC; the patient's left is on the left."""
     import matplotlib as mpl
 
     mpl.use("Agg")
