@@ -23,6 +23,7 @@ CT_LIMITS_HU = (0.0, 1500.0)  # air and fat as 0; above is metal
 BONE_HU = (
     140.0  # block mean: above any blood clot (at most about 100 HU), below thin bone averaged with its soft tissue
 )
+DENSE_BONE_HU = 600.0  # block mean: above any vessel with contrast agent in it (at most about 500 HU)
 TISSUE_HU = (3.0, 100.0)  # block mean, from cerebrospinal fluid to clotted blood
 SKULL_ML = 50.0  # bone of a head scan is several hundred ml; calcifications of a stripped scan are a few
 ENCLOSED_SIDES = 3  # of the four in-plane directions: one may be open (craniectomy, field of view)
@@ -72,13 +73,16 @@ class Brain:
     detail: str
 
 
-def extract_ct_brain(scan: WorkingScan) -> Brain:
-    """The space inside the skull on CT.
+def extract_ct_brain(scan: WorkingScan, *, is_enhanced: bool = False) -> Brain:
+    """The space inside the skull on CT, plain or with contrast agent.
 
     Parameters
     ----------
     scan : WorkingScan
         HU, limited to ``CT_LIMITS_HU`` or clipped at 0 before; from ``ct_working_scan``.
+    is_enhanced : bool
+        Whether the vessels are bright (CT angiography). What is as bright as thin bone then leaves the mask only beside
+        dense bone; vessels inside the brain stay, and of a sinus on the bone the part that the closing reaches.
 
     References
     ----------
@@ -86,15 +90,17 @@ def extract_ct_brain(scan: WorkingScan) -> Brain:
     """
     values = np.moveaxis(scan.values, scan.slice_axis, 0)
     spacing = scan.spacing_mm[[scan.slice_axis, *(axis for axis in range(3) if axis != scan.slice_axis)]]
+    in_plane = _disk(1.0, np.array([10.0, 1.0, 1.0]))
     bone = values > BONE_HU
-    has_skull = float(bone.sum() * np.prod(spacing)) / 1000 > SKULL_ML
+    dense = values > DENSE_BONE_HU if is_enhanced else bone
+    has_skull = float(dense.sum() * np.prod(spacing)) / 1000 > SKULL_ML
     tissue = (values > TISSUE_HU[0]) & (values < TISSUE_HU[1])
     if has_skull:
-        tissue &= ~ndimage.binary_dilation(bone, _disk(1.0, np.array([10.0, 1.0, 1.0])))
+        tissue &= ~ndimage.binary_dilation(bone, in_plane)
         tissue &= _enclosing_sides(bone) >= ENCLOSED_SIDES
     mask = _largest_part(tissue, spacing, OPENING_MM)
     if has_skull:
-        mask &= ~bone
+        mask &= ~(bone & ndimage.binary_dilation(dense, in_plane)) if is_enhanced else ~bone
     return _measured(mask, scan, has_skull)
 
 
