@@ -179,7 +179,7 @@ def _level(
         jacobians.append(np.concatenate([products[:, :, :3].reshape(-1, 9), products[:, :, 3]], axis=1))
     return Level(
         sigma_mm,
-        np.asarray(points, dtype=np.float32),
+        np.asfortranarray(points, dtype=np.float32),  # one axis after the other, as they are used
         np.asarray(values, dtype=np.float32),
         np.asarray(jacobians, dtype=np.float32),
     )
