@@ -2,7 +2,8 @@
 
 Shape says whether a scan was used: a dot was, a cross was left out. Of many thousand scans the middle is thinned, never
 the ends: every value outside the whiskers (1.5 interquartile ranges beyond the quartiles; Tukey, Exploratory Data
-Analysis, 1977), beyond a limit, or of a scan left out is drawn.
+Analysis, 1977) or beyond a limit is drawn. Scans that were left out are thinned like the others, so that they look as
+frequent as they are; all of them are named in the table of reasons.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def _strip_plot(strip: Strip, rows: pd.DataFrame) -> dict[str, str]:
     values, names = values[known], rows["participant_id"].astype(str).to_numpy()[known]
     is_used = (rows["status"] == "ok").to_numpy(dtype=bool)[known]
     is_within = np.array([strip.is_within(value) for value in values])
-    shown = drawn_points(values, ~is_used | ~is_within)
+    shown = drawn_points(values, ~is_within)
     points = [
         _point(strip, place, (str(names[index]), float(values[index])), is_used=bool(is_used[index]))
         for place, index in enumerate(np.flatnonzero(shown))
@@ -131,8 +132,8 @@ def _strip_plot(strip: Strip, rows: pd.DataFrame) -> dict[str, str]:
     caption += f"; {missing} without a value" if missing else ""
     if hidden := int((~shown).sum()):
         caption += (
-            f". {int(shown.sum())} points are drawn, every one outside the whiskers, beyond a limit or of a scan left "
-            f"out; {hidden} in the middle are not"
+            f". {int(shown.sum())} points are drawn, every one outside the whiskers or beyond a limit; {hidden} in the "
+            "middle are not"
         )
     off = int(((values < strip.low) | (values > strip.high)).sum())
     caption += f". {off} beyond the scale stand at its edge" if off else ""

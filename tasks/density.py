@@ -35,6 +35,7 @@ MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])  # template world: left <-> right
 MINIMUM_VOXELS = 20
 SMOOTHING_FWHM_MM = 7.0  # of the mirrored difference: folds of the two sides lie several mm apart
 MINIMUM_WEIGHT = 0.25  # share of tissue under the smoothing kernel, on both sides
+MIDPLANE_MM = 1.0  # a slope over less is noise, and has no weight
 MINIMUM_REFERENCE_VOXELS = 500  # 8 ml; less than a tenth of what whole heads have
 ROBUST_SD_PER_MAD = 1.4826  # of a normal distribution
 
@@ -60,7 +61,8 @@ class DensitySettings:
 
 
 #: Low: midway between fluid (8 HU) and white matter (28 HU). High: above any brain, below calcium mixed with brain.
-#: Median, margin and tilt: best of 36 combinations on invented patients (tests/tasks/density_phantom.py).
+#: On 117 invented patients (tests/tasks/density_phantom.py) margin and tilt raise the area under the ROC curve from
+#: .83 to .85 and .89; trimmed mean instead of median, and smoothed point-by-point differences, change it by < .01.
 NCCT_DENSITY = DensitySettings(limits_hu=(18.0, 65.0), has_margin=True, statistic="median", corrects_tilt=True)
 #: As its published cuts were made: mean of all voxels of 1 to 250 HU (github.com/AnotherMak/aspects-on-cta @eb479fe).
 CTA_DENSITY = DensitySettings(limits_hu=(1.0, 250.0), has_margin=False, statistic="mean", corrects_tilt=False)
@@ -241,8 +243,9 @@ def _tilt(scan: WorkingScan, tissue: Mask, reference: Mask, fixed_to_moving: Mat
     if len(voxels[0]) < MINIMUM_REFERENCE_VOXELS:
         return 0.0
     to_template = np.linalg.inv(fixed_to_moving) @ scan.affine
-    x_mm = sum(to_template[0, axis] * voxels[axis] for axis in range(3)) + to_template[0, 3]
-    slopes = difference[voxels] / x_mm
+    x_mm = to_template[0, :3] @ np.array(voxels) + to_template[0, 3]
+    is_beside = np.abs(x_mm) > MIDPLANE_MM
+    x_mm, slopes = x_mm[is_beside], difference[voxels][is_beside] / x_mm[is_beside]
     order = np.argsort(slopes)
     weights = np.cumsum(np.abs(x_mm)[order])
     return float(slopes[order][np.searchsorted(weights, weights[-1] / 2)])

@@ -153,7 +153,9 @@ def key_slices(
     for level, k in display.chosen:
         plane = display.labels[:, :, k]
         grey = (field.averaged(display.values[:, :, k]) - window[0]) / (window[1] - window[0])
-        found = {index: field.outlines(plane == index) for index in np.unique(plane[plane > 0]).tolist()}
+        points = np.argwhere(plane)
+        of_point = plane[tuple(points.T)]
+        found = {index: field.outlines(plane == index) for index in np.unique(of_point).tolist()}
         regions = {index: lines for index, lines in found.items() if lines}
         template, difference = _registered(
             display, k, scan.fixed_to_moving, (template_brain, template_affine), averages
@@ -167,7 +169,7 @@ def key_slices(
                 field.pixel_mm,
                 np.rint(255 * np.clip(grey, 0, 1)).astype(np.uint8),
                 regions,
-                {index: _inner_place(field, plane == index) for index in regions},
+                {index: _inner_place(field, points[of_point == index]) for index in regions},
                 field.outlines(display.brain[:, :, k]),
                 template,
                 () if scan.lesion is None else field.outlines(display.turn.turned(scan.lesion)[:, :, k]),
@@ -229,9 +231,8 @@ def _percentile_window(scan: PreparedScan) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def _inner_place(field: PictureField, mask: Mask) -> tuple[float, float]:
+def _inner_place(field: PictureField, points: npt.NDArray[np.int64]) -> tuple[float, float]:
     """The voxel of a region nearest to its centre of mass, as a position: a bent region's name lies inside it."""
-    points = np.argwhere(mask)
     nearest = points[np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1))]
     row, column = field.pixels(field.pixel_mm, nearest[:, None]).ravel() + 0.5
     return float(column), float(row)

@@ -62,6 +62,7 @@ def test_every_kind_has_its_outcome(images, name):
             "Import",
             "It",
             "Take",
+            "Use",
         }, found.message
 
 

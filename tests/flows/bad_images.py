@@ -1,8 +1,8 @@
 """Bad images as files, each with the outcome that it must have: made from one good phantom head.
 
-``write_bad_images`` writes them; ``outcome`` takes one through the library as a run does: read, working grid, brain,
-registration. What cannot be seen is listed as well, with the outcome ``ok``: a CT whose affine is mirrored as a whole
-looks like another healthy or sick head, and nothing in the image can tell.
+``write_bad_images`` writes them, two good ones among them as a control; ``outcome`` takes one through the library as a
+run does: read, working grid, brain, registration, quality gates. What cannot be seen is listed as well, with the
+outcome ``ok``: a CT whose affine is mirrored as a whole looks like another head, and nothing in the image can tell.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,12 @@ from scipy.spatial.transform import Rotation
 from cohorts.images import ImageProblemError
 from cohorts.scan_images import CT_MODALITIES, read_scan
 from models.register_template import template_target, template_tissues
+from models.template import load_label_map
 from tasks.brain import ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.head_phantom import Acquisition, build_head, head_pose, scan_grid
 from tasks.head_scans import simulate_cta, simulate_diffusion, simulate_ncct
+from tasks.quality import measure_quality
+from tasks.quality_gates import GATES, judge_quality
 from tasks.registration import register
 from tasks.resample import resample_labels
 
@@ -69,7 +72,7 @@ class Outcome:
 
 
 def outcome(path: Path, modality: str) -> Outcome:
-    """Take one image through reading, brain extraction and registration."""
+    """Take one image through reading, brain extraction, registration and the quality gates."""
     try:
         scan = read_scan(path.read_bytes(), path.name, modality)
     except ImageProblemError as error:
@@ -78,8 +81,16 @@ def outcome(path: Path, modality: str) -> Outcome:
     working = (ct_working_scan if is_ct else mr_working_scan)(np.asarray(scan.values), scan.affine)
     brain = (extract_ct_brain if is_ct else extract_mr_brain)(working)
     result = register(working, brain, template_target("ct" if is_ct else "dwi"))
-    status = EXCLUDED if result.reason else OK
-    return Outcome(status, result.reason, f"{path.name}: {result.detail}" if result.reason else "", scan.notes)
+    if result.reason:
+        return Outcome(EXCLUDED, result.reason, f"{path.name}: {result.detail}", scan.notes)
+    gated = "ct" if modality == "ncct" else modality
+    figures = asdict(measure_quality(gated, scan, working, brain, result, load_label_map("classic")))
+    findings = judge_quality(figures, GATES[gated])
+    if findings:
+        return Outcome(
+            EXCLUDED, findings[0].reason, f"{path.name}: {' '.join(one.detail for one in findings)}", scan.notes
+        )
+    return Outcome(OK, "", "", scan.notes)
 
 
 @dataclass(frozen=True)
@@ -208,15 +219,14 @@ def _axes_turned(good: Good) -> bytes:
     return _nifti(good.hu.transpose(2, 1, 0), good.affine @ turn)
 
 
-def _metal(good: Good) -> bytes:
-    """An aneurysm clip at the end of the left carotid: saturated, with bright and dark rays over its slices."""
+def _metal(good: Good, streak_hu: float) -> bytes:
+    """A clip at the end of the left carotid over four slices: saturated, with rays of random HU that fade outwards."""
     hu = good.hu.copy()
-    i, j, k = 66, 60, 11
     x, y = np.ogrid[: hu.shape[0], : hu.shape[1]]
-    angle, distance = np.arctan2(y - j, x - i), np.hypot(x - i, y - j)
-    rays = 400 * np.cos(8 * angle) / (1 + distance / 6)  # fall with the distance, as streaks do
-    for slice_ in range(k - 1, k + 3):
-        hu[:, :, slice_] += rays
+    ray = ((np.arctan2(y - 60, x - 66) + np.pi) / (2 * np.pi) * 180).astype(int) % 180
+    distance = np.hypot(x - 66, y - 60)
+    for slice_ in range(9, 13):
+        hu[:, :, slice_] += np.random.default_rng(slice_).normal(0, streak_hu, 180)[ray] / (1 + distance / 30)
         hu[:, :, slice_][distance < 4] = 3071  # the largest value of 12 bits
     return _nifti(np.clip(hu, -1024, 3071), good.affine)
 
@@ -280,6 +290,8 @@ def _nifti2_overflow(good: Good) -> bytes:
 
 MIRROR = np.diag([-1.0, 1, 1, 1])
 KINDS: dict[str, _Kind] = {
+    "good_ct": _Kind(_ct),
+    "good_dwi": _Kind(lambda good: _nifti(good.dwi, good.dwi_affine), modality="dwi"),
     # the file
     "truncated_gzip": _Kind(lambda good: _gz(_ct(good))[:200_000], "truncated_file", is_final=True),
     "truncated_plain": _Kind(lambda good: _ct(good)[:200_000], "truncated_file", suffix=".nii"),
@@ -364,7 +376,7 @@ KINDS: dict[str, _Kind] = {
     "clipped_ct_as_dwi": _Kind(lambda good: _nifti(good.hu.clip(0), good.affine), "brain_too_small", modality="dwi"),
     "lesion_mask_as_ncct": _Kind(lambda good: _nifti(good.lesion, good.affine, np.uint8), "label_image"),
     "brain_mask_as_dwi": _Kind(lambda good: _nifti(good.brain, good.affine, np.uint8), "label_image", modality="dwi"),
-    "cta_as_ncct": _Kind(lambda good: _nifti(good.cta, good.affine)),
+    "cta_as_ncct": _Kind(lambda good: _nifti(good.cta, good.affine), "contrast_present"),
     "half_blanked": _Kind(
         lambda good: _nifti(_with(good.hu, np.s_[:60], -1000), good.affine), "registration_scale_out_of_range"
     ),
@@ -372,7 +384,11 @@ KINDS: dict[str, _Kind] = {
     "front_outside": _Kind(lambda good: _nifti(good.hu[:, 66:], _moved(good.affine, 0, 66, 0)), "brain_cut_at_side"),
     "only_the_top": _Kind(lambda good: _nifti(good.hu[:, :, 22:], _moved(good.affine, 0, 0, 22)), "brain_too_small"),
     "only_the_base": _Kind(lambda good: _nifti(good.hu[:, :, :16], good.affine), "registration_scale_out_of_range"),
-    "metal": _Kind(_metal),
+    "metal_with_faint_streaks": _Kind(lambda good: _metal(good, 10)),
+    "metal_with_streaks": _Kind(lambda good: _metal(good, 60), "streak_artefact"),
+    "noise": _Kind(
+        lambda good: _nifti(good.hu + np.random.default_rng(7).normal(0, 14, CT_SHAPE), good.affine), "noise_too_high"
+    ),
     "tilt_of_70_degrees": _Kind(
         lambda good: _nifti(good.hu, _turned(good.affine, "x", 70)), "registration_overlap_too_low"
     ),

@@ -158,3 +158,13 @@ def test_what_people_write_appears_as_text():
     assert all(
         re.fullmatch(r"patients/sub-[A-Za-z0-9]+\.html", link) for link in re.findall(r'"(patients/[^"]*)"', page)
     )
+
+
+def test_scans_left_out_look_as_frequent_as_they_are():
+    rng = np.random.default_rng(8)
+    scans = pd.DataFrame([scan_row(f"sub-{i}") for i in range(5000)])
+    scans["brain_volume_ml"] = rng.normal(1300, 90, len(scans))
+    scans.loc[rng.random(len(scans)) < 0.1, ["status", "reason"]] = ["excluded", "registration_tissue_mismatch"]
+    figure = _figure(quality_page(scans, _exclusions(scans), cohort_view(scans)), "Brain volume")
+    crosses, dots = figure.count("left out</title>"), figure.count("<circle")
+    assert crosses / (crosses + dots) == pytest.approx(0.1, abs=0.05)
