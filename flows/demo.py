@@ -16,6 +16,21 @@ from flows.run import RunRequest, run_cohort
 from models.register_template import template_tissues
 from models.template import load_label_map, load_template
 
+#: The baselines, for the patients that have scans.
+SCAN_SOURCES = """
+[[source]]
+name = "ncct-ratio"
+kind = "density_ratio"
+modality = "ncct"
+description = "Baseline without weights on the first patients' invented CT"
+
+[[source]]
+name = "dwi-threshold"
+kind = "dwi_threshold"
+modality = "dwi"
+description = "Baseline without weights on the first patients' invented diffusion scans"
+"""
+
 
 def run_demo(folder: Path, *, n_participants: int, n_cpus: int, console: Console) -> int:
     """Make ``folder/cohort`` where it is absent, and run it into ``folder/out``.
@@ -58,4 +73,6 @@ def make_demo_cohort(folder: Path, n_participants: int) -> tuple[PlantedFault, .
     )
     faults = write_phantom_cohort(folder, anatomy, n_participants=n_participants)
     write_phantom_scans(folder, template_tissues(), without={fault.participant_id for fault in faults})
+    with (folder / "cohort.toml").open("a", encoding="utf-8") as study:
+        study.write(SCAN_SOURCES)
     return faults

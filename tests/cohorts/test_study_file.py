@@ -4,7 +4,7 @@ from cohorts.manifest import CohortError, read_cohort
 from tests.cohorts.small_cohort import change, write_small_cohort
 
 TOP_LEVEL = (
-    "study, template, source, rule, clinical, severity, outcome, clinical_side, eligibility, dichotomy, agreement"
+    "study, template, source, rule, clinical, severity, outcome, clinical_side, eligibility, gate, dichotomy, agreement"
 )
 MASK = '[study]\nname = "x"\n[[source]]\nname = "a"\nkind = "mask"\n'
 LOADS = '[[rule]]\nname = "r"\nkind = "per_region"\n'

@@ -242,7 +242,7 @@ def test_the_address_depends_on_what_the_maps_hold_and_not_on_where_they_lie(set
 
 def test_a_label_map_that_changed_since_the_plan_stops_the_case(case, settings, out):
     measure_mask.planned_map.cache_clear()
-    steps._grid.cache_clear()
+    measure_mask._grid.cache_clear()
     stale = _settings((replace(settings.maps[0], sha256="0" * 64), settings.maps[1]))
     with pytest.raises(ValueError, match=r"must not change during a run, got .* Run again") as caught:
         run_case(case, stale, out)

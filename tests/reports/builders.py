@@ -175,7 +175,7 @@ def synthetic_input(
             for s, side in enumerate(HEMISPHERES):
                 for r, region in enumerate(ASPECTS_REGIONS):
                     count, size = int(voxels[at, s, r]), int(sizes[r])
-                    measured = (size, count, count / 1000, count / size, None, affected[side, region])
+                    measured = (size, count, count / 1000, count / size, None, None, affected[side, region])
                     region_rows.append((ids[at], mask.name, side, region, *measured, "wei", "none", "ok", None))
             score_rows.append(_score_row(ids[at], mask.name, affected, "wei", None))
     for source, (miss, add, assisted) in READERS.items() if readers and config.readings_source else ():
@@ -189,7 +189,7 @@ def synthetic_input(
                 for (side, region), true in _affected(fractions[at]).items()
             }
             region_rows += [
-                (ids[at], source, side, region, *[None] * 5, flag, None, "none", "ok", None)
+                (ids[at], source, side, region, *[None] * 6, flag, None, "none", "ok", None)
                 for (side, region), flag in affected.items()
             ]
             score_rows.append(_score_row(ids[at], source, affected, None, assisted))
