@@ -1,6 +1,6 @@
-"""From a cohort and its committed records to the rows of every table.
+"""From a cohort and its committed records to the rows of ``regions`` and ``scores``.
 
-Rules and laterality are applied here, to stored counts: changing one opens no image. A participant that could not be
+Rules and laterality are applied here, to stored numbers: changing one opens no image. A participant that could not be
 scored keeps its rows, with status, reason and nulls.
 """
 
@@ -8,58 +8,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from cohorts.manifest import Cohort, Reading
-from cohorts.participants import NOT_MEASURED, Standing
+from cohorts.participants import Standing
 from cohorts.records import Record
-from cohorts.schemas import LESIONS, REGIONS, SCANS, SCORES, Table
-from cohorts.study import FractionRule, MaskSource, StudyConfig
-from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE, LabelTable
+from cohorts.rows import Batch, MapUse, Measured, Rows, state_of
+from cohorts.schemas import REGIONS, SCORES
+from cohorts.sources import ComputedSource, DensityRatioSource, LesionSource
+from cohorts.study import FractionRule, StudyConfig
+from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
+from tasks.density_rule import BUILT_IN_DENSITY_RULES
 from tasks.scoring import BUILT_IN_RULES, RegionRule, aspects_score, choose_side, fraction_rule
 
 PARTICIPANTS_PER_BATCH = 500
 READER_RULE = "reader"
-
-Batch = dict[str, list[Any]]
-
-
-@dataclass(frozen=True)
-class MapUse:
-    """A label map as the tables need it: its content digest and its label table."""
-
-    sha256: str
-    table: LabelTable
+#: A region of which less than this share lies in the scan cannot be scored; as for masks.
+LEAST_COVERAGE = 0.95
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What is known when tables are made: the records by (participant, modality) and the maps by source name."""
-
-    records: Mapping[tuple[str, str], Record]
-    maps: Mapping[str, MapUse]
-    vascular: MapUse
-
-
-class _Rows:
-    """Columns being filled, in the order and with the names of one contract; what is not given is null."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-        self.columns: Batch = {name: [] for name in table.names}
-
-    def add(self, **values: Any) -> None:
-        """Add one row."""
-        for name, column in self.columns.items():
-            column.append(values.pop(name, None))
-        if values:
-            raise TypeError(f"table {self._table.name} has no column {', '.join(values)}")
-
-
-def rule_of(source: MaskSource, config: StudyConfig) -> RegionRule:
+def rule_of(source: LesionSource, config: StudyConfig) -> RegionRule:
     """Look up the region rule of a source among the built-in and the declared ones."""
     if source.rule in BUILT_IN_RULES:
         return BUILT_IN_RULES[source.rule]
@@ -75,103 +45,20 @@ def rule_of(source: MaskSource, config: StudyConfig) -> RegionRule:
     return RegionRule(declared.name, cuts, declared.minimum_voxels)
 
 
-def scans_batch(
-    cohort: Cohort, measured: Measured, standings: Mapping[str, Standing], files: Mapping[str, tuple[str, int]]
-) -> Batch:
-    """Rows of ``scans``; ``files`` gives (sha256, size in bytes) by path inside the cohort folder."""
-    rows = _Rows(SCANS)
-    used = mask_modalities(cohort.config)
-    refused = {(scan.participant_id, scan.modality): scan.reason for scan in cohort.refused_scans}
-    for scan in (*cohort.scans, *cohort.refused_scans):
-        key = (scan.participant_id, scan.modality)
-        record = measured.records.get(key)
-        facts = record.payload.get("scan", {}) if record else {}
-        sha256, size = files.get(scan.path, (None, None))
-        if key in refused:
-            status, reason = "excluded", refused[key]
-        elif scan.modality not in used:
-            status, reason = "excluded", "modality_not_used"
-        else:
-            status, reason = _state(record, standings[scan.participant_id])
-        rows.add(
-            participant_id=scan.participant_id,
-            modality=scan.modality,
-            space=scan.space,
-            path=scan.path,
-            sha256=sha256,
-            size_bytes=size,
-            shape="x".join(map(str, facts["shape"])) if facts else None,
-            spacing_mm="x".join(f"{length:g}" for length in facts["spacing_mm"]) if facts else None,
-            orientation=facts.get("orientation"),
-            voxel_volume_mm3=facts.get("voxel_volume_mm3"),
-            status=status,
-            reason=reason,
-        )
-    return rows.columns
-
-
-def lesions_batch(cohort: Cohort, measured: Measured, standings: Mapping[str, Standing]) -> Batch:
-    """Rows of ``lesions``: every known participant for every modality that a mask source measures."""
-    rows = _Rows(LESIONS)
-    for participant_id, standing in standings.items():
-        for modality in mask_modalities(cohort.config):
-            record = measured.records.get((participant_id, modality))
-            status, reason = _state(record, standing)
-            values = lesion_values(record, measured.vascular) if record and record.status == "ok" else {}
-            rows.add(participant_id=participant_id, source=modality, status=status, reason=reason, **values)
-    return rows.columns
-
-
-def lesion_values(record: Record, vascular: MapUse) -> dict[str, Any]:
-    """Numeric columns of one ``lesions`` row."""
-    lesion = record.payload["lesion"]
-    counts = record.payload["counts"][vascular.sha256]
-    in_territory: dict[str, int] = defaultdict(int)
-    mca: dict[str, list[int]] = {side: [0, 0] for side in HEMISPHERES}
-    for label, n_region, n_lesion in zip(vascular.table.labels, counts["n_region"], counts["n_lesion"], strict=True):
-        territory = label.region.split("_")[0]
-        in_territory[territory] += n_lesion
-        if territory == "mca" and label.side in mca:
-            mca[label.side][0] += n_lesion
-            mca[label.side][1] += n_region
-    n_voxels = lesion["n_voxels"]
-    infarcted = {side: (part / whole if whole else None) for side, (part, whole) in mca.items()}
-    return {
-        "volume_ml": lesion["volume_ml"],
-        "n_voxels": n_voxels,
-        "n_components": lesion["n_components"],
-        "max_diameter_mm": lesion["max_diameter_mm"],
-        "side": lesion["side"],
-        "volume_left_ml": lesion["volume_left_ml"],
-        "volume_right_ml": lesion["volume_right_ml"],
-        "mca_share": in_territory["mca"] / n_voxels,
-        "aca_share": in_territory["aca"] / n_voxels,
-        "pca_share": in_territory["pca"] / n_voxels,
-        "posterior_fossa_share": in_territory["posterior"] / n_voxels,
-        "mca_infarcted_left": infarcted["left"],
-        "mca_infarcted_right": infarcted["right"],
-    }
-
-
-def mask_modalities(config: StudyConfig) -> tuple[str, ...]:
-    """Modalities that mask sources measure, each once."""
-    return tuple(dict.fromkeys(source.modality for source in config.mask_sources))
-
-
 def regions_and_scores(
     cohort: Cohort, measured: Measured, standings: Mapping[str, Standing]
 ) -> Iterator[tuple[Batch, Batch]]:
     """Rows of ``regions`` and ``scores``, some hundred participants at a time."""
     config = cohort.config
-    rules = {source.name: rule_of(source, config) for source in config.mask_sources}
+    rules = {source.name: rule_of(source, config) for source in config.lesion_sources}
     clinical_sides = _clinical_sides(cohort)
     readings = _readings_by_participant(cohort.readings)
     participants = list(standings)
     for start in range(0, len(participants), PARTICIPANTS_PER_BATCH):
-        regions, scores = _Rows(REGIONS), _Rows(SCORES)
+        regions, scores = Rows(REGIONS), Rows(SCORES)
         for participant_id in participants[start : start + PARTICIPANTS_PER_BATCH]:
-            for source in config.mask_sources:
-                record = measured.records.get((participant_id, source.modality))
+            for source in config.computed_sources:
+                record = measured.records.get((participant_id, source.measurement))
                 use = measured.maps[source.name]
                 common = {
                     "participant_id": participant_id,
@@ -180,57 +67,98 @@ def regions_and_scores(
                     "weights_state": "none",
                 }
                 if record is None or record.status != "ok":
-                    status, reason = _state(record, standings[participant_id])
+                    status, reason = state_of(record, standings[participant_id])
                     scores.add(**common, laterality=source.laterality, status=status, reason=reason)
                     if record is not None:
                         for label in use.table.labels:
                             regions.add(**common, side=label.side, region=label.region, status=status, reason=reason)
                     continue
-                affected = _add_regions(regions, record, use, rules[source.name], common)
-                if not use.table.is_aspects:
-                    scores.add(**common, laterality=source.laterality, status="excluded", reason="not_an_aspects_map")
-                    continue
-                score = aspects_score(
-                    affected,
-                    laterality=source.laterality,
-                    lesion_side=record.payload["lesion"]["side"],
-                    clinical_side=clinical_sides.get(participant_id),
-                )
-                scores.add(
-                    **common,
-                    laterality=source.laterality,
-                    score_left=score.left,
-                    score_right=score.right,
-                    score=score.score,
-                    scored_side=score.scored_side,
-                    status="ok" if score.score is not None else "excluded",
-                    reason=score.reason,
-                )
+                if isinstance(source, DensityRatioSource):
+                    affected = _add_densities(regions, record, use, common)
+                else:
+                    affected = _add_fractions(regions, record, use, rules[source.name], common)
+                side = clinical_sides.get(participant_id)
+                scores.add(**common, **_score_columns(source, affected, use, record, side))
             if config.readings_source is not None:
                 _add_readings(regions, scores, readings.get(participant_id, {}), config, clinical_sides)
         yield regions.columns, scores.columns
 
 
-def _add_regions(
-    regions: _Rows, record: Record, use: MapUse, rule: RegionRule, common: Mapping[str, Any]
+def _score_columns(
+    source: ComputedSource,
+    affected: Mapping[tuple[str, str], bool],
+    use: MapUse,
+    record: Record,
+    clinical_side: str | None,
+) -> dict[str, Any]:
+    """Columns of one ``scores`` row of a measured participant."""
+    columns: dict[str, Any] = {"laterality": source.laterality}
+    if not use.table.is_aspects:
+        return columns | {"status": "excluded", "reason": "not_an_aspects_map"}
+    if len(affected) < len(HEMISPHERES) * len(ASPECTS_REGIONS):
+        return columns | {"status": "excluded", "reason": "region_not_covered"}
+    score = aspects_score(
+        affected,
+        laterality=source.laterality,
+        lesion_side=record.payload["lesion"]["side"] if "lesion" in record.payload else density_side(affected),
+        clinical_side=clinical_side,
+    )
+    return columns | {
+        "score_left": score.left,
+        "score_right": score.right,
+        "score": score.score,
+        "scored_side": score.scored_side,
+        "status": "ok" if score.score is not None else "excluded",
+        "reason": score.reason,
+    }
+
+
+def _add_densities(
+    regions: Rows, record: Record, use: MapUse, common: Mapping[str, Any]
 ) -> dict[tuple[str, str], bool]:
-    """Add one participant's rows of one source; give back which ASPECTS regions are affected."""
-    counts = record.payload["counts"][use.sha256]
-    voxel_ml = record.payload["scan"]["voxel_volume_mm3"] / 1000
+    """Add one participant's rows of one density source; give back which ASPECTS regions are affected."""
+    rule = BUILT_IN_DENSITY_RULES[common["rule"]]
     affected: dict[tuple[str, str], bool] = {}
-    for label, n_region, n_lesion in zip(use.table.labels, counts["n_region"], counts["n_lesion"], strict=True):
-        if not n_region:
-            reason = "region_not_on_grid"
-            regions.add(**common, side=label.side, region=label.region, status="excluded", reason=reason)
+    for label, density in zip(use.table.labels, record.payload["densities"][use.sha256], strict=True):
+        row = {**common, "side": label.side, "region": label.region}
+        if density["ratio"] is None or density["coverage"] < LEAST_COVERAGE:
+            regions.add(**row, status="excluded", reason="region_not_covered")
+            continue
+        is_affected = None
+        if label.region in rule.cuts and label.side in HEMISPHERES:
+            is_affected = rule.is_affected(label.region, density["ratio"])
+            affected[label.side, label.region] = is_affected
+        regions.add(**row, relative_difference=density["relative_difference"], affected=is_affected, status="ok")
+    return affected
+
+
+def density_side(affected: Mapping[tuple[str, str], bool]) -> str:
+    """The side with more affected regions; ``both`` where they are as many."""
+    n_left, n_right = (sum(flag for (side, _), flag in affected.items() if side == one) for one in HEMISPHERES)
+    return "both" if n_left == n_right else "left" if n_left > n_right else "right"
+
+
+def _add_fractions(
+    regions: Rows, record: Record, use: MapUse, rule: RegionRule, common: Mapping[str, Any]
+) -> dict[tuple[str, str], bool]:
+    """Add one participant's rows of one lesion source; give back which ASPECTS regions are affected."""
+    counts = record.payload["counts"][use.sha256]
+    voxel_ml = next(iter(record.payload["scans"].values()))["voxel_volume_mm3"] / 1000  # of the scan it lies on
+    coverage = counts.get("coverage", [1.0] * len(counts["n_region"]))
+    affected: dict[tuple[str, str], bool] = {}
+    for label, n_region, n_lesion, covered in zip(
+        use.table.labels, counts["n_region"], counts["n_lesion"], coverage, strict=True
+    ):
+        row = {**common, "side": label.side, "region": label.region}
+        if not n_region or covered < LEAST_COVERAGE:
+            regions.add(**row, status="excluded", reason="region_not_covered")
             continue
         is_affected = None
         if label.region in rule.cuts:
             is_affected = rule.is_affected(region=label.region, fraction=n_lesion / n_region, n_lesion_voxels=n_lesion)
             affected[label.side, label.region] = is_affected
         regions.add(
-            **common,
-            side=label.side,
-            region=label.region,
+            **row,
             n_region_voxels=n_region,
             n_lesion_voxels=n_lesion,
             lesion_volume_ml=n_lesion * voxel_ml,
@@ -242,8 +170,8 @@ def _add_regions(
 
 
 def _add_readings(
-    regions: _Rows,
-    scores: _Rows,
+    regions: Rows,
+    scores: Rows,
     readings: Mapping[str, Sequence[Reading]],
     config: StudyConfig,
     clinical_sides: Mapping[str, str],
@@ -313,13 +241,3 @@ def _clinical_sides(cohort: Cohort) -> dict[str, str]:
         for participant_id, value in pairs
         if not pd.isna(value) and str(value).strip().lower() in words
     }
-
-
-def _state(record: Record | None, standing: Standing) -> tuple[str, str | None]:
-    """Status and reason of a row: the record's, or why there is none."""
-    if record is not None:
-        return record.status, record.reason
-    for exclusion in standing.exclusions:  # those of other stages are about another scan, or come after the scores
-        if exclusion.stage == "screening" or exclusion.reason == NOT_MEASURED:
-            return exclusion.status, exclusion.reason
-    return "excluded", "no_scan_of_this_modality"

@@ -117,7 +117,7 @@ def read_cohort(folder: Path | str) -> Cohort:
     problems += found
 
     scan_table = reading_table = None
-    if config.mask_sources or _exists(folder, scans.FILE):
+    if config.computed_sources or _exists(folder, scans.FILE):
         scan_table, found = read_tsv(folder, scans.FILE, scans.HEADER)
         problems += found
         if scan_table:
@@ -133,7 +133,7 @@ def read_cohort(folder: Path | str) -> Cohort:
         problems.append(Problem(readings.FILE, None, None, None, rule, remedy, "readings_not_used", is_warning=True))
     all_readings, found = readings.read_readings(reading_table)
     problems += found
-    if listed and (scan_table or not config.mask_sources) and (reading_table or not config.readings_source):
+    if listed and (scan_table or not config.computed_sources) and (reading_table or not config.readings_source):
         tables = {"scan": scan_table, "reading": reading_table}
         problems += _check_membership(listed, {what: table for what, table in tables.items() if table})
     if reading_table or not config.readings_source:
@@ -205,7 +205,9 @@ def _of_participant(file: str, row: Row, rule: str, remedy: str, reason: str) ->
 
 def _check_agreement(config: StudyConfig, found: Iterable[Reading]) -> list[Problem]:
     """Check that every declared agreement pair names sources that exist."""
-    sources = list(dict.fromkeys([*(source.name for source in config.mask_sources), *(item.source for item in found)]))
+    sources = list(
+        dict.fromkeys([*(source.name for source in config.computed_sources), *(item.source for item in found)])
+    )
     rule = f"must be a source ({', '.join(sources[:12])}{', ...' if len(sources) > 12 else ''})"
     return [
         Problem(

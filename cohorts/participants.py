@@ -69,7 +69,7 @@ def standings(
     Parameters
     ----------
     cohort : the cohort folder as read
-    records : (participant, modality) -> record
+    records : (participant, measurement) -> record
     lesions : participant -> numeric columns of its ``lesions`` row, for those measured
     """
     listed = set(cohort.participants["participant_id"])
@@ -77,16 +77,19 @@ def standings(
     for problem in cohort.problems:
         if problem.participant_id is not None and problem.excludes_participant:
             found[problem.participant_id].append(Exclusion(problem.stage, problem.reason, "excluded", problem.text))
+    usable = {participant_id for (participant_id, _), record in records.items() if record.status == "ok"}
     for (participant_id, _), record in records.items():
-        if record.status == "excluded":
+        if record.status == "excluded" and participant_id not in usable:  # the row of the scan says why it is refused
             found[participant_id].append(
                 Exclusion("intake", record.reason or "excluded", "excluded", record.detail or "")
             )
         elif record.status == "failed":
             found[participant_id].append(Exclusion("scoring", record.reason or "failed", "failed", record.detail or ""))
-    measured = {source.modality for source in cohort.config.mask_sources}
+    measured = {
+        sources[0].scans[0]: measurement for measurement, sources in cohort.config.measurements.items()
+    }  # by the modality that must be there
     for scan in cohort.scans:
-        if scan.modality in measured and (scan.participant_id, scan.modality) not in records:
+        if scan.modality in measured and (scan.participant_id, measured[scan.modality]) not in records:
             detail = f"{scan.path} must be measured, got no result. Check that the file can be read and run again."
             found[scan.participant_id].append(Exclusion("scoring", NOT_MEASURED, "failed", detail))
     clinical = cohort.participants.set_index("participant_id", drop=False)
@@ -99,7 +102,7 @@ def standings(
                 cohort.config.eligibility,
                 lesions.get(participant_id),
                 clinical.loc[participant_id].to_dict(),
-                has_masks=bool(cohort.config.mask_sources),
+                measures_lesion=bool(cohort.config.lesion_sources),
             )
         result[participant_id] = Standing(participant_id in listed, exclusions)
     return result
@@ -110,7 +113,7 @@ def eligibility_exclusions(
     lesion: Mapping[str, Any] | None,
     clinical: Mapping[str, Any],
     *,
-    has_masks: bool,
+    measures_lesion: bool,
 ) -> tuple[Exclusion, ...]:
     """Every eligibility rule that a participant breaks.
 
@@ -119,7 +122,7 @@ def eligibility_exclusions(
     rules : the study's criteria
     lesion : numeric columns of the participant's ``lesions`` row; None where no lesion was measured
     clinical : column -> typed value
-    has_masks : the study declares sources measured from masks
+    measures_lesion : the study declares sources that measure a lesion
     """
     broken: list[tuple[str, str]] = [
         (f"missing_{column}", f"{column} must be given, got n/a. Complete it in participants.tsv.")
@@ -127,8 +130,13 @@ def eligibility_exclusions(
         if pd.isna(clinical.get(column))
     ]
     if lesion is None:
-        if has_masks and rules.needs_lesion:
-            broken.append(("lesion_not_measured", "the lesion must be measured for the criteria, got no mask."))
+        if measures_lesion and rules.needs_lesion:
+            broken.append(
+                ("lesion_not_measured", "the lesion must be measured for the criteria, got no lesion measurement.")
+            )
+    elif not lesion["n_voxels"]:
+        if rules.needs_lesion:
+            broken.append(("no_lesion", "a lesion must be found for the criteria, got none."))
     else:
         diameter, volume = lesion["max_diameter_mm"], lesion["volume_ml"]
         far = lesion["pca_share"] + lesion["posterior_fossa_share"]

@@ -52,7 +52,7 @@ class ScanRow:
 
 
 def write_phantom_scans(
-    folder: Path, maps: TissueMaps, *, without: Collection[str] = (), n_patients: int = 12, seed: int = 11
+    folder: Path, maps: TissueMaps, *, without: Collection[str] = (), n_patients: int = 6, seed: int = 11
 ) -> list[ScanRow]:
     """Write native scans of the first patients of a phantom cohort and add them to its ``scans.tsv``.
 
@@ -138,7 +138,7 @@ def _scans(head: Head, infarct: Infarct, number: int, rng: np.random.Generator) 
     )
     yield "dwi", scan_bytes(series.b1000, mr.grid.affine)
     if number % B0_EVERY == B0_AT:
-        yield "b0", scan_bytes(series.b0, mr.grid.affine)
+        yield "dwi-b0", scan_bytes(series.b0, mr.grid.affine)
     else:
         yield "adc", scan_bytes(series.adc * ADC_STORED, mr.grid.affine)
 

@@ -14,11 +14,12 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 RECORDS_FOLDER = "records"
+DERIVATIVES_FOLDER = "derivatives"
 CAUSES = ("input", "settings", "weights", "code")
 
 
@@ -73,7 +74,6 @@ class Record:
     cpu_seconds: float = 0.0
     peak_mib: float = 0.0
     finished_at: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -109,6 +109,34 @@ def _fsync_folder(folder: Path) -> None:
 def record_path(root: Path, participant_id: str, key: StepKey) -> Path:
     """Where the record of ``participant_id`` with ``key`` lives below the output folder ``root``."""
     return root / RECORDS_FOLDER / participant_id / f"{key.step}-{key.digest[:20]}.json"
+
+
+def output_folder(participant_id: str, key: StepKey) -> str:
+    """Where the files of a step's result live below the output folder: results of other settings stay beside it."""
+    return f"{DERIVATIVES_FOLDER}/{participant_id}/{key.step}-{key.digest[:20]}"
+
+
+def write_outputs(root: Path, folder: str, files: Mapping[str, bytes]) -> tuple[Mapping[str, Any], ...]:
+    """Write a step's files before its record.
+
+    Parameters
+    ----------
+    root : output folder
+    folder : from ``output_folder``
+    files : name -> content
+
+    Returns
+    -------
+    Path below ``root``, sha256 and size of each, as a record lists them.
+    """
+    if files:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_bytes(root / folder / name, content)
+    return tuple(
+        {"path": f"{folder}/{name}", "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        for name, content in files.items()
+    )
 
 
 def commit(root: Path, record: Record) -> Path:

@@ -180,10 +180,10 @@ def _problem(row: Row, column: str, refusal: Refusal) -> Problem:
 
 
 def check_modalities(table: TsvTable, config: StudyConfig) -> list[Problem]:
-    """Check that every mask source of the study finds its modality in scans.tsv."""
+    """Check that every computed source of the study finds its modality in scans.tsv."""
     present = dict.fromkeys(row.cells["modality"] for row in table.rows if not row.is_damaged)
     problems = []
-    for source in config.mask_sources:
+    for source in config.computed_sources:
         if source.modality not in present:
             near = nearest(source.modality, present)
             hint = f"Did you mean {printable(near)}? " if near else ""

@@ -6,86 +6,21 @@ are null and ``reason`` says why - never 0, never -1. ``included + excluded + fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
+from cohorts.contract import Column, ColumnType, Table, count, flag, number, text
 from cohorts.study import ClinicalColumn
 from tasks.anatomy import ASPECTS_REGIONS
-
-ColumnType = Literal["string", "int64", "float64", "bool"]
 
 STATUSES = ("ok", "excluded", "failed")
 STAGES = ("screening", "intake", "scoring", "eligibility")  # the order of the flowchart
 WEIGHTS_STATES = ("none", "trained-here", "external")  # METHODS 0.1
 
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its type, unit, meaning and what its values may be."""
-
-    name: str
-    type: ColumnType
-    description: str
-    unit: str = ""
-    nullable: bool = False
-    minimum: float | None = None
-    maximum: float | None = None
-    allowed: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table: what a row is, its unique key, and its columns in order."""
-
-    name: str
-    row: str
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    tsv_twin: bool = True
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Column names in order."""
-        return tuple(column.name for column in self.columns)
-
-
-def _text(name: str, description: str, *, nullable: bool = False, allowed: tuple[str, ...] | None = None) -> Column:
-    return Column(name, "string", description, nullable=nullable, allowed=allowed)
-
-
-def _number(
-    name: str,
-    description: str,
-    unit: str = "",
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    nullable: bool = True,
-) -> Column:
-    return Column(name, "float64", description, unit, nullable, minimum, maximum)
-
-
-def _count(
-    name: str,
-    description: str,
-    unit: str = "",
-    *,
-    nullable: bool = True,
-    minimum: float | None = 0,
-    maximum: float | None = None,
-) -> Column:
-    return Column(name, "int64", description, unit, nullable, minimum, maximum)
-
-
-def _flag(name: str, description: str, *, nullable: bool = False) -> Column:
-    return Column(name, "bool", description, nullable=nullable)
-
-
-PARTICIPANT = _text("participant_id", "Pseudonym, with the prefix sub-")
-SOURCE = _text("source", "What scored: a method, a ground truth or a reader")
-STATUS = _text("status", "ok, excluded or failed", allowed=STATUSES)
-REASON = _text("reason", "Reason code where status is not ok", nullable=True)
-SIDE = _text("side", "Hemisphere of the patient", allowed=("left", "right", "midline"))
+PARTICIPANT = text("participant_id", "Pseudonym, with the prefix sub-")
+SOURCE = text("source", "What scored: a method, a ground truth or a reader")
+STATUS = text("status", "ok, excluded or failed", allowed=STATUSES)
+REASON = text("reason", "Reason code where status is not ok", nullable=True)
+SIDE = text("side", "Hemisphere of the patient", allowed=("left", "right", "midline"))
 
 PARTICIPANTS = Table(
     "participants",
@@ -93,16 +28,46 @@ PARTICIPANTS = Table(
     ("participant_id",),
     (
         PARTICIPANT,
-        _text("site", "Centre", nullable=True),
-        _text("split", "Train, validation or test set, where given", nullable=True),
-        _text("status", "included, excluded or failed", allowed=("included", "excluded", "failed")),
-        _text("stage", "Stage of the primary exclusion", nullable=True, allowed=STAGES),
-        _text("reason", "Primary exclusion reason", nullable=True),
-        _flag("is_listed", "Has a row in participants.tsv"),
-        _flag("is_scored", "Listed, and at least one declared source gave a score or a measurement"),
-        _flag("is_eligible", "Scored, and kept by every eligibility rule"),
-        _text("severity", "Severity grade from the severity column", nullable=True),
+        text("site", "Centre", nullable=True),
+        text("split", "Train, validation or test set, where given", nullable=True),
+        text("status", "included, excluded or failed", allowed=("included", "excluded", "failed")),
+        text("stage", "Stage of the primary exclusion", nullable=True, allowed=STAGES),
+        text("reason", "Primary exclusion reason", nullable=True),
+        flag("is_listed", "Has a row in participants.tsv"),
+        flag("is_scored", "Listed, and at least one declared source gave a score or a measurement"),
+        flag("is_eligible", "Scored, and kept by every eligibility rule"),
+        text("severity", "Severity grade from the severity column", nullable=True),
     ),
+)
+
+#: Quality of a scan in native space (``tasks.quality``); null for masks and where a figure does not apply.
+QUALITY_FIGURES = (
+    number("slice_step_mm", "Distance of slices: the largest voxel size", "mm", minimum=0),
+    count("n_slices", "Slices"),
+    number("tilt_deg", "Angle of the head to the template", "deg", minimum=0, maximum=180),
+    number("brain_volume_ml", "Volume of the brain mask", "ml", minimum=0),
+    number(
+        "brain_open_share", "Area of the brain on the first or last slice over its largest area", minimum=0, maximum=1
+    ),
+    number("brain_side_share", "The same for the sides of the field of view", minimum=0, maximum=1),
+    number("template_coverage", "Share of the template's brain inside the field of view", minimum=0, maximum=1),
+    number("registration_dice", "Overlap of the brain mask with the template's (Dice)", minimum=0, maximum=1),
+    number("tissue_correlation", "Correlation with the template's tissue contrast", minimum=-1, maximum=1),
+    number("scale_min", "Smallest stretch from template to scan", minimum=0),
+    number("scale_max", "Largest stretch from template to scan", minimum=0),
+    number("ganglionic_coverage", "Share of the ganglionic ASPECTS regions in the field of view", minimum=0, maximum=1),
+    number("supraganglionic_coverage", "The same of the supraganglionic regions", minimum=0, maximum=1),
+    number("noise_hu", "Noise inside the brain, CT", "HU", minimum=0),
+    number("noise_share", "Noise inside the brain over its median, MR", minimum=0),
+    number("streak_hu", "Streaks and beam hardening inside the brain, CT", "HU", minimum=0),
+    number("contrast_hu", "Densest vessels above the brain's median, CT", "HU"),
+    flag("has_contrast", "Whether a contrast agent is seen, CT", nullable=True),
+    number("asymmetry_hu", "Median of the left hemisphere less that of the right, CT", "HU"),
+    number("asymmetry_share", "The same over the brain's median, MR"),
+    number("clipped_share", "Share of voxels that hold the smallest value", minimum=0, maximum=1),
+    number("saturated_share", "Share of voxels of metal's density, CT", minimum=0, maximum=1),
+    number("signal_to_noise", "Brain's median over the noise of air, MR", minimum=0),
+    number("motion_mm", "Largest displacement between frames, 4D", "mm", minimum=0),
 )
 
 SCANS = Table(
@@ -111,17 +76,20 @@ SCANS = Table(
     ("participant_id", "modality"),
     (
         PARTICIPANT,
-        _text("modality", "Modality as given in scans.tsv"),
-        _text("space", "Space as given in scans.tsv", nullable=True),
-        _text("path", "Path inside the cohort folder"),
-        _text("sha256", "Digest of the file's bytes", nullable=True),
-        _count("size_bytes", "File size", "byte"),
-        _text("shape", "Voxels along each axis, as 157x189x136", nullable=True),
-        _text("spacing_mm", "Voxel size along each axis, as 1x1x1", nullable=True),
-        _text("orientation", "Axis codes, as LAS", nullable=True),
-        _number("voxel_volume_mm3", "Absolute determinant of the affine", "mm3", minimum=0),
+        text("modality", "Modality as given in scans.tsv"),
+        text("space", "Space as given in scans.tsv", nullable=True),
+        text("path", "Path inside the cohort folder"),
+        text("sha256", "Digest of the file's bytes", nullable=True),
+        count("size_bytes", "File size", "byte"),
+        text("shape", "Voxels along each axis, as 157x189x136", nullable=True),
+        text("spacing_mm", "Voxel size along each axis, as 1x1x1", nullable=True),
+        text("orientation", "Axis codes, as LAS", nullable=True),
+        number("voxel_volume_mm3", "Absolute determinant of the affine", "mm3", minimum=0),
+        text("notes", "What was mended or seen when the scan was read", nullable=True),
+        *QUALITY_FIGURES,
         STATUS,
         REASON,
+        text("detail", "What was found, the rule and the remedy, where the scan is refused", nullable=True),
     ),
 )
 
@@ -131,11 +99,11 @@ EXCLUSIONS = Table(
     ("participant_id", "stage", "reason"),
     (
         PARTICIPANT,
-        _text("stage", "Where in the flowchart", allowed=STAGES),
-        _text("reason", "Reason code"),
-        _text("status", "excluded or failed", allowed=("excluded", "failed")),
-        _flag("is_primary", "The one reason under which the flowchart counts this participant"),
-        _text("detail", "What was found, the rule and the remedy"),
+        text("stage", "Where in the flowchart", allowed=STAGES),
+        text("reason", "Reason code"),
+        text("status", "excluded or failed", allowed=("excluded", "failed")),
+        flag("is_primary", "The one reason under which the flowchart counts this participant"),
+        text("detail", "What was found, the rule and the remedy"),
     ),
 )
 
@@ -147,15 +115,16 @@ REGIONS = Table(
         PARTICIPANT,
         SOURCE,
         SIDE,
-        _text("region", "Region, named in full"),
-        _count("n_region_voxels", "Voxels of the region on the mask's grid"),
-        _count("n_lesion_voxels", "Lesion voxels in the region"),
-        _number("lesion_volume_ml", "Lesion volume in the region (regional load)", "ml", minimum=0),
-        _number("fraction", "Lesion voxels over region voxels", minimum=0, maximum=1),
-        _number("probability", "Probability that the region is affected", minimum=0, maximum=1),
-        _flag("affected", "Whether the rule counts the region as affected", nullable=True),
-        _text("rule", "Rule that turned the fraction into affected", nullable=True),
-        _text("weights_state", "none, trained-here or external", allowed=WEIGHTS_STATES),
+        text("region", "Region, named in full"),
+        count("n_region_voxels", "Voxels of the region on the mask's grid"),
+        count("n_lesion_voxels", "Lesion voxels in the region"),
+        number("lesion_volume_ml", "Lesion volume in the region (regional load)", "ml", minimum=0),
+        number("fraction", "Lesion voxels over region voxels", minimum=0, maximum=1),
+        number("relative_difference", "Density less that of the other side, over the other side"),
+        number("probability", "Probability that the region is affected", minimum=0, maximum=1),
+        flag("affected", "Whether the rule counts the region as affected", nullable=True),
+        text("rule", "Rule that turned the fraction into affected", nullable=True),
+        text("weights_state", "none, trained-here or external", allowed=WEIGHTS_STATES),
         STATUS,
         REASON,
     ),
@@ -169,15 +138,15 @@ SCORES = Table(
     (
         PARTICIPANT,
         SOURCE,
-        _count("score_left", "ASPECTS of the left hemisphere", "points", maximum=10),
-        _count("score_right", "ASPECTS of the right hemisphere", "points", maximum=10),
-        _count("score", "The score that counts under the laterality rule", "points", maximum=10),
-        _text("scored_side", "Hemisphere that gave the score", nullable=True, allowed=("left", "right", "both")),
-        _text("laterality", "worst, lesion_side, clinical_side or both"),
-        _text("rule", "Region rule", nullable=True),
-        _number("low_score_probability", "Probability of a low score, for binary methods", minimum=0, maximum=1),
-        _flag("template_assisted", "Reader used the registered template (METHODS N16)", nullable=True),
-        _text("weights_state", "none, trained-here or external", allowed=WEIGHTS_STATES),
+        count("score_left", "ASPECTS of the left hemisphere", "points", maximum=10),
+        count("score_right", "ASPECTS of the right hemisphere", "points", maximum=10),
+        count("score", "The score that counts under the laterality rule", "points", maximum=10),
+        text("scored_side", "Hemisphere that gave the score", nullable=True, allowed=("left", "right", "both")),
+        text("laterality", "worst, lesion_side, clinical_side or both"),
+        text("rule", "Region rule", nullable=True),
+        number("low_score_probability", "Probability of a low score, for binary methods", minimum=0, maximum=1),
+        flag("template_assisted", "Reader used the registered template (METHODS N16)", nullable=True),
+        text("weights_state", "none, trained-here or external", allowed=WEIGHTS_STATES),
         STATUS,
         REASON,
     ),
@@ -185,26 +154,24 @@ SCORES = Table(
 
 LESIONS = Table(
     "lesions",
-    "one participant and lesion-measuring source modality",
+    "one participant and lesion measurement",
     ("participant_id", "source"),
     (
         PARTICIPANT,
-        _text("source", "Modality whose mask was measured"),
-        _number("volume_ml", "Voxel count times the affine determinant", "ml", minimum=0),
-        _count("n_voxels", "Lesion voxels"),
-        _count("n_components", "Components, 26-connected"),
-        _number("max_diameter_mm", "Largest extent of any one component, voxel corners", "mm", minimum=0),
-        _text(
-            "side", "Hemisphere holding most of the lesion", nullable=True, allowed=("left", "right", "both", "none")
-        ),
-        _number("volume_left_ml", "Lesion volume left of the mid-plane (x < 0)", "ml", minimum=0),
-        _number("volume_right_ml", "Lesion volume right of the mid-plane (x > 0)", "ml", minimum=0),
-        _number("mca_share", "Share of the lesion in MCA territory", minimum=0, maximum=1),
-        _number("aca_share", "Share of the lesion in ACA territory", minimum=0, maximum=1),
-        _number("pca_share", "Share of the lesion in PCA territory", minimum=0, maximum=1),
-        _number("posterior_fossa_share", "Share of the lesion in the posterior fossa", minimum=0, maximum=1),
-        _number("mca_infarcted_left", "Share of the left MCA territory that is lesion", minimum=0, maximum=1),
-        _number("mca_infarcted_right", "Share of the right MCA territory that is lesion", minimum=0, maximum=1),
+        text("source", "Measurement: the modality of a mask, or threshold-<modality>"),
+        number("volume_ml", "Voxel count times the affine determinant", "ml", minimum=0),
+        count("n_voxels", "Lesion voxels"),
+        count("n_components", "Components, 26-connected"),
+        number("max_diameter_mm", "Largest extent of any one component, voxel corners", "mm", minimum=0),
+        text("side", "Hemisphere holding most of the lesion", nullable=True, allowed=("left", "right", "both", "none")),
+        number("volume_left_ml", "Lesion volume left of the mid-plane (x < 0)", "ml", minimum=0),
+        number("volume_right_ml", "Lesion volume right of the mid-plane (x > 0)", "ml", minimum=0),
+        number("mca_share", "Share of the lesion in MCA territory", minimum=0, maximum=1),
+        number("aca_share", "Share of the lesion in ACA territory", minimum=0, maximum=1),
+        number("pca_share", "Share of the lesion in PCA territory", minimum=0, maximum=1),
+        number("posterior_fossa_share", "Share of the lesion in the posterior fossa", minimum=0, maximum=1),
+        number("mca_infarcted_left", "Share of the left MCA territory that is lesion", minimum=0, maximum=1),
+        number("mca_infarcted_right", "Share of the right MCA territory that is lesion", minimum=0, maximum=1),
         STATUS,
         REASON,
     ),
@@ -216,13 +183,13 @@ SEGMENTATION = Table(
     ("participant_id", "reference", "candidate", "label"),
     (
         PARTICIPANT,
-        _text("reference", "Reference source"),
-        _text("candidate", "Candidate source"),
-        _text("label", "Label compared"),
-        _number("dice", "Dice coefficient", minimum=0, maximum=1),
-        _number("hd95_mm", "95th percentile Hausdorff distance", "mm", minimum=0),
-        _number("surface_dice", "Normalised surface Dice", minimum=0, maximum=1),
-        _number("volume_difference_ml", "Candidate minus reference volume", "ml"),
+        text("reference", "Reference source"),
+        text("candidate", "Candidate source"),
+        text("label", "Label compared"),
+        number("dice", "Dice coefficient", minimum=0, maximum=1),
+        number("hd95_mm", "95th percentile Hausdorff distance", "mm", minimum=0),
+        number("surface_dice", "Normalised surface Dice", minimum=0, maximum=1),
+        number("volume_difference_ml", "Candidate minus reference volume", "ml"),
         STATUS,
         REASON,
     ),
@@ -236,11 +203,11 @@ FEATURES = Table(
         PARTICIPANT,
         SOURCE,
         SIDE,
-        _text("region", "Region, named in full"),
-        _text("feature", "pyradiomics name"),
-        _number("value", "Feature value"),
-        _text("settings_sha256", "Digest of the extraction settings"),
-        _text("distribution", "Distribution and version that computed it"),
+        text("region", "Region, named in full"),
+        text("feature", "Name of the feature; pyradiomics' own where it comes from there"),
+        number("value", "Feature value"),
+        text("settings_sha256", "Digest of the extraction settings"),
+        text("distribution", "Distribution and version that computed it"),
         STATUS,
         REASON,
     ),
@@ -252,28 +219,28 @@ STATISTICS = Table(
     "one printed number",
     ("statistic_id",),
     (
-        _text("statistic_id", "section/quantity/source/reference/stratum, unique"),
-        _text("section", "Section of the report"),
-        _text("quantity", "What was estimated, such as auc or icc_a1"),
-        _text("source", "Source or candidate the number is about", nullable=True),
-        _text("reference", "Reference source or clinical column", nullable=True),
-        _text("stratum", "Analysis set or subgroup"),
-        _number("estimate", "The estimate; null where it cannot be computed, with the reason in note"),
-        _number("lower", "Lower limit of the interval"),
-        _number("upper", "Upper limit of the interval"),
-        _number("level", "Level of the interval", minimum=0, maximum=1),
-        _text("method", "Estimator and interval method"),
-        _text("unit", "Unit of the estimate", nullable=True),
-        _count("n", "Participants used"),
-        _count("n_positive", "Participants in the positive class"),
-        _text("positive_class", "The positive class, spelled out", nullable=True),
-        _count("numerator", "Count above the line, where the estimate is a proportion"),
-        _count("denominator", "Count below the line, where the estimate is a proportion"),
-        _number("p_value", "p, two-sided, unadjusted", minimum=0, maximum=1),
-        _number("p_adjusted", "p adjusted within its family", minimum=0, maximum=1),
-        _text("family", "Family of the multiplicity correction, with its size", nullable=True),
-        _count("seed", "Seed, where random numbers were used"),
-        _text("note", "Why there is no estimate, or how to read it", nullable=True),
+        text("statistic_id", "section/quantity/source/reference/stratum, unique"),
+        text("section", "Section of the report"),
+        text("quantity", "What was estimated, such as auc or icc_a1"),
+        text("source", "Source or candidate the number is about", nullable=True),
+        text("reference", "Reference source or clinical column", nullable=True),
+        text("stratum", "Analysis set or subgroup"),
+        number("estimate", "The estimate; null where it cannot be computed, with the reason in note"),
+        number("lower", "Lower limit of the interval"),
+        number("upper", "Upper limit of the interval"),
+        number("level", "Level of the interval", minimum=0, maximum=1),
+        text("method", "Estimator and interval method"),
+        text("unit", "Unit of the estimate", nullable=True),
+        count("n", "Participants used"),
+        count("n_positive", "Participants in the positive class"),
+        text("positive_class", "The positive class, spelled out", nullable=True),
+        count("numerator", "Count above the line, where the estimate is a proportion"),
+        count("denominator", "Count below the line, where the estimate is a proportion"),
+        number("p_value", "p, two-sided, unadjusted", minimum=0, maximum=1),
+        number("p_adjusted", "p adjusted within its family", minimum=0, maximum=1),
+        text("family", "Family of the multiplicity correction, with its size", nullable=True),
+        count("seed", "Seed, where random numbers were used"),
+        text("note", "Why there is no estimate, or how to read it", nullable=True),
     ),
 )
 
@@ -283,11 +250,11 @@ TIMINGS = Table(
     ("participant_id", "step"),
     (
         PARTICIPANT,
-        _text("step", "Step name"),
-        _number("seconds", "Wall time of the step", "s", minimum=0),
-        _number("cpu_seconds", "CPU time of the step", "s", minimum=0),
-        _number("peak_mib", "Peak resident memory of the worker so far", "MiB", minimum=0),
-        _text("finished_at", "UTC time of the commit"),
+        text("step", "Step name"),
+        number("seconds", "Wall time of the step", "s", minimum=0),
+        number("cpu_seconds", "CPU time of the step", "s", minimum=0),
+        number("peak_mib", "Peak resident memory of the worker so far", "MiB", minimum=0),
+        text("finished_at", "UTC time of the commit"),
     ),
 )
 
@@ -297,12 +264,12 @@ PROVENANCE = Table(
     ("participant_id", "step"),
     (
         PARTICIPANT,
-        _text("step", "Step name"),
-        _text("digest", "Address of the result: digest of the four below"),
-        _text("input_sha256", "Digest of the input bytes"),
-        _text("settings_sha256", "Digest of the settings, label maps included"),
-        _text("weights_sha256", "Digest of the weights", nullable=True),
-        _text("code", "Step name and version"),
+        text("step", "Step name"),
+        text("digest", "Address of the result: digest of the four below"),
+        text("input_sha256", "Digest of the input bytes"),
+        text("settings_sha256", "Digest of the settings, label maps included"),
+        text("weights_sha256", "Digest of the weights", nullable=True),
+        text("code", "Step name and version"),
         STATUS,
         REASON,
     ),

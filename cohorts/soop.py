@@ -17,7 +17,8 @@ from dataclasses import astuple, fields
 from importlib.resources import files
 from pathlib import Path
 
-from cohorts.study import NAME, EligibilitySection
+from cohorts.sources import NAME
+from cohorts.study import EligibilitySection
 from tasks.anatomy import (
     ASPECTS_REGIONS,
     CORTICAL_REGIONS,

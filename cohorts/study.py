@@ -9,23 +9,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from cohorts.sources import NAME, ComputedSource, LesionSource, Part, ReadingsSource, Source
 from tasks.anatomy import ASPECTS_REGIONS
+from tasks.quality import Modality
+from tasks.quality_gates import GATES, Gate, with_limits
 
 Operator = Literal["ge", "gt", "le", "lt"]
-LateralityName = Literal["worst", "lesion_side", "clinical_side", "both"]
 ReadAs = Literal["integer", "number", "category", "boolean", "date", "text"]
 
-NAME = r"^[a-z0-9][a-z0-9_:.\-]*$"
 BUILT_IN_RULES = ("any", "wei", "danet")
 BUILT_IN_MAPS = ("classic", "territory")
-
-
-class Part(BaseModel):
-    """A section of ``cohort.toml``: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
 
 class StudySection(Part):
@@ -78,30 +73,6 @@ class PerRegionRule(Part):
 Rule = Annotated[FractionRule | PerRegionRule, Field(discriminator="kind")]
 
 
-class MaskSource(Part):
-    """A source measured from a lesion mask in template space."""
-
-    name: str = Field(pattern=NAME)
-    kind: Literal["mask"]
-    modality: str = Field("lesion", description="Which rows of scans.tsv")
-    regions: str | None = Field(None, description="Label map; default [template] regions")
-    rule: str = Field("wei", description="any, wei, danet, or the name of a [[rule]]")
-    laterality: LateralityName = Field("worst", description="Which side's score counts (METHODS A.6 S2)")
-    description: str = ""
-
-
-class ReadingsSource(Part):
-    """Every reader and session of ``readings.tsv`` becomes a source ``reader:<id>`` (``reader:<id>:<session>``)."""
-
-    name: Literal["readers"] = "readers"
-    kind: Literal["readings"]
-    laterality: LateralityName = "worst"
-    description: str = ""
-
-
-Source = Annotated[MaskSource | ReadingsSource, Field(discriminator="kind")]
-
-
 class ClinicalColumn(Part):
     """How one further column of ``participants.tsv`` is read and checked."""
 
@@ -140,6 +111,15 @@ class SeveritySection(Part):
         Grade(name="moderate", minimum=8, maximum=16),
         Grade(name="severe", minimum=17, maximum=42),
     )
+
+
+class GateLimit(Part):
+    """``[[gate]]``: a study's own limits of one quality figure; it replaces both default limits."""
+
+    figure: str = Field(description="Quality figure, a column of the scans table")
+    image: Literal["ct", "cta", "dwi"] | None = Field(None, description="Which scans it holds for; default all")
+    minimum: float | None = None
+    maximum: float | None = None
 
 
 class Dichotomy(Part):
@@ -210,20 +190,41 @@ class StudyConfig(Part):
     outcome: str | None = Field(None, description="Ordinal outcome column, such as the 90-day mRS")
     clinical_side: str | None = Field(None, description="Column with the affected hemisphere, left or right")
     eligibility: EligibilitySection = EligibilitySection()  # type: ignore[call-arg]
+    gate: tuple[GateLimit, ...] = ()
     dichotomy: tuple[Dichotomy, ...] = DEFAULT_DICHOTOMIES
     agreement: tuple[AgreementPair, ...] = Field((), description="Default: every pair of sources that give a score")
 
     @property
-    def mask_sources(self) -> tuple[MaskSource, ...]:
-        """The sources measured from masks, in their order."""
-        return tuple(source for source in self.source if isinstance(source, MaskSource))
+    def computed_sources(self) -> tuple[ComputedSource, ...]:
+        """The sources that are measured from images, in their order."""
+        return tuple(source for source in self.source if not isinstance(source, ReadingsSource))
+
+    @property
+    def lesion_sources(self) -> tuple[LesionSource, ...]:
+        """The computed sources that measure a lesion, in their order."""
+        return tuple(source for source in self.source if isinstance(source, LesionSource))
+
+    @property
+    def measurements(self) -> dict[str, tuple[ComputedSource, ...]]:
+        """Measurement -> the sources that share it, in their order."""
+        found: dict[str, tuple[ComputedSource, ...]] = {}
+        for source in self.computed_sources:
+            found[source.measurement] = (*found.get(source.measurement, ()), source)
+        return found
 
     @property
     def readings_source(self) -> ReadingsSource | None:
         """The readings source, if declared."""
         return next((source for source in self.source if isinstance(source, ReadingsSource)), None)
 
-    def regions_of(self, source: MaskSource) -> str:
+    def gates_of(self, image: Modality) -> tuple[Gate, ...]:
+        """The limits of quality figures for one kind of scan: the defaults, or the study's own."""
+        own = {
+            item.figure: (item.minimum, item.maximum) for item in self.gate if item.image is None or item.image == image
+        }
+        return with_limits(GATES[image], own)
+
+    def regions_of(self, source: ComputedSource) -> str:
         """Name or path of the label map that ``source`` is measured with."""
         return source.regions or self.template.regions
 
@@ -241,18 +242,26 @@ class StudyConfig(Part):
         ]
         problems += [
             f"source {source.name!r}: rule must be one of {', '.join(rules)}, got {source.rule!r}"
-            for source in self.mask_sources
+            for source in self.lesion_sources
             if source.rule not in rules
         ]
         problems += [
             f"source {source.name!r}: names beginning with reader: are those of readers, give yours another"
-            for source in self.mask_sources
+            for source in self.computed_sources
             if source.name.startswith("reader:")
         ]
         problems += [
-            f"source {source.name!r}: modality must not contain /, got {source.modality!r}"
-            for source in self.mask_sources
-            if "/" in source.modality
+            f"source {source.name!r}: modality must not contain /, got {modality!r}"
+            for source in self.computed_sources
+            for modality in source.scans
+            if "/" in modality
+        ]
+        problems += [
+            f"sources {sharing[0].name!r} and {other.name!r} measure the same scans ({sharing[0].modality}) and must "
+            "agree in kind, image, adc, b0, b_value_s_mm2 and forms"
+            for sharing in self.measurements.values()
+            for other in sharing[1:]
+            if other.measured_with != sharing[0].measured_with
         ]
         problems += [
             f"clinical column {item.column!r}: minimum and maximum need read_as integer or number, got {item.read_as}"
@@ -275,6 +284,11 @@ class StudyConfig(Part):
             problems.append("laterality 'clinical_side' needs clinical_side = \"<column>\"")
         if sum(dichotomy.primary for dichotomy in self.dichotomy) > 1:
             problems.append("at most one dichotomy may be primary")
+        try:
+            for image in GATES:
+                self.gates_of(image)
+        except ValueError as error:
+            problems.append(f"gate: {error}")
         if problems:
             raise ValueError("; ".join(problems))
         return self

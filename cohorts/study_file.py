@@ -19,6 +19,7 @@ from cohorts.clinical import top_code_number
 from cohorts.problems import CohortError, Problem, Refusal, did_you_mean
 from cohorts.scans import CohortPaths
 from cohorts.schemas import RESERVED_COLUMNS
+from cohorts.sources import DensityRatioSource, DwiThresholdSource, MaskSource, ReadingsSource
 from cohorts.study import (
     BUILT_IN_MAPS,
     AgreementPair,
@@ -26,10 +27,9 @@ from cohorts.study import (
     Dichotomy,
     EligibilitySection,
     FractionRule,
+    GateLimit,
     Grade,
-    MaskSource,
     PerRegionRule,
-    ReadingsSource,
     SeveritySection,
     StudyConfig,
     StudySection,
@@ -44,16 +44,17 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "": (StudyConfig,),
     "study": (StudySection,),
     "template": (TemplateSection,),
-    "source": (MaskSource, ReadingsSource),
+    "source": (MaskSource, DensityRatioSource, DwiThresholdSource, ReadingsSource),
     "rule": (FractionRule, PerRegionRule),
     "clinical": (ClinicalColumn,),
     "severity": (SeveritySection,),
     "grades": (Grade,),
     "eligibility": (EligibilitySection,),
+    "gate": (GateLimit,),
     "dichotomy": (Dichotomy,),
     "agreement": (AgreementPair,),
 }
-_LISTS = ("source", "rule", "clinical", "dichotomy", "agreement")
+_LISTS = ("source", "rule", "clinical", "gate", "dichotomy", "agreement")
 _SYMBOLS = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
 _CORRECT = "Correct it."
 
@@ -148,17 +149,26 @@ def _explain(details: ErrorDetails, content: Mapping[str, Any], rows: Mapping[Lo
         case "too_short" if written:  # the entries are there, and each has its own problem
             return []
         case "extra_forbidden":
-            known = _known_keys(place)
+            known = _known_keys(place, content)
             remedy = (_other_section(str(place[-1])) or did_you_mean(str(place[-1]), known)) + "Rename or delete it."
             return [Problem(FILE, row, key, None, f"must be one of {', '.join(known)}", remedy, "unknown_key")]
     value = str(written) if isinstance(written, str | int | float) and details["type"] != "missing" else None
     return [Problem(FILE, row, key, value, *_rule(details, place))]
 
 
-def _known_keys(place: Location) -> list[str]:
-    """The keys that exist where ``place`` ends."""
+def _known_keys(place: Location, content: Mapping[str, Any]) -> list[str]:
+    """The keys that exist where ``place`` ends; of a list of several kinds, those of the kind declared there."""
     section = next((item for item in reversed(place[:-1]) if isinstance(item, str)), "")
-    return list(dict.fromkeys(key for model in _SECTIONS.get(section, ()) for key in model.model_fields))
+    models = _SECTIONS.get(section, ())
+    if len(models) > 1 and len(place) > 1 and isinstance(place[1], int):
+        kind = content[section][place[1]].get("kind")
+        models = tuple(model for model in models if kind in _kinds(model)) or models
+    return list(dict.fromkeys(key for model in models for key in model.model_fields))
+
+
+def _kinds(model: type[BaseModel]) -> tuple[str, ...]:
+    """The values of ``kind`` that choose a model."""
+    return get_args(model.model_fields["kind"].annotation)
 
 
 def _other_section(key: str) -> str:
@@ -183,7 +193,7 @@ def _rule(details: ErrorDetails, place: Location) -> tuple[str, str, str]:
         case "missing":
             return "must be given", f"Add {last} = ... to this section.", "missing_key"
         case "union_tag_not_found":
-            choices = [str(next(iter(get_args(m.model_fields["kind"].annotation)))) for m in _SECTIONS[str(place[0])]]
+            choices = [next(iter(_kinds(m))) for m in _SECTIONS[str(place[0])]]
             return f"must have kind = one of {', '.join(choices)}", "Add kind to this section.", "missing_key"
         case "union_tag_invalid" | "literal_error":
             written = str(details["ctx"].get("tag", details["input"]))
@@ -230,7 +240,7 @@ def check_study(config: StudyConfig, paths: CohortPaths) -> list[Problem]:
 def _maps(config: StudyConfig) -> dict[str, list[str]]:
     """Label maps that are files, with the sources that use them."""
     maps: dict[str, list[str]] = {}
-    for source in config.mask_sources:
+    for source in config.computed_sources:
         name = config.regions_of(source)
         if name not in BUILT_IN_MAPS:
             maps.setdefault(name, []).append(source.name)

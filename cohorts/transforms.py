@@ -7,12 +7,10 @@ a fixed one maps fixed points to moving points, so ``from-orig_to-SPACE_mode-ima
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-
-from cohorts.records import write_bytes
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 HEADER = "#Insight Transform File V1.0"
@@ -63,14 +61,13 @@ def parse_itk(text: str) -> npt.NDArray[np.float64]:
     return LPS_FROM_RAS @ lps @ LPS_FROM_RAS
 
 
-def write_transforms(
-    folder: Path, prefix: str, space: str, fixed_to_moving: npt.NDArray[np.float64], facts: dict[str, object]
-) -> tuple[Path, Path]:
-    """Write both directions as BIDS files, each with its sidecar.
+def transform_files(
+    prefix: str, space: str, fixed_to_moving: npt.NDArray[np.float64], facts: Mapping[str, object]
+) -> dict[str, bytes]:
+    """Both directions as BIDS files, each with its sidecar.
 
     Parameters
     ----------
-    folder : an existing folder
     prefix : entities of the scan, such as ``sub-017_ct``
     space : BIDS name of the template
     fixed_to_moving : (4, 4) float array, template world -> scan world, RAS, mm
@@ -78,14 +75,14 @@ def write_transforms(
 
     Returns
     -------
-    Paths of ``..._from-orig_to-SPACE_mode-image_xfm.txt`` (brings the scan to the template) and of its inverse.
+    Name -> content: ``..._from-orig_to-SPACE_mode-image_xfm.txt`` (brings the scan to the template), its inverse, and
+    their sidecars.
     """
-    paths = []
+    files = {}
     pairs = (("orig", space, fixed_to_moving), (space, "orig", np.linalg.inv(fixed_to_moving)))
     for start, end, matrix in pairs:
-        path = folder / f"{prefix}_from-{start}_to-{end}_mode-image_xfm.txt"
+        name = f"{prefix}_from-{start}_to-{end}_mode-image_xfm"
         last_row = np.array([[0.0, 0.0, 0.0, 1.0]])
-        write_bytes(path, itk_text(np.vstack([matrix[:3], last_row])).encode())
         sidecar = {
             "Type": "affine",
             "Format": "ITK text, LPS, mm",
@@ -93,6 +90,6 @@ def write_transforms(
             "MatrixRAS": matrix.tolist(),
             **facts,
         }
-        write_bytes(path.with_suffix(".json"), (json.dumps(sidecar, indent=2, sort_keys=True) + "\n").encode())
-        paths.append(path)
-    return paths[0], paths[1]
+        files[f"{name}.txt"] = itk_text(np.vstack([matrix[:3], last_row])).encode()
+        files[f"{name}.json"] = (json.dumps(sidecar, indent=2, sort_keys=True) + "\n").encode()
+    return files

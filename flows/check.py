@@ -12,10 +12,11 @@ from cohorts.manifest import Cohort, read_cohort
 from cohorts.problems import Problem
 from cohorts.scans import HEADER
 from cohorts.tsv import read_tsv
+from flows.cases import Case, StepSettings
 from flows.cluster import available_cpus
 from flows.plan import Plan, load_maps, make_plan
 from flows.screens import show_problems
-from flows.steps import Case, MeasureSettings, examine
+from flows.steps import examine
 
 EXIT_PROBLEMS = 3
 CASES_PER_CALL = 16
@@ -53,25 +54,25 @@ def _image_problems(folder: Path, n_cpus: int) -> list[Problem]:
             chunksize=CASES_PER_CALL,
         )
         return [
-            _problem(plan, case, modality, reason, detail, rows)
-            for (modality, case), (reason, detail) in zip(pending, results, strict=True)
+            _problem(plan, case, reason, detail, rows)
+            for (_, case), (reason, detail) in zip(pending, results, strict=True)
             if reason is not None
         ]
 
 
-def _examined(case: Case, settings: MeasureSettings) -> tuple[str | None, str | None]:
+def _examined(case: Case, settings: StepSettings) -> tuple[str | None, str | None]:
     """Reason and detail of one image, None where it is fine."""
-    _, reason, detail, _ = examine(case, settings)
-    return reason, detail
+    outcome = examine(case, settings)
+    return outcome.reason, outcome.detail
 
 
-def _problem(
-    plan: Plan, case: Case, modality: str, reason: str, detail: str | None, rows: dict[tuple[str, str], int]
-) -> Problem:
+def _problem(plan: Plan, case: Case, reason: str, detail: str | None, rows: dict[tuple[str, str], int]) -> Problem:
     """An image's refusal in the form of every other problem."""
     rule, _, remedy = (detail or "").partition(". ")
     scan = next(
-        scan for scan in plan.cohort.scans if (scan.participant_id, scan.modality) == (case.participant_id, modality)
+        scan
+        for scan in plan.cohort.scans
+        if (scan.participant_id, scan.modality) == (case.participant_id, case.files[0].modality)
     )
     return Problem(
         file="scans.tsv",

@@ -12,14 +12,15 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cohorts.records import Record, commit
+from flows.cases import Case, StepSettings, step_key
 from flows.plan import Plan
 from flows.progress import CaseProgress
-from flows.steps import Case, MeasureSettings, StorageFailedError, measure_key, run_measure_chunk
+from flows.steps import StorageFailedError, run_chunk
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 #: Chunks per worker: enough to balance the load, few enough that a task's 13 ms do not matter (MEASURED 5).
 CHUNKS_PER_WORKER = 8
 LARGEST_CHUNK = 50
-#: No mask takes longer than this to measure.
+#: No case takes longer than this to measure.
 WALL_LIMIT_S = 120.0
 POLL_S = 0.5
 
@@ -42,9 +43,9 @@ class StepTimedOutError(RuntimeError):
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some cases of one modality, computed by one Prefect task."""
+    """Some cases of one measurement, computed by one Prefect task."""
 
-    modality: str
+    measurement: str
     cases: tuple[Case, ...]
 
 
@@ -62,14 +63,14 @@ class Measuring:
 
 
 def chunks_of(pending: list[tuple[str, Case]], n_workers: int) -> list[Chunk]:
-    """Split pending cases into chunks of one modality each."""
+    """Split pending cases into chunks of one measurement each."""
     size = max(1, min(LARGEST_CHUNK, math.ceil(len(pending) / (CHUNKS_PER_WORKER * n_workers))))
-    by_modality: dict[str, list[Case]] = {}
-    for modality, case in pending:
-        by_modality.setdefault(modality, []).append(case)
+    by_measurement: dict[str, list[Case]] = {}
+    for measurement, case in pending:
+        by_measurement.setdefault(measurement, []).append(case)
     return [
-        Chunk(modality, tuple(cases[start : start + size]))
-        for modality, cases in by_modality.items()
+        Chunk(measurement, tuple(cases[start : start + size]))
+        for measurement, cases in by_measurement.items()
         for start in range(0, len(cases), size)
     ]
 
@@ -101,7 +102,7 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
 
     @task(name="measure-alone", cache_policy=NO_CACHE, persist_result=False)
     def measure_alone(number: int, position: int) -> None:
-        _submit_and_wait(measuring, Chunk(chunks[number].modality, (chunks[number].cases[position],)))
+        _submit_and_wait(measuring, Chunk(chunks[number].measurement, (chunks[number].cases[position],)))
 
     @task(name="tables-and-report", cache_policy=NO_CACHE, persist_result=False)
     def publish() -> None:
@@ -152,7 +153,7 @@ def _measure_all(
     _raise_if_storage_failed([future.state for future in alone.values()])
     for (number, position), future in alone.items():
         if not future.state.is_completed():
-            _commit_failure(measuring, chunks[number].modality, chunks[number].cases[position], future.state)
+            _commit_failure(measuring, chunks[number].measurement, chunks[number].cases[position], future.state)
 
 
 def _submit_and_wait(measuring: Measuring, chunk: Chunk) -> None:
@@ -162,11 +163,10 @@ def _submit_and_wait(measuring: Measuring, chunk: Chunk) -> None:
     client = measuring.client
     if client is None:
         raise RuntimeError("a chunk must have workers, got no client")
-    settings = [asdict(reference) for reference in measuring.plan.settings[chunk.modality].maps]
     future = client.submit(
-        run_measure_chunk,
-        [asdict(case) for case in chunk.cases],
-        settings,
+        run_chunk,
+        [case.to_json() for case in chunk.cases],
+        measuring.plan.settings[chunk.measurement].to_json(),
         str(measuring.out),
         WALL_LIMIT_S,
         pure=False,
@@ -200,14 +200,14 @@ def _raise_if_storage_failed(states: list[Any]) -> None:
             raise error
 
 
-def _commit_failure(measuring: Measuring, modality: str, case: Case, state: Any) -> None:
+def _commit_failure(measuring: Measuring, measurement: str, case: Case, state: Any) -> None:
     """Record a case that could not be computed; it is due again in the next run."""
     error = state.result(raise_on_failure=False)
-    settings: MeasureSettings = measuring.plan.settings[modality]
+    settings: StepSettings = measuring.plan.settings[measurement]
     reason, detail = _failure_of(error)
     commit(
         measuring.out,
-        Record(case.participant_id, measure_key(case, settings), "failed", reason, detail, payload={}),
+        Record(case.participant_id, step_key(case, settings), "failed", reason, detail, payload={}),
     )
     measuring.progress.advance(1, 1)
 

@@ -10,9 +10,26 @@ import numpy as np
 from rich.console import Console
 
 from cohorts.phantom import PhantomAnatomy, PlantedFault, write_phantom_cohort
+from cohorts.phantom_scans import write_phantom_scans
 from flows import screens
 from flows.run import RunRequest, run_cohort
+from models.register_template import template_tissues
 from models.template import load_label_map, load_template
+
+#: The baselines, for the patients that have scans.
+SCAN_SOURCES = """
+[[source]]
+name = "ncct-ratio"
+kind = "density_ratio"
+modality = "ncct"
+description = "Baseline without weights on the first patients' invented CT"
+
+[[source]]
+name = "dwi-threshold"
+kind = "dwi_threshold"
+modality = "dwi"
+description = "Baseline without weights on the first patients' invented diffusion scans"
+"""
 
 
 def run_demo(folder: Path, *, n_participants: int, n_cpus: int, console: Console) -> int:
@@ -54,4 +71,8 @@ def make_demo_cohort(folder: Path, n_participants: int) -> tuple[PlantedFault, .
         brain=template.brain,
         affine=template.affine,
     )
-    return write_phantom_cohort(folder, anatomy, n_participants=n_participants)
+    faults = write_phantom_cohort(folder, anatomy, n_participants=n_participants)
+    write_phantom_scans(folder, template_tissues(), without={fault.participant_id for fault in faults})
+    with (folder / "cohort.toml").open("a", encoding="utf-8") as study:
+        study.write(SCAN_SOURCES)
+    return faults

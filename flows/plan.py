@@ -11,13 +11,15 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
-from cohorts.compile import MapUse, mask_modalities
 from cohorts.hashing import HashCache
 from cohorts.manifest import Cohort, CohortError, read_cohort
 from cohorts.problems import Problem
 from cohorts.records import Record, digest_of, is_complete, latest_record, load, record_path
+from cohorts.rows import MapUse
+from cohorts.sources import ComputedSource, LesionSource
 from cohorts.study import StudyConfig
-from flows.steps import MEASURE_CODE, VASCULAR_MAP, Case, MapReference, MeasureSettings, measure_key
+from flows.cases import STEP_CODES, Case, CaseFile, MapReference, StepSettings, step_key
+from flows.measure_mask import MASK_PARAMETERS, VASCULAR_MAP
 from models.template import LABEL_MAPS, LabelMap, load_label_map
 
 SOURCE_PACKAGES = ("cohorts", "flows", "models", "reports", "tasks")
@@ -30,19 +32,19 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """A cohort with everything needed to run it."""
+    """A cohort with everything needed to run it; cases and records by (participant, measurement)."""
 
     cohort: Cohort
     maps: dict[str, MapUse]
     vascular: MapUse
-    settings: dict[str, MeasureSettings]
+    settings: dict[str, StepSettings]
     cases: dict[tuple[str, str], Case]
     files: dict[str, tuple[str, int]]
     records: dict[tuple[str, str], Record]
 
     @property
     def pending(self) -> list[tuple[str, Case]]:
-        """(modality, case) of the cases without a valid record."""
+        """(measurement, case) of the cases without a valid record."""
         return [(key[1], case) for key, case in self.cases.items() if key not in self.records]
 
 
@@ -66,68 +68,84 @@ def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = ()) -> Plan:
         raise CohortError((*cohort.study_problems, *problems))
     vascular = load_label_map(VASCULAR_MAP)
     settings = {
-        modality: MeasureSettings(
-            tuple(
-                dict.fromkeys(
-                    [
-                        MapReference(map_location(cohort.config.regions_of(source), folder), maps[source.name].sha256)
-                        for source in cohort.config.mask_sources
-                        if source.modality == modality
-                    ]
-                    + [MapReference(VASCULAR_MAP, vascular.sha256)]
-                )
-            )
-        )
-        for modality in mask_modalities(cohort.config)
+        measurement: _settings(sources, cohort.config, folder, maps, vascular)
+        for measurement, sources in cohort.config.measurements.items()
     }
-    scans = [scan for scan in cohort.scans if scan.modality in settings]
     files = _digests(cohort, out)
-    cases = {
-        (scan.participant_id, scan.modality): Case(
-            participant_id=scan.participant_id,
-            step=f"measure-{scan.modality}",
-            path=str(folder.resolve() / scan.path),
-            input_sha256=files[scan.path][0],
-        )
-        for scan in scans
-        if scan.path in files
-    }
+    cases = _cases(cohort, files)
     plan = Plan(cohort, maps, _use(vascular), settings, cases, files, {})
     return with_records(plan, out)
+
+
+def _settings(
+    sources: tuple[ComputedSource, ...],
+    config: StudyConfig,
+    folder: Path,
+    maps: dict[str, MapUse],
+    vascular: LabelMap,
+) -> StepSettings:
+    """Settings of one measurement: the maps of all its sources, and what they declare in common."""
+    references = [
+        MapReference(map_location(config.regions_of(source), folder), maps[source.name].sha256) for source in sources
+    ]
+    if isinstance(sources[0], LesionSource):
+        references.append(MapReference(VASCULAR_MAP, vascular.sha256))
+    is_mask = sources[0].kind == "mask"
+    parameters = MASK_PARAMETERS if is_mask else sources[0].measured_with
+    return StepSettings(sources[0].kind, tuple(dict.fromkeys(references)), parameters)
+
+
+def _cases(cohort: Cohort, files: dict[str, tuple[str, int]]) -> dict[tuple[str, str], Case]:
+    """Every case: a participant with the first scan of a measurement, and those of its further scans that are there."""
+    root = cohort.folder.resolve()
+    found = {
+        (scan.participant_id, scan.modality): CaseFile(scan.modality, str(root / scan.path), files[scan.path][0])
+        for scan in cohort.scans
+        if scan.path in files
+    }
+    participants = dict.fromkeys(scan.participant_id for scan in cohort.scans)
+    cases = {}
+    for measurement, (source, *_) in cohort.config.measurements.items():
+        for participant_id in participants:
+            read = [found.get((participant_id, modality)) for modality in source.scans]
+            if read[0] is not None:
+                present = tuple(file for file in read if file is not None)
+                cases[participant_id, measurement] = Case(participant_id, source.step, present)
+    return cases
 
 
 def with_records(plan: Plan, out: Path, *, with_failed: bool = False) -> Plan:
     """Look up again which cases are committed; a failed one is due again, and counts only when the results are made."""
     records = {}
-    for (participant_id, modality), case in plan.cases.items():
-        record = load(record_path(out, participant_id, measure_key(case, plan.settings[modality])))
+    for (participant_id, measurement), case in plan.cases.items():
+        record = load(record_path(out, participant_id, step_key(case, plan.settings[measurement])))
         if record is not None and (with_failed or record.status != "failed") and is_complete(out, record):
-            records[participant_id, modality] = record
+            records[participant_id, measurement] = record
     return replace(plan, records=records)
 
 
-def why_stale(plan: Plan, out: Path, participant_id: str, modality: str) -> tuple[str, ...]:
+def why_stale(plan: Plan, out: Path, participant_id: str, measurement: str) -> tuple[str, ...]:
     """Which of input, settings, weights and code changed since a case's last record; ``("new",)`` if it has none."""
-    case = plan.cases[participant_id, modality]
+    case = plan.cases[participant_id, measurement]
     last = latest_record(out, participant_id, case.step)
     if last is None:
         return ("new",)
-    causes = measure_key(case, plan.settings[modality]).causes_against(last.key)
+    causes = step_key(case, plan.settings[measurement]).causes_against(last.key)
     return causes or (("failed",) if last.status == "failed" else ("outputs missing",))
 
 
 def stale_causes(plan: Plan, out: Path) -> Counter[str]:
     """How many pending cases are due for which cause."""
     return Counter(
-        cause for modality, case in plan.pending for cause in why_stale(plan, out, case.participant_id, modality)
+        cause for measurement, case in plan.pending for cause in why_stale(plan, out, case.participant_id, measurement)
     )
 
 
 def load_maps(config: StudyConfig, folder: Path) -> tuple[dict[str, MapUse], list[Problem]]:
-    """Load the label map of every mask source; a map that cannot be used is a problem of the study."""
+    """Load the label map of every computed source; a map that cannot be used is a problem of the study."""
     maps: dict[str, MapUse] = {}
     problems: list[Problem] = []
-    for source in config.mask_sources:
+    for source in config.computed_sources:
         name = config.regions_of(source)
         try:
             maps[source.name] = _use(load_label_map(map_location(name, folder)))
@@ -176,11 +194,9 @@ def run_digest(plan: Plan, out: Path) -> str:
             "problems": [problem.text for problem in cohort.problems],
             "refused": [repr(scan) for scan in cohort.refused_scans],
             "scans": [repr(scan) for scan in cohort.scans],
-            "cases": {
-                "/".join(key): measure_key(case, plan.settings[key[1]]).digest for key, case in plan.cases.items()
-            },
+            "cases": {"/".join(key): step_key(case, plan.settings[key[1]]).digest for key, case in plan.cases.items()},
             "maps": {name: use.sha256 for name, use in plan.maps.items()},
-            "step": MEASURE_CODE,
+            "steps": dict(STEP_CODES),
             "code": code_digest(),
         }
     )

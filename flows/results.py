@@ -15,16 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cohorts.compile import (
-    Measured,
-    lesion_values,
-    lesions_batch,
-    mask_modalities,
-    regions_and_scores,
-    scans_batch,
-)
+from cohorts.compile import regions_and_scores
+from cohorts.compile_lesions import lesion_measurements, lesion_values, lesions_batch
+from cohorts.compile_scans import scans_batch
+from cohorts.gates import gated
 from cohorts.participants import Standing, exclusions_batch, participants_batch, standings
 from cohorts.records import Record, write_bytes
+from cohorts.rows import Measured
 from cohorts.schemas import (
     EXCLUSIONS,
     FEATURES,
@@ -40,6 +37,7 @@ from cohorts.schemas import (
     participants_table,
 )
 from cohorts.storage import columns_of, data_dictionary, read_table, tsv_text, write_table
+from flows.pages import write_pages
 from flows.plan import Plan, code_digest, run_digest
 
 RESULTS = "results"
@@ -121,8 +119,7 @@ def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[
     draft = results / f".draft-{uuid.uuid4().hex}"
     (draft / TABLES_FOLDER).mkdir(parents=True)
     found = write_tables(plan, draft / TABLES_FOLDER)
-    warnings = tuple(problem.text for problem in plan.cohort.warnings)
-    lint_failed = _write_report(plan, draft, facts, warnings, run_digest(plan, out))
+    lint_failed = _write_report(plan, out, draft, facts, run_digest(plan, out))
     summary = _summary(plan, found, facts, run_digest(plan, out), draft)
     write_bytes(draft / SUMMARY, json.dumps(summary, indent=2).encode())
     final = results / facts.run_id
@@ -139,14 +136,15 @@ def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[
 def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
     """Write every table that comes from the cohort and its records; statistics follow from the report."""
     cohort = plan.cohort
-    measured = Measured(plan.records, plan.maps, plan.vascular)
-    modalities = mask_modalities(cohort.config)
+    records = gated(plan.records, cohort.config)
+    measured = Measured(records, plan.maps, plan.vascular)
+    leading = lesion_measurements(cohort.config)[:1]
     lesions = {
         participant_id: lesion_values(record, plan.vascular)
-        for (participant_id, modality), record in plan.records.items()
-        if record.status == "ok" and modality == modalities[0]
+        for (participant_id, measurement), record in records.items()
+        if record.status == "ok" and measurement in leading
     }
-    found = standings(cohort, plan.records, lesions)
+    found = standings(cohort, records, lesions)
     write_table(participants_table(cohort.config.clinical), [participants_batch(cohort, found)], folder)
     write_table(SCANS, [scans_batch(cohort, measured, found, plan.files)], folder)
     write_table(EXCLUSIONS, [exclusions_batch(found)], folder)
@@ -159,7 +157,7 @@ def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
     write_table(SCORES, scores, folder)
     for table in (SEGMENTATION, FEATURES):  # no source of this version makes rows for them
         write_table(table, [], folder)
-    ordered = {key: plan.records[key] for key in plan.cases if key in plan.records}
+    ordered = {key: records[key] for key in plan.cases if key in records}
     write_table(TIMINGS, [_timings(ordered)], folder)
     write_table(PROVENANCE, [_provenance(ordered)], folder)
     tables = [participants_table(cohort.config.clinical), *list(TABLES.values())[1:]]
@@ -169,9 +167,7 @@ def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
     return found
 
 
-def _write_report(
-    plan: Plan, draft: Path, facts: RunFacts, warnings: tuple[str, ...], settings_digest: str
-) -> Exception | None:
+def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_digest: str) -> Exception | None:
     """Analyse the tables just written, lint, and write statistics and report; a lint refusal is given back."""
     from reports.analysis import analyse
     from reports.document import write_report
@@ -185,7 +181,9 @@ def _write_report(
     }
     config = plan.cohort.config
     data = ReportInput(
-        config=config, map_names={source.name: config.regions_of(source) for source in config.mask_sources}, **frames
+        config=config,
+        map_names={source.name: config.regions_of(source) for source in config.computed_sources},
+        **frames,
     )
     statistics = analyse(data)
     write_table(STATISTICS, [columns_of(statistics)], tables)
@@ -201,9 +199,11 @@ def _write_report(
         settings_digest=settings_digest,
         command=facts.command,
         packages={name: importlib.metadata.version(name) for name in PACKAGES_SHOWN},
-        warnings=warnings,
+        warnings=tuple(problem.text for problem in plan.cohort.warnings),
     )
     write_report(data, statistics, run, _atlas_slices(plan), draft)
+    later = {name: read_table(tables / f"{name}.parquet") for name in ("provenance", "timings")}
+    write_pages(plan, frames | later, run, out, draft)
     return None
 
 
@@ -211,7 +211,7 @@ def _atlas_slices(plan: Plan) -> Any:
     """Cut the template and the first ASPECTS map of the study at the two levels for the report's maps."""
     from flows.atlas import atlas_slices
 
-    aspects = [source for source in plan.cohort.config.mask_sources if plan.maps[source.name].table.is_aspects]
+    aspects = [source for source in plan.cohort.config.computed_sources if plan.maps[source.name].table.is_aspects]
     if not aspects:
         return None
     return atlas_slices(plan.cohort.config.regions_of(aspects[0]), plan.cohort.folder)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 
 from models.template import load_template
-from tasks.registration_target import CONTRASTS, Modality, Target, TissueMaps, prepare_target
+from tasks.registration_target import Modality, Target, TissueMaps, prepare_target
+
+#: Scan -> the contrast with which it is registered. Of a perfusion CT it is the mean of the frames before the bolus.
+SCAN_CONTRASTS: dict[str, Modality] = {
+    "ct": "ct",
+    "ncct": "ct",
+    "ctp": "ct",
+    "cta": "cta",
+    "dwi": "dwi",
+    "b0": "b0",
+}
 
 
 def template_tissues() -> TissueMaps:
@@ -14,12 +24,26 @@ def template_tissues() -> TissueMaps:
     return TissueMaps(template.grey, template.white, template.csf, template.brain, template.affine)
 
 
-@lru_cache(maxsize=len(CONTRASTS))
-def template_target(modality: Modality) -> Target:
+def template_target(modality: str) -> Target:
     """The template prepared for one modality; once per process.
 
     Parameters
     ----------
-    modality : ``ct``, ``dwi`` or ``b0``
+    modality : one of ``SCAN_CONTRASTS``
+
+    Raises
+    ------
+    ValueError
+        The modality is unknown.
     """
-    return prepare_target(template_tissues(), modality)
+    if modality not in SCAN_CONTRASTS:
+        raise ValueError(
+            f"modality must be one of {', '.join(SCAN_CONTRASTS)}, got {modality!r}. Name what the scan shows."
+        )
+    return _prepared(SCAN_CONTRASTS[modality])
+
+
+@lru_cache(maxsize=len(SCAN_CONTRASTS))
+def _prepared(contrast: Modality) -> Target:
+    """One target per contrast, shared by the scans that show it."""
+    return prepare_target(template_tissues(), contrast)

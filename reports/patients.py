@@ -78,11 +78,9 @@ class Patients:
         return np.asarray(~np.isnan(np.column_stack(columns)).any(axis=1))
 
     def volumes_of(self, source: str) -> dict[str, FloatArray]:
-        """The volumes to set beside a score: of a mask source's own modality, of every modality for other sources."""
-        mask = next((item for item in self.config.mask_sources if item.name == source), None)
-        if mask is None:
-            return self.volumes
-        return {modality: values for modality, values in self.volumes.items() if modality == mask.modality}
+        """The volumes to set beside a score: a lesion source's own lesion, every lesion for other sources."""
+        own = next((item.measurement for item in self.config.lesion_sources if item.name == source), None)
+        return {lesion: values for lesion, values in self.volumes.items() if own in (None, lesion)}
 
     def measures(self) -> list[tuple[str, str, FloatArray]]:
         """(measure, source, values) of every score and volume."""
@@ -155,8 +153,8 @@ def _flag(column: pd.Series) -> BoolArray:
 
 
 def _source_order(data: ReportInput) -> list[str]:
-    """Mask sources in the study's order; readers and others follow by name."""
-    return [source.name for source in data.config.mask_sources]
+    """Computed sources in the study's order; readers and others follow by name."""
+    return [source.name for source in data.config.computed_sources]
 
 
 def _wide(rows: pd.DataFrame, value: str, ids: pd.Index, first: list[str]) -> dict[str, FloatArray]:

@@ -8,7 +8,6 @@ so that a scan stored with its negatives and one clipped at 0 give the same mask
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,7 @@ CT_LIMITS_HU = (0.0, 1500.0)  # air and fat as 0; above is metal
 BONE_HU = (
     140.0  # block mean: above any blood clot (at most about 100 HU), below thin bone averaged with its soft tissue
 )
+DENSE_BONE_HU = 600.0  # block mean: above any vessel with contrast agent in it (at most about 500 HU)
 TISSUE_HU = (3.0, 100.0)  # block mean, from cerebrospinal fluid to clotted blood
 SKULL_ML = 50.0  # bone of a head scan is several hundred ml; calcifications of a stripped scan are a few
 ENCLOSED_SIDES = 3  # of the four in-plane directions: one may be open (craniectomy, field of view)
@@ -72,13 +72,16 @@ class Brain:
     detail: str
 
 
-def extract_ct_brain(scan: WorkingScan) -> Brain:
-    """The space inside the skull on CT.
+def extract_ct_brain(scan: WorkingScan, *, is_enhanced: bool = False) -> Brain:
+    """The space inside the skull on CT, plain or with contrast agent.
 
     Parameters
     ----------
     scan : WorkingScan
         HU, limited to ``CT_LIMITS_HU`` or clipped at 0 before; from ``ct_working_scan``.
+    is_enhanced : bool
+        Whether the vessels are bright (CT angiography). What is as bright as thin bone then leaves the mask only beside
+        dense bone; vessels inside the brain stay, and of a sinus on the bone the part that the closing reaches.
 
     References
     ----------
@@ -87,14 +90,15 @@ def extract_ct_brain(scan: WorkingScan) -> Brain:
     values = np.moveaxis(scan.values, scan.slice_axis, 0)
     spacing = scan.spacing_mm[[scan.slice_axis, *(axis for axis in range(3) if axis != scan.slice_axis)]]
     bone = values > BONE_HU
-    has_skull = float(bone.sum() * np.prod(spacing)) / 1000 > SKULL_ML
+    dense = values > DENSE_BONE_HU if is_enhanced else bone
+    has_skull = float(dense.sum() * np.prod(spacing)) / 1000 > SKULL_ML
     tissue = (values > TISSUE_HU[0]) & (values < TISSUE_HU[1])
     if has_skull:
-        tissue &= ~ndimage.binary_dilation(bone, _disk(1.0, np.array([10.0, 1.0, 1.0])))
+        tissue &= ~_grown_by_disk(bone, 1.0, np.ones(2))
         tissue &= _enclosing_sides(bone) >= ENCLOSED_SIDES
     mask = _largest_part(tissue, spacing, OPENING_MM)
     if has_skull:
-        mask &= ~bone
+        mask &= ~(bone & _grown_by_disk(dense, 1.0, np.ones(2))) if is_enhanced else ~bone
     return _measured(mask, scan, has_skull)
 
 
@@ -131,35 +135,65 @@ def mr_working_scan(image: npt.NDArray[np.generic], affine: npt.NDArray[np.float
 
 def _largest_part(tissue: Mask, spacing: npt.NDArray[np.float64], opening_mm: float) -> Mask:
     """Open, keep the largest 3-D component, grow it back within the tissue, close and fill slice by slice."""
-    opened = _box_filtered(tissue, opening_mm, spacing, ndimage.minimum_filter1d)
+    reach = np.floor(opening_mm / spacing + 1e-9).astype(int)
+    opened = tissue
+    for axis in range(3):
+        opened = ~_widened(~opened, int(reach[axis]), axis, outside=True)
     components, n_components = ndimage.label(opened)
     if not n_components:
         return np.zeros(tissue.shape, dtype=bool)
     core = components == np.bincount(components.ravel())[1:].argmax() + 1
-    box = ndimage.find_objects(core.view(np.uint8))[0]
-    reach = [int(np.ceil((opening_mm + CLOSING_MM) / size)) + 1 for size in spacing]
+    pad = [int(np.ceil((opening_mm + CLOSING_MM) / size)) + 1 for size in spacing]
     box = tuple(
-        slice(max(0, one.start - margin), one.stop + margin) for one, margin in zip(box, (1, *reach[1:]), strict=True)
+        slice(max(0, int(one[0]) - margin), int(one[-1]) + 1 + margin)
+        for one, margin in zip(_occupied(core), (1, *pad[1:]), strict=True)
     )
-    part = _box_filtered(core[box], opening_mm + spacing[1], spacing, ndimage.maximum_filter1d) & tissue[box]
-    disk = _disk(CLOSING_MM, np.array([100.0, *spacing[1:]]))
-    pad = [(0, 0), *((size, size) for size in reach[1:])]
-    distant = ndimage.binary_closing(np.pad(part, pad), disk)[:, reach[1] : -reach[1], reach[2] : -reach[2]]
+    part = core[box]
+    for axis, size in enumerate(np.floor((opening_mm + spacing[1]) / spacing + 1e-9).astype(int)):
+        part = _widened(part, int(size), axis)
+    part = np.pad(part & tissue[box], [(0, 0), *((size, size) for size in pad[1:])])
+    closed = ~_grown_by_disk(~_grown_by_disk(part, CLOSING_MM, spacing[1:]), CLOSING_MM, spacing[1:])
     mask = np.zeros(tissue.shape, dtype=bool)
-    mask[box] = [ndimage.binary_fill_holes(one) for one in distant]
+    mask[box] = _filled(closed)[:, pad[1] : -pad[1], pad[2] : -pad[2]]
     return mask
 
 
-def _box_filtered(
-    tissue: Mask, radius_mm: float, spacing: npt.NDArray[np.float64], running: Callable[..., npt.NDArray[np.uint8]]
-) -> Mask:
-    """Erosion or dilation by a box, one axis after the other: as fast for a large box as for a small one."""
-    reach = np.floor(radius_mm / spacing + 1e-9).astype(int)
-    filtered = tissue.view(np.uint8)
-    for axis, size in enumerate(reach):
-        if size:
-            filtered = running(filtered, 2 * int(size) + 1, axis=axis, mode="constant", cval=0)
-    return np.asarray(filtered.view(bool))
+def _occupied(mask: Mask) -> list[npt.NDArray[np.intp]]:
+    """Where along each axis the mask has any voxel."""
+    return [np.flatnonzero(mask.any(axis=tuple(one for one in range(3) if one != axis))) for axis in range(3)]
+
+
+def _widened(mask: Mask, reach: int, axis: int, *, outside: bool = False) -> Mask:
+    """Dilation along one axis by ``reach`` voxels either way; a few passes over bits, whatever the reach."""
+    if not reach:
+        return mask
+    size = mask.shape[axis]
+    padded = np.pad(mask, [(reach, reach) if one == axis else (0, 0) for one in range(3)], constant_values=outside)
+    window = [padded[(slice(None),) * axis + (slice(offset, offset + size),)] for offset in range(2 * reach + 1)]
+    widened = window[0] | window[1]
+    for one in window[2:]:
+        widened |= one
+    return np.asarray(widened)
+
+
+def _grown_by_disk(mask: Mask, radius_mm: float, spacing_mm: npt.NDArray[np.float64]) -> Mask:
+    """Dilation of every slice by a disk: row by row of the disk, each a widening along the last axis."""
+    grown = np.zeros(mask.shape, dtype=bool)
+    n_rows = int(np.floor(radius_mm / spacing_mm[0] + 1e-9))
+    for offset in range(-n_rows, n_rows + 1):
+        half = np.sqrt(max(0.0, radius_mm**2 - (offset * spacing_mm[0]) ** 2))
+        widened = _widened(mask, int(np.floor(half / spacing_mm[1] + 1e-9)), 2)
+        low, high = max(0, offset), mask.shape[1] + min(0, offset)
+        grown[:, low:high] |= widened[:, low - offset : high - offset]
+    return grown
+
+
+def _filled(mask: Mask) -> Mask:
+    """Fill what every slice encloses; the mask must leave a voxel free on all sides of a slice."""
+    in_plane = np.zeros((3, 3, 3), dtype=bool)
+    in_plane[1] = ndimage.generate_binary_structure(2, 1)
+    parts, _ = ndimage.label(~mask, in_plane)
+    return np.asarray(parts != parts[:, :1, :1])
 
 
 def _measured(mask: Mask, scan: WorkingScan, has_skull: bool) -> Brain:
@@ -200,14 +234,6 @@ def _enclosing_sides(bone: Mask) -> npt.NDArray[np.int8]:
         sides += np.logical_or.accumulate(bone, axis=axis)
         sides += np.flip(np.logical_or.accumulate(np.flip(bone, axis), axis=axis), axis)
     return sides
-
-
-def _disk(radius_mm: float, spacing: npt.NDArray[np.float64]) -> Mask:
-    """A ball in mm on the grid: flat where a slice is thicker than the radius."""
-    reach = np.floor(radius_mm / spacing + 1e-9).astype(int)
-    grid = np.ogrid[tuple(slice(-size, size + 1) for size in reach)]
-    distance = sum((axis * size) ** 2 for axis, size in zip(grid, spacing, strict=True))
-    return np.asarray(distance <= radius_mm**2 + 1e-9)
 
 
 def _otsu(values: npt.NDArray[np.float32]) -> float:

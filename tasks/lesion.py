@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
-LesionSide = Literal["left", "right", "both"]
+LesionSide = Literal["left", "right", "both", "none"]
 
 #: Sides whose volumes differ by no more than this share of their sum hold the lesion equally.
 EQUAL_SIDES = 1e-9
@@ -49,9 +49,12 @@ def voxel_volume_mm3(affine: npt.NDArray[np.float64]) -> float:
 
 
 def measure_lesion(
-    indices: npt.NDArray[np.int64], shape: tuple[int, int, int], affine: npt.NDArray[np.float64]
+    indices: npt.NDArray[np.int64],
+    shape: tuple[int, int, int],
+    affine: npt.NDArray[np.float64],
+    world_to_template: npt.NDArray[np.float64] | None = None,
 ) -> LesionMeasures:
-    """Measure a lesion.
+    """Measure a lesion; one without a voxel measures 0 and has the side ``none``.
 
     Volume is the voxel count times the affine determinant; components are 26-connected; the diameter is the greatest
     distance between two points of any one component, its voxels taken as solid boxes; a voxel belongs to the side of
@@ -59,10 +62,14 @@ def measure_lesion(
 
     Parameters
     ----------
-    indices : (n,) int array, n >= 1, ascending flat Fortran-order indices of the lesion
+    indices : (n,) int array, ascending flat Fortran-order indices of the lesion
     shape : voxels along each axis
     affine : (4, 4) float array, voxel -> world, RAS, mm
+    world_to_template : (4, 4) float array or None
+        Of a scan in native space, whose mid-plane is that of the template; None where the world is the template's.
     """
+    if not len(indices):
+        return LesionMeasures(0, 0.0, 0, 0.0, 0.0, 0.0, "none")
     coordinates = np.stack(np.unravel_index(indices, shape, order="F"))
     low = coordinates.min(axis=1)
     local = coordinates - low[:, None]
@@ -74,7 +81,8 @@ def measure_lesion(
     row_ends = local[:, is_row_end].T
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     voxel_mm3 = voxel_volume_mm3(affine)
-    x_mm = affine[0, :3] @ coordinates + affine[0, 3]
+    across = affine[0] if world_to_template is None else (world_to_template @ affine)[0]
+    x_mm = across[:3] @ coordinates + across[3]
     on_plane = np.abs(x_mm) < ON_PLANE_MM
     left = float(((x_mm < 0) & ~on_plane).sum() + on_plane.sum() / 2) * voxel_mm3 / 1000
     right = float(((x_mm > 0) & ~on_plane).sum() + on_plane.sum() / 2) * voxel_mm3 / 1000

@@ -35,6 +35,7 @@ MINIMUM_POINT_SHARE = 0.25  # of the points inside the scan's field of view: few
 #: its way from about 60 degrees; several make that certain.
 START_DEGREES = ((0, 0, 0), (25, 0, 0), (-25, 0, 0), (0, 25, 0), (0, -25, 0), (0, 0, 25), (0, 0, -25))
 START_STEPS = 6
+ROUND_STEPS = 15
 N_KEPT_STARTS = 3  # go on until one is chosen
 
 #: Columns: the twelve parameters; rows: the degrees of freedom that each kind of round may use.
@@ -55,6 +56,15 @@ class MovingLevel:
 
 
 @dataclass(frozen=True, eq=False)
+class Plan:
+    """What a round may change: its degrees of freedom, the level's (2, N, n) jacobian of them, and how many steps."""
+
+    freedom: Matrix
+    jacobian: npt.NDArray[np.float32]
+    limit: int
+
+
+@dataclass(frozen=True, eq=False)
 class Fit:
     """Where a round ended: the warp, its cost (mean robust loss over all points) and the steps taken."""
 
@@ -64,24 +74,33 @@ class Fit:
 
 
 def moving_levels(scan: WorkingScan, mask: npt.NDArray[np.bool_], target: Target) -> tuple[MovingLevel, ...]:
-    """Both channels of a scan, smoothed like the template at each level, on the box around its brain."""
-    sigma_voxels = [level.sigma_mm / scan.spacing_mm for level in target.levels]
-    margin = np.ceil(3 * sigma_voxels[0]).astype(int)
+    """Both channels of a scan on the box around its brain, smoothed like the template at each level.
+
+    A level keeps no more voxels than it needs, one per width of its smoothing.
+    """
+    margin = np.ceil(3 * target.levels[0].sigma_mm / scan.spacing_mm).astype(int)
+    occupied = [np.flatnonzero(mask.any(axis=tuple(one for one in range(3) if one != axis))) for axis in range(3)]
+    first = [max(0, int(one[0] - extra)) for one, extra in zip(occupied, margin, strict=True)]
     box = tuple(
-        slice(max(0, one.start - int(m)), one.stop + int(m))
-        for one, m in zip(ndimage.find_objects(mask.view(np.uint8))[0], margin, strict=True)
+        slice(start, int(one[-1] + extra) + 1) for start, one, extra in zip(first, occupied, margin, strict=True)
     )
     inside = mask[box]
-    shift = np.eye(4)
-    shift[:3, 3] = [one.start for one in box]
-    world_to_voxel: Matrix = np.asarray(np.linalg.inv(scan.affine @ shift), dtype=np.float64)
-    tissue = _deviation(scan.values[box], inside, target.contrast)
-    levels = []
-    for sigma in sigma_voxels:
-        channels = np.empty(inside.shape, dtype=np.complex64)
-        channels.real = ndimage.gaussian_filter(inside.astype(np.float32), sigma, mode="nearest", truncate=3.0)
-        channels.imag = ndimage.gaussian_filter(tissue, sigma, mode="nearest", truncate=3.0)
-        levels.append(MovingLevel(channels, world_to_voxel))
+    origin = np.eye(4)
+    origin[:3, 3] = first
+    smooth = [inside.astype(np.float32), _deviation(scan.values[box], inside, target.contrast)]
+    to_world, spacing, sigma_mm = scan.affine @ origin, scan.spacing_mm, 0.0
+    levels: list[MovingLevel] = []
+    for level in target.levels[::-1]:  # each level smooths the finer one
+        step = np.maximum(1, np.round(level.sigma_mm / spacing)).astype(int)
+        added_mm = float(np.sqrt(level.sigma_mm**2 - sigma_mm**2))
+        for axis in range(3):
+            keep = (slice(None),) * axis + (slice(None, None, int(step[axis])),)
+            sigma = added_mm / spacing[axis]
+            smooth = [ndimage.gaussian_filter1d(one, sigma, axis, mode="nearest", truncate=3.0)[keep] for one in smooth]
+        to_world, spacing, sigma_mm = to_world @ np.diag([*step, 1.0]), spacing * step, level.sigma_mm
+        channels = np.empty(smooth[0].shape, dtype=np.complex64)
+        channels.real, channels.imag = smooth
+        levels.insert(0, MovingLevel(channels, np.asarray(np.linalg.inv(to_world), dtype=np.float64)))
     return tuple(levels)
 
 
@@ -93,35 +112,42 @@ def solve(moving: tuple[MovingLevel, ...], target: Target, start: Matrix) -> Fit
     moving : one per level of the target
     start : (4, 4) array, fixed to moving: where the search begins (centroid on centroid)
     """
+    search, centre = target.search, target.centre
+    rigid, similarity = _plan(search, RIGID, START_STEPS), _plan(search, SIMILARITY, ROUND_STEPS)
     fits = []
     for degrees in START_DEGREES:
-        turn = _about(target.centre, Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
-        fits.append(_round(moving[0], target.search, target.centre, start @ turn, (RIGID, START_STEPS)))
+        turn = _about(centre, Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
+        fits.append(_round(moving[0], search, centre, start @ turn, rigid))
     kept = [
-        _round(moving[0], target.search, target.centre, fit.warp, (SIMILARITY, 15))
+        _round(moving[0], search, centre, fit.warp, similarity)
         for fit in sorted(fits, key=lambda fit: fit.cost)[:N_KEPT_STARTS]
     ]
     best = min(kept, key=lambda fit: fit.cost)
     n_steps = sum(fit.n_steps for fit in [*fits, *kept])
-    for index, freedom, limit in ((0, AFFINE, 15), (1, AFFINE, 15), (2, AFFINE, 15)):
-        best = _round(moving[index], target.levels[index], target.centre, best.warp, (freedom, limit))
+    for one, level in zip(moving, target.levels, strict=True):
+        best = _round(one, level, centre, best.warp, _plan(level, AFFINE, ROUND_STEPS))
         n_steps += best.n_steps
     return Fit(best.warp, best.cost, n_steps)
 
 
-def _round(
-    moving: MovingLevel, level: Level, centre: npt.NDArray[np.float64], warp: Matrix, plan: tuple[Matrix, int]
-) -> Fit:
+def _plan(level: Level, freedom: Matrix, limit: int) -> Plan:
+    """Fit a level's jacobian to some degrees of freedom, block by block."""
+    if len(freedom) == level.jacobian.shape[-1]:
+        return Plan(freedom, level.jacobian, limit)
+    blocks = level.jacobian.reshape(-1, BLOCK_POINTS, level.jacobian.shape[-1])
+    return Plan(freedom, (blocks @ freedom.T.astype(np.float32)).reshape(*level.jacobian.shape[:2], -1), limit)
+
+
+def _round(moving: MovingLevel, level: Level, centre: npt.NDArray[np.float64], warp: Matrix, plan: Plan) -> Fit:
     """Gauss-Newton steps at one level with one set of degrees of freedom."""
-    freedom, limit = plan
+    n_free = len(plan.freedom)
     cost, step = np.inf, 0
-    jacobian = level.jacobian @ freedom.T.astype(np.float32)
-    for step in range(1, limit + 1):
+    for step in range(1, plan.limit + 1):
         sampled, is_inside = sample(moving.channels, moving.world_to_voxel @ warp, level.points)
         n_inside = int(np.count_nonzero(is_inside))
         if n_inside < MINIMUM_POINT_SHARE * len(is_inside):
             return Fit(warp, np.inf, step)
-        normal, right, cost = np.zeros((len(freedom), len(freedom))), np.zeros(len(freedom)), 0.0
+        normal, right, cost = np.zeros((n_free, n_free)), np.zeros(n_free), 0.0
         for channel, values in enumerate((sampled.real, sampled.imag)):
             residual = (values - level.values[channel]) * is_inside
             scale = max(
@@ -129,13 +155,13 @@ def _round(
             )
             squared = (residual / np.float32(CAUCHY_WIDTH * scale)) ** 2
             weight = is_inside * np.float32(CHANNEL_WEIGHT[channel] / scale**2) / (1 + squared)
-            cost += CHANNEL_WEIGHT[channel] * float(residual @ residual) / n_inside
-            part, side = _normal_equations(jacobian[channel], weight, residual)
+            cost += CHANNEL_WEIGHT[channel] * float(np.square(residual).sum(dtype=np.float64)) / n_inside
+            part, side = _normal_equations(plan.jacobian[channel], weight, residual)
             normal += part
             right += side
-        normal += DAMPING * np.trace(normal) / len(normal) * np.eye(len(normal))
-        change = freedom.T @ np.linalg.solve(normal, right)
-        warp = warp @ np.linalg.inv(_small_warp(change, centre, is_linear=len(freedom) == 12))
+        normal += DAMPING * np.trace(normal) / n_free * np.eye(n_free)
+        change = plan.freedom.T @ np.linalg.solve(normal, right)
+        warp = warp @ np.linalg.inv(_small_warp(change, centre, is_linear=n_free == 12))
         if _movement_mm(change) < STOP_MM:
             break
     return Fit(warp, cost, step)
@@ -162,21 +188,26 @@ def sample(
     channels: npt.NDArray[np.complex64], to_voxel: Matrix, points: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.bool_]]:
     """Trilinear values at world points and whether each lies inside the grid (to half a voxel beyond its centres)."""
-    positions = points @ to_voxel[:3, :3].T.astype(np.float32) + to_voxel[:3, 3].astype(np.float32)
-    shape = np.asarray(channels.shape)
-    is_inside = np.all((positions >= -0.5) & (positions <= shape - 0.5), axis=1)
-    corner = np.clip(np.floor(positions), 0, shape - 2).astype(np.int32)
-    x, y, z = np.clip(positions - corner, 0, 1).astype(np.float32).T
+    is_inside: npt.NDArray[np.bool_] = np.ones(len(points), dtype=bool)
+    base: npt.NDArray[np.int32] = np.zeros(len(points), dtype=np.int32)
+    shares = []
+    x, y, z = points.T
+    for row, size in zip(to_voxel[:3].astype(np.float32), channels.shape, strict=True):
+        position = row[0] * x + row[1] * y + row[2] * z + row[3]  # no library product, which would use several threads
+        is_inside &= (position >= -0.5) & (position <= size - 0.5)
+        position = np.clip(position, 0, size - 1)
+        corner = np.minimum(position.astype(np.int32), size - 2)
+        shares.append(position - corner.astype(np.float32))
+        base = base * size + corner
     flat = channels.ravel()
     along_y, along_x = channels.shape[2], channels.shape[1] * channels.shape[2]
-    base = corner[:, 0] * along_x + corner[:, 1] * along_y + corner[:, 2]
     rows = []
     for offset in (0, along_y, along_x, along_x + along_y):
-        low = flat[base + offset]
-        rows.append(low + (flat[base + (offset + 1)] - low) * z)
-    front = rows[0] + (rows[1] - rows[0]) * y
-    back = rows[2] + (rows[3] - rows[2]) * y
-    return front + (back - front) * x, is_inside
+        low = flat.take(base + offset)
+        rows.append(low + (flat.take(base + (offset + 1)) - low) * shares[2])
+    front = rows[0] + (rows[1] - rows[0]) * shares[1]
+    back = rows[2] + (rows[3] - rows[2]) * shares[1]
+    return front + (back - front) * shares[0], is_inside
 
 
 def _deviation(
@@ -197,10 +228,19 @@ def _small_warp(change: npt.NDArray[np.float64], centre: npt.NDArray[np.float64]
         matrix = np.eye(3) + linear
     else:
         turn = np.array([linear[2, 1] - linear[1, 2], linear[0, 2] - linear[2, 0], linear[1, 0] - linear[0, 1]]) / 2
-        matrix = Rotation.from_rotvec(turn).as_matrix() * np.exp(np.trace(linear) / 3)
+        matrix = _rotation(turn) * np.exp(np.trace(linear) / 3)
     warp = _about(centre, matrix)
     warp[:3, 3] += change[9:]
     return warp
+
+
+def _rotation(turn: npt.NDArray[np.float64]) -> Matrix:
+    """The rotation about an axis by its length in radians (Rodrigues)."""
+    x, y, z = turn
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    angle = float(np.linalg.norm(turn))
+    turned: Matrix = np.eye(3) + np.sinc(angle / np.pi) * cross + np.sinc(angle / (2 * np.pi)) ** 2 / 2 * cross @ cross
+    return turned
 
 
 def _about(centre: npt.NDArray[np.float64], matrix: Matrix) -> Matrix:

@@ -53,10 +53,10 @@ def impossible_comparisons(material: Material) -> list[str]:
         f"{source.name} gave no score: its label map {config.regions_of(source)} does not name the ten ASPECTS "
         "regions on both "
         "sides, or every patient was excluded. It can be compared by volume and region fraction only."
-        for source in config.mask_sources
+        for source in config.computed_sources
         if source.name not in scores
     ]
-    readers = [name for name in scores if name not in {source.name for source in config.mask_sources}]
+    readers = [name for name in scores if name not in {source.name for source in config.computed_sources}]
     if config.readings_source is not None and not readers:
         sentences.append(
             "The study declares readers, but no reading was found: no agreement with a reader can be given."

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable
 
 from cohorts.schemas import TABLES
-from cohorts.study import FractionRule, MaskSource, PerRegionRule
+from cohorts.sources import DensityRatioSource, DwiThresholdSource, MaskSource
+from cohorts.study import FractionRule, PerRegionRule
 from reports.page import Block, Chapter, Folded, Group, Listing, Material, Pre, TableView, Text
 from reports.tables import OPERATOR_SIGNS, Cell, words
+from tasks.density_rule import BUILT_IN_DENSITY_RULES
 from tasks.scoring import BUILT_IN_RULES
 
 _LATERALITY = {
@@ -146,10 +148,10 @@ def _opening(material: Material) -> str:
     return (
         f"This report was made by aspects-cohort {run.version} (run {run.run_id}, settings "
         f"{run.settings_digest[:12]}, code "
-        f"{run.code_digest[:12]}). Lesion masks in template space were overlaid with a label map, the share of each "
-        "region that "
-        "is lesion was stored, and a rule turned shares into affected regions; each affected region takes one point "
-        "off ten. "
+        f"{run.code_digest[:12]}). A label map was laid over "
+        "each lesion (masks in template space; scans registered to the template in their own space), the share of each "
+        "region that is lesion was stored, and a rule turned shares into affected regions; baselines without a lesion "
+        "compare each region's density with the other side. Each affected region takes one point off ten. "
         "Lesion volume is the number of lesion voxels times the determinant of the image's affine."
     )
 
@@ -160,10 +162,21 @@ def _source_sentences(material: Material) -> Iterable[str]:
     for source in config.source:
         laterality = _LATERALITY[source.laterality]
         about = f" {source.description}" if source.description else ""
-        if isinstance(source, MaskSource):
+        if isinstance(source, DensityRatioSource):
             name = material.data.map_names.get(source.name, config.regions_of(source))
             yield (
-                f"{source.name}: masks of modality {source.modality}, label map {name}, rule {source.rule} "
+                f"{source.name}: a baseline without weights on {source.modality}, label map {name}, rule {source.rule} "
+                f"({BUILT_IN_DENSITY_RULES[source.rule].source}); {laterality}.{about}"
+            )
+        elif isinstance(source, MaskSource | DwiThresholdSource):
+            name = material.data.map_names.get(source.name, config.regions_of(source))
+            what = (
+                f"masks of modality {source.modality}"
+                if isinstance(source, MaskSource)
+                else f"a baseline without weights, the lesion by thresholds on {source.modality} and {source.adc}"
+            )
+            yield (
+                f"{source.name}: {what}, label map {name}, rule {source.rule} "
                 f"({_rule_text(material, source.rule)}); {laterality}.{about}"
             )
         else:

@@ -37,22 +37,22 @@ def add_agreement(rows: Rows, patients: Patients, name: str) -> None:
 
 
 def _pairs(patients: Patients) -> list[tuple[str, str]]:
-    """(reference, candidate) of every question; by default readers are the reference of mask sources."""
+    """(reference, candidate) of every question; by default readers are the reference of computed sources."""
     if patients.config.agreement:
         pairs: dict[AgreementPair, None] = dict.fromkeys(patients.config.agreement)
         return [(pair.reference, pair.candidate) for pair in pairs]
-    masks = {source.name for source in patients.config.mask_sources}
-    readers_first = sorted(patients.scores, key=lambda source: source in masks)
+    computed = {source.name for source in patients.config.computed_sources}
+    readers_first = sorted(patients.scores, key=lambda source: source in computed)
     return list(combinations(readers_first, 2))
 
 
 def _shared_method(patients: Patients, reference: str, candidate: str) -> str | None:
     """Why two sources agree more than independent ones would (Wei 2026, Raters_template), or None."""
-    masks = {source.name: source.modality for source in patients.config.mask_sources}
-    if reference in masks and candidate in masks and masks[reference] == masks[candidate]:
-        return "shared-method agreement: both sources measure the same masks"
+    computed = {source.name: source.measurement for source in patients.config.computed_sources}
+    if reference in computed and candidate in computed and computed[reference] == computed[candidate]:
+        return "shared-method agreement: both sources rest on the same measurement"
     assisted = [source for source in (reference, candidate) if source in patients.assisted]
-    if assisted and (reference in masks or candidate in masks):
+    if assisted and (reference in computed or candidate in computed):
         return f"shared-method agreement: {' and '.join(assisted)} was shown the registered template"
     return f"{' and '.join(assisted)} was shown the registered template" if assisted else None
 

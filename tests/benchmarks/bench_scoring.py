@@ -24,7 +24,7 @@ from flows.cluster import available_cpus, connect
 from flows.plan import Plan, make_plan, map_location
 from flows.prefect_server import embedded_server
 from flows.progress import CaseProgress
-from flows.steps import run_measure
+from flows.steps import run_case
 from models.template import labels_on_grid, load_label_map
 from tasks.lesion import voxel_volume_mm3
 
@@ -33,7 +33,8 @@ def plain_loop(plan: Plan) -> dict[str, tuple[float, list[list[float]]]]:
     """Volume and region fractions of every mask, one after the other; region sizes are counted once per grid."""
     config = plan.cohort.config
     maps = [
-        load_label_map(map_location(config.regions_of(source), plan.cohort.folder)) for source in config.mask_sources
+        load_label_map(map_location(config.regions_of(source), plan.cohort.folder))
+        for source in config.computed_sources
     ]
     grids: dict[tuple[tuple[int, ...], bytes], list[tuple[np.ndarray, np.ndarray]]] = {}
     results = {}
@@ -89,7 +90,7 @@ def main() -> None:
     shutil.rmtree(bare, ignore_errors=True)
     begun, cpu = time.perf_counter(), time.process_time()
     for modality, case in plan.pending:
-        record = run_measure(case, plan.settings[modality], bare)
+        record = run_case(case, plan.settings[modality], bare)
         if record.status == "ok":
             assert record.payload["lesion"]["volume_ml"] == plain[case.participant_id][0]
     bare_s, bare_cpu = time.perf_counter() - begun, time.process_time() - cpu

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohorts.compile import MapUse, Measured, lesion_values
+from cohorts.compile_lesions import lesion_values
 from cohorts.manifest import Cohort, Problem, Reading, Scan
 from cohorts.participants import standings
 from cohorts.records import Record, StepKey
+from cohorts.rows import MapUse, Measured
 from cohorts.study import StudyConfig
 from tasks.anatomy import ASPECTS_REGIONS, Label, LabelTable, aspects_label_table
 
@@ -65,11 +66,13 @@ def _counts(table, voxels):
 def payload(aspects, vascular, *, side="left", max_diameter_mm=40.0, n_voxels=100):
     """What the measure step stores for a lesion with these voxels in these labels."""
     return {
-        "scan": {
-            "shape": [7, 8, 9],
-            "spacing_mm": [1.0, 1.0, 2.0],
-            "orientation": "LAS",
-            "voxel_volume_mm3": VOXEL_MM3,
+        "scans": {
+            "lesion": {
+                "shape": [7, 8, 9],
+                "spacing_mm": [1.0, 1.0, 2.0],
+                "orientation": "LAS",
+                "voxel_volume_mm3": VOXEL_MM3,
+            }
         },
         "lesion": {
             "n_voxels": n_voxels,
@@ -89,7 +92,7 @@ def payload(aspects, vascular, *, side="left", max_diameter_mm=40.0, n_voxels=10
 
 
 def record(participant_id, modality="lesion", status="ok", reason=None, detail=None, content=None):
-    key = StepKey(f"measure-{modality}", "measure/1", "a" * 64, "b" * 64)
+    key = StepKey(f"measure-{modality}", "measure/2", "a" * 64, "b" * 64)
     return Record(participant_id, key, status, reason, detail, content or {})
 
 

@@ -21,6 +21,7 @@ from cohorts.study import EligibilitySection, SeveritySection
 from tests.cohorts.hand_made import RECORDS, hand_made_cohort, record, rows, select, stands
 
 LESION = {
+    "n_voxels": 50_000,
     "max_diameter_mm": 20.0,
     "volume_ml": 50.0,
     "mca_share": 0.6,
@@ -158,7 +159,7 @@ def test_a_study_of_readings_alone_misses_no_lesion():
     ],
 )
 def test_each_lesion_criterion_at_its_limit(rules, lesion, reason, detail):
-    found = eligibility_exclusions(EligibilitySection(**rules), LESION | lesion, {}, has_masks=True)
+    found = eligibility_exclusions(EligibilitySection(**rules), LESION | lesion, {}, measures_lesion=True)
     assert [item.reason for item in found] == ([reason] if reason else [])
     for item in found:
         assert (item.stage, item.status) == ("eligibility", "excluded")
@@ -169,7 +170,7 @@ def test_every_broken_criterion_is_reported():
     rules = EligibilitySection(
         minimum_max_diameter_mm=30, minimum_mca_share=0.9, maximum_aca_share=0.1, required_columns=("nihss", "age")
     )
-    found = eligibility_exclusions(rules, LESION, {"nihss": pd.NA}, has_masks=True)
+    found = eligibility_exclusions(rules, LESION, {"nihss": pd.NA}, measures_lesion=True)
     assert [item.reason for item in found] == [
         "missing_nihss",
         "missing_age",
@@ -181,7 +182,7 @@ def test_every_broken_criterion_is_reported():
 
 
 @pytest.mark.parametrize(
-    ("rules", "has_masks", "reasons"),
+    ("rules", "measures_lesion", "reasons"),
     [
         ({"minimum_mca_share": 0.5}, True, ["lesion_not_measured"]),
         ({"minimum_mca_share": 0.5}, False, []),
@@ -189,8 +190,8 @@ def test_every_broken_criterion_is_reported():
         ({}, True, []),
     ],
 )
-def test_a_missing_lesion_counts_where_a_criterion_needs_it(rules, has_masks, reasons):
-    found = eligibility_exclusions(EligibilitySection(**rules), None, {"nihss": 4}, has_masks=has_masks)
+def test_a_missing_lesion_counts_where_a_criterion_needs_it(rules, measures_lesion, reasons):
+    found = eligibility_exclusions(EligibilitySection(**rules), None, {"nihss": 4}, measures_lesion=measures_lesion)
     assert [item.reason for item in found] == reasons
 
 

@@ -40,7 +40,7 @@ def test_small_cohort_is_adopted_without_a_problem(tmp_path):
         ("sub-9", "MNI152", "lesions/sub-9_space-MNI152_label-lesion_mask.nii.gz"),
         ("sub-10", "MNI152", "lesions/sub-10_space-MNI152_label-lesion_mask.nii.gz"),
     ]
-    assert cohort.config.regions_of(cohort.config.mask_sources[2]) == "maps/ours_dseg.nii.gz"
+    assert cohort.config.regions_of(cohort.config.computed_sources[2]) == "maps/ours_dseg.nii.gz"
     assert (folder / "participants.tsv").read_bytes() == (source / "participants.tsv").read_bytes()
     assert cohort.participants["age"].tolist() == [58, 89]
     assert cohort.participants["priorstroke"].tolist() == [True, False]

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohorts.schemas import TABLES, Column, Table
+from cohorts.contract import Column, Table
+from cohorts.schemas import TABLES
 from cohorts.storage import ContractError, columns_of, data_dictionary, read_table, tsv_text, write_table
 
 TABLE = Table(

@@ -8,14 +8,13 @@ from copy import deepcopy
 import pytest
 from pydantic import ValidationError
 
+from cohorts.sources import MaskSource, ReadingsSource
 from cohorts.study import (
     BUILT_IN_RULES,
     DEFAULT_DICHOTOMIES,
     EligibilitySection,
     FractionRule,
-    MaskSource,
     PerRegionRule,
-    ReadingsSource,
     StudyConfig,
 )
 from tasks.anatomy import ASPECTS_REGIONS
@@ -34,7 +33,7 @@ def _nihss(**changes):
 
 def test_the_least_study_has_the_documented_defaults():
     config = _config()
-    (source,) = config.mask_sources
+    (source,) = config.computed_sources
     assert (source.modality, source.rule, source.laterality) == ("lesion", "wei", "worst")
     assert config.regions_of(source) == "classic"
     assert config.readings_source is None
@@ -74,7 +73,7 @@ def test_kinds_choose_the_models():
     assert [type(source) for source in config.source] == [MaskSource, ReadingsSource]
     assert [type(rule) for rule in config.rule] == [FractionRule, PerRegionRule]
     assert config.readings_source.name == "readers"
-    assert config.regions_of(config.mask_sources[0]) == "maps/own_dseg.nii.gz"
+    assert config.regions_of(config.computed_sources[0]) == "maps/own_dseg.nii.gz"
 
 
 def test_a_study_is_frozen_and_blanks_around_text_do_not_count():
@@ -230,4 +229,4 @@ def test_a_study_survives_json_as_the_run_summary_stores_it():
 def test_toml_gives_what_the_model_takes():
     text = '[study]\nname = "T"\n[[source]]\nname = "a"\nkind = "mask"\nrule = "danet"\n'
     config = StudyConfig.model_validate(tomllib.loads(text))
-    assert config.mask_sources[0].rule in BUILT_IN_RULES
+    assert config.computed_sources[0].rule in BUILT_IN_RULES

@@ -4,7 +4,7 @@ from cohorts.manifest import CohortError, read_cohort
 from tests.cohorts.small_cohort import change, write_small_cohort
 
 TOP_LEVEL = (
-    "study, template, source, rule, clinical, severity, outcome, clinical_side, eligibility, dichotomy, agreement"
+    "study, template, source, rule, clinical, severity, outcome, clinical_side, eligibility, gate, dichotomy, agreement"
 )
 MASK = '[study]\nname = "x"\n[[source]]\nname = "a"\nkind = "mask"\n'
 LOADS = '[[rule]]\nname = "r"\nkind = "per_region"\n'
@@ -51,7 +51,8 @@ outcome = "mrs"
 [eligibility]
 required_columns = "age"
 """
-    source_keys = "name, kind, modality, regions, rule, laterality, description"
+    kinds = "mask, density_ratio, dwi_threshold, readings"
+    source_keys = "name, regions, laterality, description, kind, modality, rule"
     assert refusals(folder, text) == [
         f"row 1, key outcom: must be one of {TOP_LEVEL}. Did you mean outcome? Rename or delete it.",
         f"row 2, key seed: must be one of {TOP_LEVEL}. Does it belong in [study]? Rename or delete it.",
@@ -65,8 +66,8 @@ required_columns = "age"
         f"row 10, key source[1].regoins: must be one of {source_keys}. Did you mean regions? Rename or delete it.",
         "row 11, key source[1].laterality: value worse must be one of worst, lesion_side, clinical_side, both. "
         "Did you mean worst? Correct it.",
-        "row 12, key source[2]: must have kind = one of mask, readings. Add kind to this section.",
-        "row 14, key source[3]: kind must be one of mask, readings. Did you mean mask? Correct it.",
+        f"row 12, key source[2]: must have kind = one of {kinds}. Add kind to this section.",
+        f"row 14, key source[3]: kind must be one of {kinds}. Did you mean mask? Correct it.",
         "row 17, key severity.grades[1].maximum: must be given. Add maximum = ... to this section.",
         "row 17, key severity.grades[1].maximu: must be one of name, minimum, maximum. Did you mean maximum? "
         "Rename or delete it.",

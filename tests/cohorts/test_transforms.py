@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from scipy.spatial.transform import Rotation
 
-from cohorts.transforms import itk_text, parse_itk, write_transforms
+from cohorts.transforms import itk_text, parse_itk, transform_files
 
 MATRIX = np.eye(4)
 MATRIX[:3, :3] = Rotation.from_euler("xyz", (10, -20, 30), degrees=True).as_matrix() @ np.diag([0.9, 1.1, 0.8])
@@ -17,9 +17,11 @@ MATRIX[:3, 3] = (12.5, -7.25, 300.1)
 
 
 def test_both_files_say_where_points_go(tmp_path):
-    forward, inverse = write_transforms(tmp_path, "sub-017_ct", "MNI152NLin2009aSym", MATRIX, {"Profile": "as-paper"})
-    assert forward.name == "sub-017_ct_from-orig_to-MNI152NLin2009aSym_mode-image_xfm.txt"
-    assert inverse.name == "sub-017_ct_from-MNI152NLin2009aSym_to-orig_mode-image_xfm.txt"
+    files = transform_files("sub-017_ct", "MNI152NLin2009aSym", MATRIX, {"Profile": "as-paper"})
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    forward = tmp_path / "sub-017_ct_from-orig_to-MNI152NLin2009aSym_mode-image_xfm.txt"
+    inverse = tmp_path / "sub-017_ct_from-MNI152NLin2009aSym_to-orig_mode-image_xfm.txt"
     point_ras = np.array([30.0, -40.0, 15.0])
     moved_ras = MATRIX[:3, :3] @ point_ras + MATRIX[:3, 3]
     flip = np.array([-1, -1, 1])

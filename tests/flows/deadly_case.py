@@ -17,6 +17,7 @@ from distributed import WorkerPlugin
 from rich.console import Console
 
 from flows import cohort
+from flows.cases import Case, StepSettings
 from flows.cluster import connect
 from flows.plan import make_plan, with_records
 from flows.prefect_server import embedded_server
@@ -34,7 +35,7 @@ class Deadly(WorkerPlugin):
 
         examine = steps.examine
 
-        def spoilt(case: steps.Case, settings: steps.MeasureSettings) -> Any:
+        def spoilt(case: Case, settings: StepSettings) -> Any:
             if case.participant_id == self.deadly:
                 os._exit(1)
             if case.participant_id == self.hanging:

@@ -20,7 +20,7 @@ from flows.compare import compare_runs
 from flows.plan import make_plan, with_records
 from flows.prefect_server import free_port
 from flows.results import write_tables
-from flows.steps import run_measure
+from flows.steps import run_case
 from tests.flows.conftest import BOXES, STUDY, TinyCohort, box_mask
 
 
@@ -39,7 +39,7 @@ def living(word: str) -> list[str]:
     return [line for line in listing.splitlines() if word in line and not line.startswith("Z") and "ps -eo" not in line]
 
 
-def test_a_first_run_measures_everybody_and_leaves_nothing_running(tiny: TinyCohort) -> None:
+def test_a_first_run_cases_everybody_and_leaves_nothing_running(tiny: TinyCohort) -> None:
     done = tiny.run()
     assert "8 of 8 scans to measure (8 new)" in done.stdout
     lesions = read_table(tiny.latest / "tables" / "lesions.parquet").set_index("participant_id")
@@ -59,8 +59,8 @@ def test_a_first_run_measures_everybody_and_leaves_nothing_running(tiny: TinyCoh
 
 def test_the_same_steps_without_prefect_and_dask_give_the_same_tables(tiny: TinyCohort, tmp_path: Path) -> None:
     plan = make_plan(tiny.folder, tmp_path)
-    for modality, case in plan.pending:
-        run_measure(case, plan.settings[modality], tmp_path)
+    for measurement, case in plan.pending:
+        run_case(case, plan.settings[measurement], tmp_path)
     (tmp_path / "tables").mkdir()
     write_tables(with_records(plan, tmp_path), tmp_path / "tables")
     plain, run = digests(tmp_path), digests(tiny.latest)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cohorts.schemas import EXCLUSIONS, LESIONS, REGIONS, SCANS, SCORES, Table, participants_table
+from cohorts.schemas import EXCLUSIONS, LESIONS, QUALITY_FIGURES, REGIONS, SCANS, SCORES, Table, participants_table
 from cohorts.study import StudyConfig
 from reports.inputs import ReportInput, RunInfo
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES
@@ -157,7 +157,9 @@ def synthetic_input(
     scan_rows: list[tuple[object, ...]] = [
         (
             *(key, "lesion", "MNI", f"{key}/lesion.nii.gz", None, 4096, "197x233x189", "1x1x1", "RAS", 1.0),
+            *(None,) * (1 + len(QUALITY_FIGURES)),
             *(("ok", None) if scored[at] else ("failed", primary["reason"].get(key))),
+            None,
         )
         for at, key in enumerate(ids)
         if primary["reason"].get(key) != "no_scan"
@@ -166,14 +168,14 @@ def synthetic_input(
     region_rows: list[tuple[object, ...]] = []
     score_rows: list[tuple[object, ...]] = []
     sizes = 4000 + 2000 * np.arange(len(ASPECTS_REGIONS))
-    for offset, mask in zip((0.0, 0.04), config.mask_sources, strict=False):
+    for offset, mask in zip((0.0, 0.04), config.computed_sources, strict=False):
         voxels = np.floor(np.clip(fractions - offset * rng.random(fractions.shape), 0, 1) * sizes).astype(int)
         for at in np.flatnonzero(scored):
             affected = _affected(voxels[at] / sizes)
             for s, side in enumerate(HEMISPHERES):
                 for r, region in enumerate(ASPECTS_REGIONS):
                     count, size = int(voxels[at, s, r]), int(sizes[r])
-                    measured = (size, count, count / 1000, count / size, None, affected[side, region])
+                    measured = (size, count, count / 1000, count / size, None, None, affected[side, region])
                     region_rows.append((ids[at], mask.name, side, region, *measured, "wei", "none", "ok", None))
             score_rows.append(_score_row(ids[at], mask.name, affected, "wei", None))
     for source, (miss, add, assisted) in READERS.items() if readers and config.readings_source else ():
@@ -187,7 +189,7 @@ def synthetic_input(
                 for (side, region), true in _affected(fractions[at]).items()
             }
             region_rows += [
-                (ids[at], source, side, region, *[None] * 5, flag, None, "none", "ok", None)
+                (ids[at], source, side, region, *[None] * 6, flag, None, "none", "ok", None)
                 for (side, region), flag in affected.items()
             ]
             score_rows.append(_score_row(ids[at], source, affected, None, assisted))
@@ -199,7 +201,7 @@ def synthetic_input(
         regions=_frame(REGIONS, region_rows),
         scores=_frame(SCORES, score_rows),
         lesions=_frame(LESIONS, lesion_rows),
-        map_names={source.name: config.regions_of(source) for source in config.mask_sources},
+        map_names={source.name: config.regions_of(source) for source in config.computed_sources},
     )
 
 

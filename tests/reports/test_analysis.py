@@ -186,7 +186,7 @@ def test_notes_name_the_form_of_a_cut_its_source_and_shared_masks(by_hand: pd.Da
     assert primary == "primary; ASPECTS <= 6; Wei 2026: score <= 6 marks moderate-severe"
     assert by_hand.loc["youden/cut:score/a/nihss/scored", "note"] == "ASPECTS <= 2"
     shared = by_hand.loc["agreement/icc_a1/b/a/scored", "note"]
-    assert shared == "shared-method agreement: both sources measure the same masks"
+    assert shared == "shared-method agreement: both sources rest on the same measurement"
 
 
 def test_the_frame_is_the_statistics_contract(statistics: pd.DataFrame) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tasks.brain import ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.working_grid import to_native_grid
+from tests.tasks.enhanced_phantom import add_contrast_agent
 from tests.tasks.head_phantom import head_scan, overlap
 
 
@@ -61,6 +63,31 @@ def test_a_lesion_and_a_bleed_stay_in_the_mask():
     _, brain = _ct(values, affine)
     assert overlap(brain.mask, plain.mask) > 0.995
     assert to_native_grid(brain.mask, scan)[32:38, 62:68, 18:20].all()
+
+
+@pytest.mark.parametrize("is_stripped", [False, True])
+def test_bright_vessels_neither_add_nor_remove_brain(is_stripped):
+    values, affine, truth, matrix = head_scan()
+    enhanced = add_contrast_agent(values, affine, matrix)
+    if is_stripped:
+        values, enhanced = np.where(truth, values, 0), np.where(truth, enhanced, 0)
+    _, plain = _ct(values, affine)
+    scan = ct_working_scan(enhanced, affine)
+    brain = extract_ct_brain(scan, is_enhanced=True)
+    assert brain.reason == ""
+    assert brain.has_skull is not is_stripped
+    assert overlap(brain.mask, plain.mask) > 0.99
+    deep = ndimage.binary_erosion(truth, iterations=3) & (enhanced > 200)
+    assert deep.sum() > 100
+    assert brain.mask[deep].mean() > 0.98  # arteries inside the brain stay; without the setting fewer than half
+    if not is_stripped:
+        assert extract_ct_brain(scan).mask[deep].mean() < 0.5
+
+
+def test_without_contrast_agent_the_enhanced_setting_changes_little():
+    values, affine, _, _ = head_scan()
+    scan, plain = _ct(values, affine)
+    assert overlap(extract_ct_brain(scan, is_enhanced=True).mask, plain.mask) > 0.99
 
 
 @pytest.mark.parametrize(

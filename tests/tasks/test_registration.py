@@ -15,6 +15,7 @@ from tasks.brain import ct_working_scan, extract_ct_brain, extract_mr_brain, mr_
 from tasks.registration import register
 from tasks.registration_mattes import register_as_paper
 from tasks.registration_target import CONTRASTS, prepare_target
+from tests.tasks.enhanced_phantom import add_contrast_agent
 from tests.tasks.head_phantom import head_scan, mean_distance_mm
 
 
@@ -129,8 +130,15 @@ def test_a_refused_brain_is_not_registered():
 
 
 def test_an_unknown_modality_is_refused():
-    with pytest.raises(ValueError, match="modality must be one of ct, dwi, b0, got 'cta'"):
-        prepare_target(None, "cta")
+    with pytest.raises(ValueError, match="modality must be one of ct, cta, dwi, b0, got 'pet'"):
+        prepare_target(None, "pet")
+    with pytest.raises(ValueError, match="modality must be one of ct, ncct, ctp, cta, dwi, b0, got 'pet'"):
+        template_target("pet")
+
+
+def test_scans_of_one_contrast_share_a_target():
+    assert template_target("ncct") is template_target("ctp") is template_target("ct")
+    assert template_target("cta") is not template_target("ct")
 
 
 def test_every_contrast_makes_a_target():
@@ -138,6 +146,23 @@ def test_every_contrast_makes_a_target():
         target = template_target(modality)
         assert [len(level.points) > 2000 for level in target.levels] == [True] * 3
         assert target.centre[0] == pytest.approx(0, abs=0.6)  # the template is symmetric
+
+
+def _assert_contrast_agent_does_not_pull(values, affine, plain, **agent):
+    enhanced = ct_working_scan(add_contrast_agent(values, affine, plain.matrix, **agent), affine)
+    brain = extract_ct_brain(enhanced, is_enhanced=True)
+    result = register(enhanced, brain, template_target("cta"))
+    assert result.reason == ""
+    assert mean_distance_mm(result.matrix, plain.matrix) < 1
+    return result
+
+
+@pytest.mark.parametrize("agent", [{}, {"artery_hu": 300, "vein_hu": 200}, {"blocked_side": "left"}])
+def test_a_contrast_agent_does_not_pull(agent):
+    values, affine, _, truth = head_scan(degrees=(12, -8, 10), shift_mm=(10, 20, -300), scale=0.93)
+    plain = _register(values, affine)
+    result = _assert_contrast_agent_does_not_pull(values, affine, plain, **agent)
+    assert mean_distance_mm(result.matrix, truth) < 1
 
 
 @pytest.mark.slow
@@ -171,6 +196,16 @@ def test_real_ct_is_found_from_turned_and_shifted_heads(real_data, subject):
         turned = dataclasses.replace(scan, affine=pose @ scan.affine)
         result = register(turned, brain, template_target("ct"))
         assert mean_distance_mm(np.linalg.inv(pose) @ result.matrix, plain.matrix) < 1
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("subject", ["sub001", "sub002", "sub003"])
+def test_a_contrast_agent_in_a_real_ct_does_not_pull(real_data, subject):
+    image = nib.load(real_data / "ncct-aspects" / subject / "im.nii.gz")
+    values = np.asarray(image.dataobj)
+    plain = _register(values, image.affine)
+    for side in (None, "right"):
+        _assert_contrast_agent_does_not_pull(values, image.affine, plain, blocked_side=side)
 
 
 @pytest.mark.real_data

@@ -1,0 +1,74 @@
+"""What a table's contract is made of: columns with type, unit, meaning and range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ColumnType = Literal["string", "int64", "float64", "bool"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its type, unit, meaning and what its values may be."""
+
+    name: str
+    type: ColumnType
+    description: str
+    unit: str = ""
+    nullable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: what a row is, its unique key, and its columns in order."""
+
+    name: str
+    row: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    tsv_twin: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in order."""
+        return tuple(column.name for column in self.columns)
+
+
+def text(name: str, description: str, *, nullable: bool = False, allowed: tuple[str, ...] | None = None) -> Column:
+    """A text column."""
+    return Column(name, "string", description, nullable=nullable, allowed=allowed)
+
+
+def number(
+    name: str,
+    description: str,
+    unit: str = "",
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    nullable: bool = True,
+) -> Column:
+    """A column of floats; null where nothing was measured."""
+    return Column(name, "float64", description, unit, nullable, minimum, maximum)
+
+
+def count(
+    name: str,
+    description: str,
+    unit: str = "",
+    *,
+    nullable: bool = True,
+    minimum: float | None = 0,
+    maximum: float | None = None,
+) -> Column:
+    """A column of integers."""
+    return Column(name, "int64", description, unit, nullable, minimum, maximum)
+
+
+def flag(name: str, description: str, *, nullable: bool = False) -> Column:
+    """A column of yes and no."""
+    return Column(name, "bool", description, nullable=nullable)

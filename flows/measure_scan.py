@@ -1,0 +1,170 @@
+"""The steps of the baselines on scans in native space: ``density_ratio`` on CT, ``dwi_threshold`` on diffusion MR.
+
+Both begin alike (``flows.prepare_scan``) and keep, besides their numbers: the transforms, a picture of the key slices
+for the patient's page, and, of diffusion, the lesion mask. A refused scan keeps what was made until then.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from flows.cases import Case, MapReference, Outcome, StepSettings
+from flows.measure_mask import planned_map, region_counts
+from flows.prepare_scan import PreparedScan, facts, prepare, read, registration_files
+from models.template import load_template, mca_territory
+from reports.scan_picture import scan_picture
+from tasks import key_slices
+from tasks.density import CTA_DENSITY, NCCT_DENSITY, DensitySettings, measure_density, place_regions
+from tasks.diffusion import adc_on_grid
+from tasks.dwi_threshold import segment_dwi
+from tasks.lesion import measure_lesion
+from tasks.quality import Modality, measure_quality
+from tasks.resample import Grid
+
+SCANNER_SPACE = 1  # NIfTI-1: xyz of the scanner
+PICTURE_SUFFIX = "_keyslices.json"
+DENSITY_SETTINGS: Mapping[str, DensitySettings] = {"ct": NCCT_DENSITY, "cta": CTA_DENSITY}
+CT_WINDOW_HU = (0.0, 80.0)  # Tao 2024, section 2.1: width 80, level 40
+
+
+def examine_density_ratio(case: Case, contents: Mapping[str, bytes], settings: StepSettings) -> Outcome:
+    """Densities of every region and of the same region of the other side, on one CT."""
+    file, parameters = case.files[0], settings.parameters
+    contrast: Modality = "cta" if parameters["image"] == "cta" else "ct"
+    scan = prepare(read(file, contents[file.modality], parameters["image"], parameters["forms"]), contrast)
+    payload, files = _begun(case, scan, settings.maps[0])
+    if not scan.registration.is_usable:
+        return _refused(case, scan, settings, payload, files)
+    template, territory = load_template(), mca_territory()
+    densities = {}
+    for reference in settings.maps:
+        label_map = planned_map(reference)
+        maps = (label_map.labels, label_map.table, territory)
+        regions = place_regions(scan.working, maps, template.affine, scan.registration.moving_to_fixed)
+        found = measure_density(
+            scan.working, scan.brain.mask, regions, scan.registration.matrix, DENSITY_SETTINGS[contrast]
+        )
+        coverage = scan.labels(reference)[1].coverage
+        densities[reference.sha256] = [
+            asdict(density) | {"coverage": coverage[index]} for index, density in found.items()
+        ]
+    files |= _picture(case, scan, settings.maps[0])
+    return Outcome("ok", payload=payload | {"densities": densities}, files=files)
+
+
+def examine_dwi_threshold(case: Case, contents: Mapping[str, bytes], settings: StepSettings) -> Outcome:
+    """The lesion on diffusion MR, counted in every label map on the scan's own grid."""
+    parameters = settings.parameters
+    kinds = {parameters["adc"]: "adc", parameters["b0"]: "dwi-b0"}
+    images = {
+        file.modality: read(file, contents[file.modality], kinds.get(file.modality, "dwi"), parameters["forms"])
+        for file in case.files
+    }
+    image = images[case.files[0].modality]
+    scan = prepare(image, "dwi")
+    payload, files = _begun(case, scan, settings.maps[0])
+    payload["scans"] |= {modality: facts(one) for modality, one in images.items()}
+    if not scan.registration.is_usable:
+        return _refused(case, scan, settings, payload, files)
+    brain = scan.brain_mask
+    given = {modality: (one.values, one.affine) for modality, one in images.items()}
+    adc = adc_on_grid(
+        image.values,
+        Grid(scan.shape, image.affine),
+        brain,
+        stored=given.get(parameters["adc"]),
+        b0=given.get(parameters["b0"]),
+        b_value_s_per_mm2=parameters["b_value_s_mm2"],
+    )
+    found = segment_dwi(image.values, adc.values, brain, image.affine, scan.registration.matrix)
+    payload["diffusion"] = {
+        "adc_source": adc.source,
+        "adc_reason": adc.reason,
+        "adc_detail": adc.detail,
+        **{name: getattr(found, name) for name in ("adc_available", "normal_adc", "normal_signal", "noise")},
+        "n_removed": dict(found.n_removed),
+    }
+    if found.reason:
+        files |= _picture(case, scan, settings.maps[0])
+        return _outcome(case, found.reason, found.detail, payload, files)
+    indices = np.flatnonzero(found.mask.reshape(-1, order="F"))
+    counts = {}
+    for reference in settings.maps:
+        label_map, on_grid = scan.labels(reference)
+        flat = on_grid.labels.reshape(-1, order="F")
+        table = np.array([label.index for label in label_map.table.labels])
+        n_region = np.bincount(flat, minlength=int(table.max()) + 1)
+        coverage = [on_grid.coverage[index] for index in table.tolist()]
+        counts[reference.sha256] = region_counts(indices, flat, n_region, table) | {"coverage": coverage}
+    lesion = measure_lesion(indices, scan.shape, image.affine, scan.registration.moving_to_fixed)
+    files |= _picture(case, scan, settings.maps[0], found.mask)
+    files[f"{_prefix(case)}_label-lesion_mask.nii.gz"] = _mask_bytes(found.mask, image.affine)
+    return Outcome("ok", payload=payload | {"lesion": vars(lesion), "counts": counts}, files=files)
+
+
+def _begun(case: Case, scan: PreparedScan, reference: MapReference) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What every scan keeps, usable or not: its grid, its quality figures and its transform."""
+    modality = case.files[0].modality
+    quality = measure_quality(
+        scan.contrast, scan.image, scan.working, scan.brain, scan.registration, planned_map(reference)
+    )
+    payload: dict[str, Any] = {
+        "scans": {modality: facts(scan.image)},
+        "quality": {modality: {name: _plain(value) for name, value in asdict(quality).items()}},
+    }
+    return payload, dict(registration_files(_prefix(case), scan.registration))
+
+
+def _refused(
+    case: Case, scan: PreparedScan, settings: StepSettings, payload: dict[str, Any], files: dict[str, bytes]
+) -> Outcome:
+    """A scan that the brain mask or the registration refuses, with a picture of what there is."""
+    files |= _picture(case, scan, settings.maps[0])
+    return _outcome(case, scan.registration.reason, scan.registration.detail, payload, files)
+
+
+def _outcome(case: Case, reason: str, detail: str, payload: dict[str, Any], files: dict[str, bytes]) -> Outcome:
+    """An excluded scan; the detail names its file."""
+    return Outcome("excluded", reason, f"{Path(case.files[0].path).name}: {detail}", payload, files)
+
+
+def _picture(
+    case: Case, scan: PreparedScan, reference: MapReference, lesion: npt.NDArray[np.bool_] | None = None
+) -> dict[str, bytes]:
+    """The key slices for the patient's page, as a file of the step; without regions where nothing was registered."""
+    template, table = load_template(), planned_map(reference).table
+    labels, matrix = np.zeros(scan.shape, np.int16), None
+    if scan.registration.fixed_to_moving is not None:
+        labels, matrix = scan.labels(reference)[1].labels, scan.registration.matrix
+    shown = key_slices.PreparedScan(scan.image.values, scan.image.affine, scan.brain_mask, labels, matrix, lesion)
+    window = None if scan.contrast == "dwi" else CT_WINDOW_HU
+    slices = key_slices.key_slices(shown, table, template.brain, template.affine, window)
+    picture = scan_picture(slices, table, "" if scan.contrast == "dwi" else "HU")
+    return {f"{_prefix(case)}{PICTURE_SUFFIX}": json.dumps(picture, separators=(",", ":")).encode()}
+
+
+def _mask_bytes(mask: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64]) -> bytes:
+    """A mask as compressed NIfTI; the same mask gives the same bytes."""
+    image: Any = nib.Nifti1Image(mask.astype(np.uint8), affine)  # type: ignore[no-untyped-call]
+    image.set_sform(affine, SCANNER_SPACE)
+    image.set_qform(affine, SCANNER_SPACE)
+    return gzip.compress(image.to_bytes(), compresslevel=3, mtime=0)
+
+
+def _plain(value: float | bool | None) -> float | bool | None:
+    """A number as JSON has it."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _prefix(case: Case) -> str:
+    """BIDS entities of the step's files."""
+    return f"{case.participant_id}_{case.files[0].modality}"
