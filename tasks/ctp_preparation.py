@@ -70,7 +70,7 @@ class BolusPassage:
     tail_share : what is left of the rise at the end, 0 where the bolus has left
     after_peak_s : time observed after the peak
     n_peaks : passes of comparable size
-    reason : empty, or ``no_contrast``, ``bolus_before_start``, ``two_boluses``, ``bolus_truncated``
+    reason : empty, or ``no_contrast``, ``bolus_before_start``, ``two_bolus_peaks``, ``bolus_truncated``
     detail : every broken rule; empty without a reason
     """
 
@@ -187,7 +187,10 @@ def find_bolus(curve: npt.NDArray[np.float64], frame_times_s: Sequence[float]) -
     problems = []
     if n_peaks > 1:
         problems.append(
-            ("two_boluses", f"curve of the brain must have one peak, got {n_peaks}. Split the series at the injection.")
+            (
+                "two_bolus_peaks",
+                f"curve of the brain must have one peak, got {n_peaks}. Split the series at the injection.",
+            )
         )
     if tail_share > TRUNCATED_SHARE:
         problems.append(

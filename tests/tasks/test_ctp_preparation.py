@@ -83,7 +83,7 @@ def test_noise_and_drift_of_the_baseline_do_not_look_like_an_arrival():
         (brain_curve()[9:], TIMES[:-9], "bolus_before_start", "got 0"),  # begins on the way up
         (brain_curve()[:12], TIMES[:12], "bolus_truncated", "got 0.9"),
         (brain_curve(tuple(range(20))), tuple(range(20)), "bolus_truncated", "too short"),  # twenty frames only
-        (brain_curve() + brain_curve(start=35.0) - 30, TIMES, "two_boluses", "got 2"),
+        (brain_curve() + brain_curve(start=35.0) - 30, TIMES, "two_bolus_peaks", "got 2"),
     ],
 )
 def test_a_bolus_that_cannot_be_used_is_refused(curve, times, reason, words):
