@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,9 +12,11 @@ from tasks.ctp_masks import (
     enhancement_area,
     extract_slab_brain,
     region_coverage,
+    steady_voxels,
     vein_search,
 )
 from tasks.ctp_preparation import baseline_mean, find_bolus, mean_curve
+from tasks.motion import correct_motion, trace_motion
 from tasks.perfusion_head import prepare_head
 from tasks.perfusion_phantom import Protocol, simulate_perfusion
 from tasks.resample import Grid
@@ -116,6 +119,35 @@ def test_the_sinus_is_searched_beside_the_brain():
     assert search[sinus].mean() > 0.85  # the rest shares its slice with bone
     assert search[sinus].mean() > 1.3 * found.brain[sinus].mean()
     assert not (search & found.skull).any()
+
+
+def test_steady_voxels_keep_away_from_bone_and_nothing_else():
+    baseline = np.full((20, 20, 5), 35.0, dtype=np.float32)
+    baseline[:, :, 2] += np.arange(20) % 2 * 25  # tissue beside fluid is no edge
+    baseline[10, 10, 2] = 900
+    steady = steady_voxels(baseline, (1.7, 1.7, 5.0))
+    expected = np.ones_like(steady)
+    expected[9:12, 9:12, 1:4] = False
+    np.testing.assert_array_equal(steady, expected)
+    assert (~steady_voxels(baseline, (0.85, 0.85, 5.0))).sum() == 5 * 5 * 3  # as many mm
+
+
+def test_a_corrected_series_can_be_trusted_in_steady_voxels():
+    motion = np.zeros((len(TIMES), 6))
+    motion[16:] = [1.0, 0.5, -1.5, 1.0, 2.0, 1.5]
+    still, moved = (
+        simulate_perfusion(head(), replace(PROTOCOL, noise_hu=0.0), np.random.default_rng(2), motion=poses)
+        for poses in (None, motion)
+    )
+    trace = trace_motion(moved.series, moved.affine)
+    assert trace.reference_frame < 16
+    corrected = correct_motion(moved.series, moved.affine, trace)
+    found = masks()
+    inside = corrected.is_covered & vein_search(found, PROTOCOL.spacing_mm)
+    steady = steady_voxels(still.series[..., 0], PROTOCOL.spacing_mm)
+    error = np.abs(corrected.series[..., 16:] - still.series[..., 16:]).max(axis=3)
+    assert np.percentile(error[inside & steady], 99) < 15
+    assert np.percentile(error[inside & ~steady], 90) > 60
 
 
 def test_coverage_is_the_share_of_each_region_in_the_slab():
