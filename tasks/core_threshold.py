@@ -1,17 +1,19 @@
 """What a share of true flow becomes on CBF maps: the core's threshold, calibrated by simulation.
 
 Truncated deconvolution smooths the residue. Normal tissue, whose blood passes in a few seconds, loses a quarter to a
-half of its flow; slow tissue loses next to nothing, and noise adds to faint flow. A voxel of 30 % true flow so reads as
-about 40 % of normal, and a threshold of 30 % on the maps finds too little core.
+half of its flow; slow tissue loses less, and noise adds to faint flow. A voxel of 30 % true flow so reads as 35 to 45 %
+of normal, and a threshold of 30 % on the maps finds too little core.
 
 The size of the shift follows from the series itself. Two tissues are simulated with its AIF, frames and noise and put
 through the same deconvolution: normal tissue, its volume that of the normal reference and its flow such that its map
 reads what the reference reads; and tissue at the border of the core, the nominal share of that flow, its volume that of
-the voxels whose map lies near the threshold. The ratio of the second's reading to the first's is the threshold. It
-depends little on the shape assumed for the residue, as an error in it shifts both.
+the voxels whose map lies near the threshold. The ratio of the second's reading to the first's is the threshold.
 
-Published thresholds were mostly found on maps as measured (Campbell et al., Stroke 2011;42:3435-3440; they vary with
-the software: Kamalian et al., Stroke 2011;42:1923-1928): to apply those as they were meant, leave this out.
+It is a choice and not the default. Published thresholds were mostly found on maps as measured (Campbell et al., Stroke
+2011;42:3435-3440; they vary with the software: Kamalian et al., Stroke 2011;42:1923-1928); to apply those as they were
+meant, leave this out. It needs a residue to be assumed: where the true one is sharper (a box for a gamma distribution)
+normal tissue loses next to nothing, and a threshold raised for it takes penumbra for core. And it means flow against
+the mean of a hemisphere: penumbral white matter at less than half of its own normal flow lies below 30 % of that.
 """
 
 from __future__ import annotations
