@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from models.template import load_template
+import numpy as np
+
+from models.template import load_label_map, load_template
 from tasks.registration_target import Modality, Target, TissueMaps, prepare_target
 
 #: Scan -> the contrast with which it is registered. Of a perfusion CT it is the mean of the frames before the bolus.
@@ -18,10 +20,26 @@ SCAN_CONTRASTS: dict[str, Modality] = {
 }
 
 
-def template_tissues() -> TissueMaps:
-    """The template's tissue maps, brain mask and affine as the registration takes them."""
+#: Of these contrasts the pallidum, which T1 and so the tissue maps show as white matter, is as dense as the putamen.
+PALLIDUM_IS_GREY: frozenset[Modality] = frozenset({"ct", "cta"})
+
+
+def template_tissues(contrast: Modality) -> TissueMaps:
+    """The template's tissue maps, brain mask and affine as the registration takes them.
+
+    Parameters
+    ----------
+    contrast : for CT, all that is not fluid in the lentiform nucleus is grey matter
+    """
     template = load_template()
-    return TissueMaps(template.grey, template.white, template.csf, template.brain, template.affine)
+    grey, white = template.grey, template.white
+    if contrast in PALLIDUM_IS_GREY:
+        label_map = load_label_map("classic")
+        lentiform = np.isin(
+            label_map.labels, [one.index for one in label_map.table.labels if one.region == "lentiform"]
+        )
+        grey, white = np.where(lentiform, grey + white, grey), np.where(lentiform, np.float32(0), white)
+    return TissueMaps(grey, white, template.csf, template.brain, template.affine)
 
 
 def template_target(modality: str) -> Target:
@@ -46,4 +64,4 @@ def template_target(modality: str) -> Target:
 @lru_cache(maxsize=len(SCAN_CONTRASTS))
 def _prepared(contrast: Modality) -> Target:
     """One target per contrast, shared by the scans that show it."""
-    return prepare_target(template_tissues(), contrast)
+    return prepare_target(template_tissues(contrast), contrast)

@@ -78,12 +78,15 @@ class Level:
     values : (2, N) float32 array, mask and tissue
     jacobian : (2, N, 12) float32 array
         Change of each channel with the warp: nine linear parameters (row-major, per ``BRAIN_RADIUS_MM``), three shifts.
+    lattice : (4, 4) float array
+        Voxel of the lattice on which the points lie -> world, RAS, mm.
     """
 
     sigma_mm: float
     points: npt.NDArray[np.float32]
     values: npt.NDArray[np.float32]
     jacobian: npt.NDArray[np.float32]
+    lattice: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,11 +165,13 @@ def _level(
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     smooth = [ndimage.gaussian_filter(one, sigma_mm / spacing, truncate=3.0) for one in channels]
     step = np.maximum(1, np.round(step_mm / spacing)).astype(int)
-    lattice = np.zeros(smooth[0].shape, dtype=bool)
-    lattice[tuple(slice(int(one) // 2, None, int(one)) for one in step)] = True
+    on_lattice = np.zeros(smooth[0].shape, dtype=bool)
+    on_lattice[tuple(slice(int(one) // 2, None, int(one)) for one in step)] = True
+    to_grid = np.diag([*step, 1.0])
+    to_grid[:3, 3] = step // 2
     margin = np.ceil(MARGIN_WIDTHS * fwhm_mm / spacing).astype(int)
     near = ndimage.maximum_filter(channels[0] > 0.5, size=tuple(2 * margin + 1))
-    voxels = np.argwhere(lattice & near)
+    voxels = np.argwhere(on_lattice & near)
     voxels = voxels[: len(voxels) // BLOCK_POINTS * BLOCK_POINTS]
     points = voxels @ affine[:3, :3].T + affine[:3, 3]
     scaled = np.column_stack([(points - centre) / BRAIN_RADIUS_MM, np.ones(len(points))])
@@ -182,4 +187,5 @@ def _level(
         np.asfortranarray(points, dtype=np.float32),  # one axis after the other, as they are used
         np.asarray(values, dtype=np.float32),
         np.asarray(jacobians, dtype=np.float32),
+        affine @ to_grid,
     )

@@ -33,6 +33,7 @@ from models.register_template import template_target
 from models.template import load_label_map, load_template
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.registration import Registration, register
+from tasks.registration_refine import labels_to_scan, labels_to_template, refine
 from tasks.resample import Grid, resample_labels
 from tasks.working_grid import WorkingScan, to_native_grid, to_working_grid
 
@@ -158,8 +159,8 @@ def peer_python(work: Path) -> Path:
     return python
 
 
-def report(data: Path, work: Path, method: str) -> float:
-    """Print one method's line; returns its mean CPU seconds on CT."""
+def report(data: Path, work: Path, method: str) -> tuple[float, float]:
+    """Print one method's line; returns its mean CPU seconds on CT and DWI."""
     done = json.loads((work / f"{method}.json").read_text())
     rows = done["scans"]
     ct = {name: rows[f"moving_ct_{name}.nii.gz"] for name in CT}
@@ -173,14 +174,14 @@ def report(data: Path, work: Path, method: str) -> float:
     cpu_ct, cpu_dwi = (float(np.mean([row["cpu_s"] for row in group.values()])) for group in (ct, dwi))
     wall_ct = float(np.mean([row["wall_s"] for row in ct.values()]))
     print(
-        f"{method:10s} CT {cpu_ct:6.2f} CPU s {wall_ct:6.2f} wall s, "
-        f"DWI {cpu_dwi:6.2f} CPU s, "
+        f"{method:10s} CT {cpu_ct:6.3f} CPU s {wall_ct:6.3f} wall s, "
+        f"DWI {cpu_dwi:6.3f} CPU s, "
         f"peak {done['peak_mib']:.0f} MiB, regions {regions:.4f}, "
         f"brain CT {np.mean([overlaps[name] for name in CT]):.4f} DWI "
         + " ".join(f"{name} {overlaps[name]:.4f}" for name in DWI),
         flush=True,
     )
-    return cpu_ct
+    return cpu_ct, cpu_dwi
 
 
 def random_pose(generator: np.random.Generator, centre: np.ndarray) -> np.ndarray:
@@ -221,26 +222,58 @@ def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def report_regions(data: Path, work: Path) -> None:
-    """Print Dice of our maps, brought into each scan, against the given segmentation, both sides together."""
-    rows = json.loads((work / "ours.json").read_text())["scans"]
-    for map_name in ("classic", "territory"):
-        label_map = load_label_map(map_name)
-        names = [label.region for label in label_map.table.labels if label.side == "right"]
-        per_scan = []
-        for name in CT:
-            truth, affine = region_labels(data, name)
-            matrix = np.array(rows[f"moving_ct_{name}.nii.gz"]["fixed_to_moving"])
-            ours = resample_labels(label_map.labels, label_map.affine, Grid(truth.shape, affine), np.linalg.inv(matrix))
-            per_scan.append(
-                [
-                    dice((ours == label) | (ours == label + 10), (truth == label) | (truth == label + 10))
-                    for label in range(1, 11)
-                ]
-            )
-        means = np.mean(per_scan, axis=0)
-        shown = ", ".join(f"{region} {value:.2f}" for region, value in zip(names, means, strict=True))
-        print(f"{map_name}: mean {means.mean():.3f}; {shown}; per scan {np.mean(per_scan, axis=1).round(3).tolist()}")
+def report_regions(data: Path) -> None:
+    """Print Dice of our maps, brought into each scan, against the given segmentation, affine and refined.
+
+    Both sides are counted together. Below: mean pairwise Dice of the patients' regions on the template, which does not
+    depend on how a map is drawn.
+    """
+    target, grid = template_target("ct"), template_grid()[0]
+    label_maps = {name: load_label_map(name) for name in ("classic", "territory")}
+    per_scan: dict[tuple[str, str], list[list[float]]] = {(m, h): [] for m in label_maps for h in ("affine", "refined")}
+    warped: dict[str, list[np.ndarray]] = {"affine": [], "refined": []}
+    cpu_s, lengths = [], []
+    for name, path in CT.items():
+        truth, affine = region_labels(data, name)
+        scan, brain = prepare(data / path, "ct")
+        plain = register(scan, brain, target)
+        begun = time.process_time()
+        refinement = refine(scan, brain, target, plain)
+        cpu_s.append(time.process_time() - begun)
+        lengths.append((refinement.mean_mm, refinement.largest_mm, refinement.smallest_volume_ratio))
+        native = Grid(truth.shape, affine)
+        for map_name, one in label_maps.items():
+            both = {
+                "affine": resample_labels(one.labels, one.affine, native, plain.moving_to_fixed),
+                "refined": labels_to_scan(one.labels, one.affine, native, refinement),
+            }
+            for how, ours in both.items():
+                per_scan[map_name, how].append([side_free_dice(ours, truth, label) for label in range(1, 11)])
+        warped["affine"].append(resample_labels(truth, affine, grid, plain.matrix))
+        warped["refined"].append(labels_to_template(truth, affine, grid, refinement))
+    names = [label.region for label in label_maps["classic"].table.labels if label.side == "right"]
+    print(" " * 18 + " ".join(f"{name[:9]:>9s}" for name in [*names, "mean"]))
+    for (map_name, how), rows in per_scan.items():
+        means = [*np.mean(rows, axis=0), np.mean(rows)]
+        print(f"{map_name:9s} {how:8s}" + " ".join(f"{value:9.3f}" for value in means), np.mean(rows, axis=1).round(3))
+    for how, maps in warped.items():
+        pairs = [
+            [np.mean([dice(one == side, other == side) for side in (label, label + 10)]) for label in range(1, 11)]
+            for one, other in itertools.combinations(maps, 2)
+        ]
+        means = [*np.mean(pairs, axis=0), np.mean(pairs)]
+        print(f"{'patients':9s} {how:8s}" + " ".join(f"{value:9.3f}" for value in means))
+    mean_mm, largest_mm, ratio = np.transpose(lengths)
+    print(
+        f"refinement {np.mean(cpu_s):.2f} CPU s, mean {mean_mm.mean():.1f} mm, largest {largest_mm.max():.1f} mm, "
+        f"smallest volume ratio {ratio.min():.2f}",
+        flush=True,
+    )
+
+
+def side_free_dice(one: np.ndarray, other: np.ndarray, label: int) -> float:
+    """Overlap of a region, both sides together."""
+    return dice((one == label) | (one == label + 10), (other == label) | (other == label + 10))
 
 
 def main() -> None:
@@ -265,8 +298,9 @@ def main() -> None:
     for peer in ("elastix", "ants", "simpleitk"):
         subprocess.run([python, script, peer, str(work)], check=True, stdout=subprocess.DEVNULL)
         seconds.append(report(data, work, peer))
-    print(f"CPU of the fastest peer over ours, CT: {min(seconds) / ours:.1f}x")
-    report_regions(data, work)
+    fastest = np.min(seconds, axis=0) / ours
+    print(f"CPU of the fastest peer over ours: CT {fastest[0]:.1f}x, DWI {fastest[1]:.1f}x", flush=True)
+    report_regions(data)
     if arguments.starts:
         for modality, scans in (("ct", CT), ("dwi", DWI)):
             for path in scans.values():
