@@ -61,4 +61,5 @@ def lesion_values(record: Record, vascular: MapUse) -> dict[str, Any]:
         **shares,
         "mca_infarcted_left": infarcted["left"],
         "mca_infarcted_right": infarcted["right"],
+        **record.payload.get("perfusion", {}).get("core", {}),
     }

@@ -21,19 +21,24 @@ from cohorts.tsv import MISSING, Header, Row, TsvTable, is_valid_participant_id
 FILE = "scans.tsv"
 HEADER = Header(("participant_id", "modality", "path"), ("space",))
 SUFFIXES = (".nii", ".nii.gz")
+SIDECAR_SUFFIX = ".json"
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One file of one participant; ``reason`` where it is refused, None where it can be used."""
+    """One file of one participant; ``reason`` where it is refused, None where it can be used.
+
+    ``sidecar`` is the path of the JSON file of the same name beside it, None where there is none.
+    """
 
     participant_id: str
     modality: str
     space: str | None
     path: str
     reason: str | None = None
+    sidecar: str | None = None
 
 
 class CohortPaths:
@@ -100,6 +105,15 @@ class CohortPaths:
         return real
 
 
+def sidecar_path(path: str) -> str:
+    """Where the JSON sidecar of a scan lies.
+
+    >>> sidecar_path("sub-1/perf/sub-1_ctp.nii.gz")
+    'sub-1/perf/sub-1_ctp.json'
+    """
+    return re.sub(r"\.nii(\.gz)?$", "", path, flags=re.IGNORECASE) + SIDECAR_SUFFIX
+
+
 def read_scans(table: TsvTable | None, paths: CohortPaths) -> tuple[list[Scan], list[Problem]]:
     """Check every scan.
 
@@ -122,6 +136,14 @@ def read_scans(table: TsvTable | None, paths: CohortPaths) -> tuple[list[Scan], 
         else:
             users[result].append((len(scans), row))
             scan = replace(scan, path=str(PurePosixPath(scan.path)))
+            beside = sidecar_path(scan.path)
+            sidecar = paths.check(beside, (SIDECAR_SUFFIX,))
+            if isinstance(sidecar, str):
+                scan = replace(scan, sidecar=beside)
+            elif sidecar.reason != "file_missing":
+                rule = f"must have a sidecar that can be read; {beside} {sidecar.rule}; it is left out"
+                refusal = Refusal("sidecar_not_used", rule, sidecar.remedy)
+                problems.append(replace(_problem(row, "path", refusal), is_warning=True))
         if not is_valid_participant_id(scan.participant_id):
             scan = replace(scan, reason="invalid_participant_id")
         scans.append(scan)

@@ -68,6 +68,11 @@ QUALITY_FIGURES = (
     number("saturated_share", "Share of voxels of metal's density, CT", minimum=0, maximum=1),
     number("signal_to_noise", "Brain's median over the noise of air, MR", minimum=0),
     number("motion_mm", "Largest displacement between frames, 4D", "mm", minimum=0),
+    count("n_frames", "Frames, 4D"),
+    number("rejected_frame_share", "Share of frames left out for motion, 4D", minimum=0, maximum=1),
+    number("frame_interval_s", "Median time between frames, 4D", "s", minimum=0),
+    number("aif_quality", "Quality of the arterial input, CT perfusion", minimum=0, maximum=1),
+    number("vof_scaling", "Factor of the arterial input for partial volume, CT perfusion", minimum=1),
 )
 
 SCANS = Table(
@@ -172,6 +177,9 @@ LESIONS = Table(
         number("posterior_fossa_share", "Share of the lesion in the posterior fossa", minimum=0, maximum=1),
         number("mca_infarcted_left", "Share of the left MCA territory that is lesion", minimum=0, maximum=1),
         number("mca_infarcted_right", "Share of the right MCA territory that is lesion", minimum=0, maximum=1),
+        number("hypoperfused_volume_ml", "CT perfusion: tissue with late Tmax on the affected side", "ml", minimum=0),
+        number("mismatch_ratio", "CT perfusion: hypoperfused volume over core volume; null without core", minimum=0),
+        number("reference_cbf_ml_100g_min", "CT perfusion: mean flow of the other side", "ml/100 g/min", minimum=0),
         STATUS,
         REASON,
     ),

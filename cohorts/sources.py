@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.normal_flow import Reference
 from tasks.quality import Modality
 
 LateralityName = Literal["worst", "lesion_side", "clinical_side", "both"]
@@ -31,6 +32,11 @@ class _Computed(Part):
     regions: str | None = Field(None, description="Label map; default [template] regions")
     laterality: LateralityName = Field("worst", description="Which side's score counts (METHODS A.6 S2)")
     description: str = ""
+
+    @property
+    def reads_sidecar(self) -> bool:
+        """Whether the step reads the JSON files beside its scans."""
+        return False
 
     @property
     def measured_with(self) -> dict[str, Any]:
@@ -131,6 +137,78 @@ class DwiThresholdSource(_Computed):
         return (self.modality, self.adc, self.b0)
 
 
+class _PerfusionCore(_Computed):
+    """What both ways to an ischaemic core from CT perfusion declare; see ``tasks.perfusion_core.CoreSettings``."""
+
+    modality: str
+    rule: str = Field("danet", description="any, wei, danet, or the name of a [[rule]]; danet: more than 10 % is core")
+    reference: Reference = Field("contralateral_hemisphere", description="What normal flow is taken from")
+    relative_cbf: float = Field(0.3, gt=0, lt=1, description="Core has less than this share of normal flow")
+    core_tmax_s: float | None = Field(None, gt=0, description="Core has Tmax above this as well; none asks nothing")
+    hypoperfusion_tmax_s: float = Field(6.0, gt=0, description="Hypoperfused tissue has Tmax above this")
+    minimum_cluster_ml: float = Field(0.0, ge=0, description="Smaller pieces of core and hypoperfusion are dropped")
+    forms: FormsName = Field("reject", description="Which of qform and sform to trust where they disagree")
+
+    @property
+    def gated_as(self) -> Modality:
+        """Which limits of quality figures hold for its scans."""
+        return "ctp"
+
+    @property
+    def measurement(self) -> str:
+        """What its sources share: the core on one modality."""
+        return f"core-{self.modality}"
+
+    @property
+    def step(self) -> str:
+        """Name of the step that measures it."""
+        return self.measurement
+
+    @property
+    def reads_sidecar(self) -> bool:
+        """Frame times, the unit of a map and vessels chosen by hand are there."""
+        return True
+
+
+class CtpCoreSource(_PerfusionCore):
+    """Ground truth: the ischaemic core on a CT perfusion series (Cao et al. 2022, doi 10.1002/hbm.25845)."""
+
+    kind: Literal["ctp_core"]
+    modality: str = Field("ctp", description="Which rows of scans.tsv: the 4D series, frame times in its sidecar")
+    threshold: Literal["nominal", "calibrated"] = Field(
+        "nominal", description="relative_cbf on the maps as measured, or corrected for what deconvolution loses"
+    )
+    deconvolution: Literal["oscillation_index", "block_circulant", "standard"] = "oscillation_index"
+    motion_correction: bool = True
+    in_plane_sigma_mm: float = Field(2.0, ge=0, description="Smoothing within slices; 0 leaves it out")
+    temporal_sigma_s: float = Field(0.0, ge=0, description="Smoothing over time; 0 leaves it out")
+    haematocrit_large: float = Field(0.45, ge=0, lt=1, description="Of large vessels")
+    haematocrit_small: float = Field(0.25, ge=0, lt=1, description="Of small vessels")
+    density_g_ml: float = Field(1.04, gt=0, description="Of brain")
+
+    @property
+    def scans(self) -> tuple[str, ...]:
+        """Modalities that the step reads: the first must be there, the others may be."""
+        return (self.modality,)
+
+
+class CbfMapSource(_PerfusionCore):
+    """Ground truth: the ischaemic core on a workstation's CBF map, with a CT in the same space as the map."""
+
+    kind: Literal["cbf_map"]
+    modality: str = Field("cbf", description="Which rows of scans.tsv hold the CBF map; its unit in the sidecar")
+    tmax: str = Field("tmax", description="Which rows hold Tmax in seconds, where there is one")
+    ct: str = Field("ncct", description="Which rows hold a CT in the map's own space, by which it is registered")
+    zero_means: Literal["no_measurement", "no_flow"] = Field(
+        "no_measurement", description="Whether a voxel of exactly zero was blanked by the workstation or has no flow"
+    )
+
+    @property
+    def scans(self) -> tuple[str, ...]:
+        """Modalities that the step reads: the first must be there, the others may be."""
+        return (self.modality, self.ct, self.tmax)
+
+
 class ReadingsSource(Part):
     """Every reader and session of ``readings.tsv`` becomes a source ``reader:<id>`` (``reader:<id>:<session>``)."""
 
@@ -140,6 +218,6 @@ class ReadingsSource(Part):
     description: str = ""
 
 
-ComputedSource = MaskSource | DensityRatioSource | DwiThresholdSource
-LesionSource = MaskSource | DwiThresholdSource
+LesionSource = MaskSource | DwiThresholdSource | CtpCoreSource | CbfMapSource
+ComputedSource = LesionSource | DensityRatioSource
 Source = Annotated[ComputedSource | ReadingsSource, Field(discriminator="kind")]

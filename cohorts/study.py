@@ -117,7 +117,7 @@ class GateLimit(Part):
     """``[[gate]]``: a study's own limits of one quality figure; it replaces both default limits."""
 
     figure: str = Field(description="Quality figure, a column of the scans table")
-    image: Literal["ct", "cta", "dwi"] | None = Field(None, description="Which scans it holds for; default all")
+    image: Modality | None = Field(None, description="Which scans it holds for; default all")
     minimum: float | None = None
     maximum: float | None = None
 
@@ -258,7 +258,7 @@ class StudyConfig(Part):
         ]
         problems += [
             f"sources {sharing[0].name!r} and {other.name!r} measure the same scans ({sharing[0].modality}) and must "
-            "agree in kind, image, adc, b0, b_value_s_mm2 and forms"
+            "agree in everything but name, regions, rule, laterality and description"
             for sharing in self.measurements.values()
             for other in sharing[1:]
             if other.measured_with != sharing[0].measured_with

@@ -8,8 +8,16 @@ from typing import Any
 
 from cohorts.records import StepKey, digest_of
 
+#: What a scan's sidecar is called among a case's files.
+SIDECAR_OF = "{}.json"
 #: Version of each kind of step; raise it when the step's numbers can change.
-STEP_CODES: Mapping[str, str] = {"mask": "measure/2", "density_ratio": "ratio/1", "dwi_threshold": "threshold/1"}
+STEP_CODES: Mapping[str, str] = {
+    "mask": "measure/2",
+    "density_ratio": "ratio/1",
+    "dwi_threshold": "threshold/1",
+    "ctp_core": "perfusion/1",
+    "cbf_map": "cbf-map/1",
+}
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def make_demo_cohort(folder: Path, n_participants: int) -> tuple[PlantedFault, .
         affine=template.affine,
     )
     faults = write_phantom_cohort(folder, anatomy, n_participants=n_participants)
-    write_phantom_scans(folder, template_tissues(), without={fault.participant_id for fault in faults})
+    write_phantom_scans(folder, template_tissues("ct"), without={fault.participant_id for fault in faults})
     with (folder / "cohort.toml").open("a", encoding="utf-8") as study:
         study.write(SCAN_SOURCES)
     return faults

@@ -18,7 +18,7 @@ from cohorts.records import Record, digest_of, is_complete, latest_record, load,
 from cohorts.rows import MapUse
 from cohorts.sources import ComputedSource, LesionSource
 from cohorts.study import StudyConfig
-from flows.cases import STEP_CODES, Case, CaseFile, MapReference, StepSettings, step_key
+from flows.cases import SIDECAR_OF, STEP_CODES, Case, CaseFile, MapReference, StepSettings, step_key
 from flows.measure_mask import MASK_PARAMETERS, VASCULAR_MAP
 from models.template import LABEL_MAPS, LabelMap, load_label_map
 
@@ -103,6 +103,13 @@ def _cases(cohort: Cohort, files: dict[str, tuple[str, int]]) -> dict[tuple[str,
         for scan in cohort.scans
         if scan.path in files
     }
+    sidecars = {
+        (scan.participant_id, scan.modality): CaseFile(
+            SIDECAR_OF.format(scan.modality), str(root / scan.sidecar), files[scan.sidecar][0]
+        )
+        for scan in cohort.scans
+        if scan.sidecar is not None and scan.sidecar in files
+    }
     participants = dict.fromkeys(scan.participant_id for scan in cohort.scans)
     cases = {}
     for measurement, (source, *_) in cohort.config.measurements.items():
@@ -110,6 +117,8 @@ def _cases(cohort: Cohort, files: dict[str, tuple[str, int]]) -> dict[tuple[str,
             read = [found.get((participant_id, modality)) for modality in source.scans]
             if read[0] is not None:
                 present = tuple(file for file in read if file is not None)
+                if source.reads_sidecar and (participant_id, source.modality) in sidecars:
+                    present += (sidecars[participant_id, source.modality],)
                 cases[participant_id, measurement] = Case(participant_id, source.step, present)
     return cases
 
@@ -227,10 +236,12 @@ def _subset(cohort: Cohort, labels: Iterable[str]) -> Cohort:
 
 
 def _digests(cohort: Cohort, out: Path) -> dict[str, tuple[str, int]]:
-    """(sha256, size) of every scan that exists, by path inside the cohort folder."""
+    """(sha256, size) of every scan, and of the sidecars that a step reads, by path inside the cohort folder."""
     cache = HashCache(out / "work" / HASHES_NAME)
     folder = cohort.folder.resolve()
+    read = {modality for source in cohort.config.computed_sources if source.reads_sidecar for modality in source.scans}
     paths = {scan.path: folder / scan.path for scan in cohort.scans}
+    paths |= {scan.sidecar: folder / scan.sidecar for scan in cohort.scans if scan.sidecar and scan.modality in read}
     digests = cache.sha256_of(paths.values())
     if out.is_dir():
         cache.save()

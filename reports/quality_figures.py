@@ -79,6 +79,11 @@ FIGURES = (
     QualityFigure("saturated_share", "Saturated voxels", "", 4, "as of metal"),
     QualityFigure("signal_to_noise", "Signal to noise", "", 1),
     QualityFigure("motion_mm", "Motion", "mm", 2, "between frames"),
+    QualityFigure("n_frames", "Frames", "", 0),
+    QualityFigure("rejected_frame_share", "Frames rejected", "share", 2, "for motion"),
+    QualityFigure("frame_interval_s", "Frame interval", "s", 2, "median"),
+    QualityFigure("aif_quality", "Arterial input", "", 2, "0 poor, 1 good"),
+    QualityFigure("vof_scaling", "Arterial scaling", "", 2, "by the vein, for partial volume"),
 )
 
 #: Smallest and largest value of any modality; the reasons are given where the limits are defined.

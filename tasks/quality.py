@@ -8,7 +8,7 @@ RAS, mm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from tasks.quality_noise import brain_noise, filled, interior
 from tasks.registration import Registration
 from tasks.working_grid import WorkingScan
 
-Modality = Literal["ct", "cta", "dwi"]
+Modality = Literal["ct", "cta", "ctp", "dwi"]
 Mask = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
@@ -141,7 +141,8 @@ def measure_quality(
 
     Parameters
     ----------
-    modality : ``ct`` (without contrast agent), ``cta`` or ``dwi`` (b0 or trace)
+    modality : ``ct`` (without contrast agent), ``cta``, ``ctp`` (mean of the frames before contrast agent) or ``dwi``
+        (b0 or trace)
     image : Volume
         The scan at its native voxels.
     scan, brain, registration
@@ -154,8 +155,9 @@ def measure_quality(
     ValueError
         The modality is unknown, or image and working scan are not of one scan.
     """
-    if modality not in ("ct", "cta", "dwi"):
-        raise ValueError(f"modality must be one of ct, cta, dwi, got {modality!r}. Name one of them.")
+    if modality not in get_args(Modality):
+        names = ", ".join(get_args(Modality))
+        raise ValueError(f"modality must be one of {names}, got {modality!r}. Name one of them.")
     if image.values.shape != scan.native_shape:
         raise ValueError(f"image must be of shape {scan.native_shape}, got {image.values.shape}. Give the same scan.")
     is_ct = modality != "dwi"

@@ -137,6 +137,19 @@ GATES: Mapping[Modality, tuple[Gate, ...]] = {
         Gate("noise_hu", None, 20.0, "noise_too_high", "Use a smoother or thicker reconstruction."),
         Gate("contrast_hu", CONTRAST_HU, None, "contrast_missing", "Use the arterial phase, or score as CT."),
     ),
+    "ctp": (
+        # Levels need not be covered: of a slab, regions out of view are marked one by one.
+        *(gate for gate in _GEOMETRY if not gate.figure.endswith("ganglionic_coverage")),
+        # The thickest slices of dynamic scanners; beyond, a slice holds more than a region of one level.
+        Gate("slice_step_mm", None, 10.0, "slices_too_thick", "Use a reconstruction with thinner slices."),
+        Gate("noise_hu", None, None, "noise_too_high", "Use a smoother or thicker reconstruction."),
+        Gate("motion_mm", None, None, "head_moved", "Check the motion trace by eye."),
+        Gate("rejected_frame_share", None, 0.25, "too_many_frames_rejected", "Look at the series: the head moved."),
+        Gate("n_frames", None, None, "frame_count_out_of_range", "Give the whole series."),
+        Gate("frame_interval_s", None, None, "frame_interval_out_of_range", "Check the protocol."),
+        Gate("aif_quality", None, None, "arterial_input_poor", "Check artery and curve by eye, or give them by hand."),
+        Gate("vof_scaling", None, None, "vof_scaling_out_of_range", "Check artery and vein by eye."),
+    ),
     "dwi": (
         *_GEOMETRY,
         # The largest spacing of paper 4's scanners (METHODS G4: thickness and spacing 7/8 mm).
