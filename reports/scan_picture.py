@@ -100,16 +100,16 @@ def _plane(one: KeySlice, names: dict[int, tuple[Any, str]], limit: float) -> Pl
         width=width,
         height=height,
         pixel_mm=round(one.pixel_mm, 3),
-        grey=_grey_png(one.grey),
+        grey=grey_png(one.grey),
         difference="" if one.difference is None else _difference_png(one.difference, limit),
-        difference_size=[] if one.difference is None else _shown_size(one.difference, one.pixel_mm),
+        difference_size=[] if one.difference is None else shown_size(one.difference, DIFFERENCE_PIXEL_MM, one.pixel_mm),
         regions=[
             RegionPath(
                 label=index,
                 side=names[index][0],
                 region=names[index][1],
                 path=svg_path(lines),
-                area_mm2=round(_area(lines) * one.pixel_mm**2, 1),
+                area_mm2=round(outline_area(lines) * one.pixel_mm**2, 1),
                 x=round(one.places[index][0], 1),
                 y=round(one.places[index][1], 1),
             )
@@ -121,13 +121,13 @@ def _plane(one: KeySlice, names: dict[int, tuple[Any, str]], limit: float) -> Pl
     )
 
 
-def _shown_size(difference: npt.NDArray[np.float32], pixel_mm: float) -> list[float]:
-    """Width and height of the coarser difference picture in pixels of the grey one."""
-    height, width = difference.shape
-    return [round(size * DIFFERENCE_PIXEL_MM / pixel_mm, 2) for size in (width, height)]
+def shown_size(picture: npt.NDArray[Any], own_mm: float, pixel_mm: float) -> list[float]:
+    """Width and height of a coarser picture, whose pixels have ``own_mm``, in pixels of the grey one."""
+    height, width = picture.shape
+    return [round(size * own_mm / pixel_mm, 2) for size in (width, height)]
 
 
-def _area(lines: Outlines) -> float:
+def outline_area(lines: Outlines) -> float:
     """Area inside closed polylines, square pixels; holes, which run the other way, are taken off."""
     return abs(sum(float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) for x, y in (line.T for line in lines))) / 2
 
@@ -151,11 +151,11 @@ def _tenth(value: int) -> str:
     return f"{value / 10:g}"
 
 
-def _grey_png(grey: npt.NDArray[np.uint8]) -> str:
+def grey_png(grey: npt.NDArray[np.uint8]) -> str:
     """An 8 bit PNG of fewer levels."""
     step = 256 // GREY_LEVELS
     coarse = (grey // step) * np.uint8(255 // (GREY_LEVELS - 1))
-    return _png(Image.fromarray(coarse))
+    return png(Image.fromarray(coarse))
 
 
 def _difference_png(difference: npt.NDArray[np.float32], limit: float) -> str:
@@ -168,10 +168,10 @@ def _difference_png(difference: npt.NDArray[np.float32], limit: float) -> str:
     channels = [np.interp(at, [-1, 0, 1], column) for column in zip(*DIFFERENCE_COLOURS, strict=True)]
     picture = Image.fromarray(index)
     picture.putpalette(np.rint(np.stack(channels, axis=1)).astype(np.uint8).tobytes() + b"\xff\xff\xff")
-    return _png(picture, transparency=DIFFERENCE_STEPS)
+    return png(picture, transparency=DIFFERENCE_STEPS)
 
 
-def _png(picture: Image.Image, **options: Any) -> str:
+def png(picture: Image.Image, **options: Any) -> str:
     """Base64 of a PNG."""
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=False, compress_level=9, **options)

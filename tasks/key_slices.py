@@ -121,8 +121,8 @@ class KeySlices:
 def key_slices(
     scan: PreparedScan,
     table: LabelTable,
-    template_brain: Mask,
-    template_affine: Matrix,
+    template_brain: Mask | None = None,
+    template_affine: Matrix | None = None,
     window: tuple[float, float] | None = None,
 ) -> KeySlices:
     """Choose and cut the slices that show the ASPECTS levels best.
@@ -135,7 +135,7 @@ def key_slices(
     scan : PreparedScan
     table : LabelTable
         Of the scan's labels.
-    template_brain : (X, Y, Z) bool array on the template grid
+    template_brain : (X, Y, Z) bool array on the template grid; without it nothing of the registration is shown
     template_affine : (4, 4) float array of the template, voxel -> world, RAS, mm
     window : smallest and largest value shown, such as 0 to 80 HU; by percentiles of the brain where None
 
@@ -148,7 +148,8 @@ def key_slices(
         raise ValueError(f"window must rise, got {window[0]:g} to {window[1]:g}. Give the smaller value first.")
     limit_share = MR_LIMIT_SHARE if window is None else CT_LIMIT_SHARE
     window = window or _percentile_window(scan)
-    display = _displayed(scan, table)
+    display = displayed(scan, table)
+    reference = None if template_brain is None or template_affine is None else (template_brain, template_affine)
     field, averages, slices = display.field, _BrainAverages(display, window), []
     for level, k in display.chosen:
         plane = display.labels[:, :, k]
@@ -157,9 +158,7 @@ def key_slices(
         of_point = plane[tuple(points.T)]
         found = {index: field.outlines(plane == index) for index in np.unique(of_point).tolist()}
         regions = {index: lines for index, lines in found.items() if lines}
-        template, difference = _registered(
-            display, k, scan.fixed_to_moving, (template_brain, template_affine), averages
-        )
+        template, difference = _registered(display, k, scan.fixed_to_moving, reference, averages)
         slices.append(
             KeySlice(
                 level,
@@ -180,7 +179,7 @@ def key_slices(
 
 
 @dataclass(frozen=True, eq=False)
-class _Display:
+class Display:
     """A scan turned for display, the slices chosen from the lowest to the highest, and the field they share."""
 
     turn: Turn
@@ -191,12 +190,12 @@ class _Display:
     field: PictureField
 
 
-def _displayed(scan: PreparedScan, table: LabelTable) -> _Display:
+def displayed(scan: PreparedScan, table: LabelTable) -> Display:
     """Turn a scan, choose its slices and frame the head."""
     turn = turn_for_display(scan.values.shape, scan.affine)
     values, brain, labels = turn.turned(scan.values), turn.turned(scan.brain), turn.turned(scan.labels)
     chosen = tuple(sorted(_chosen_slices(brain, labels, turn, table), key=lambda item: item[1]))
-    return _Display(turn, values, brain, labels, chosen, head_field([brain[:, :, k] for _, k in chosen], turn))
+    return Display(turn, values, brain, labels, chosen, head_field([brain[:, :, k] for _, k in chosen], turn))
 
 
 def _chosen_slices(
@@ -239,13 +238,17 @@ def _inner_place(field: PictureField, points: npt.NDArray[np.int64]) -> tuple[fl
 
 
 def _registered(
-    display: _Display, k: int, fixed_to_moving: Matrix | None, template: tuple[Mask, Matrix], averages: _BrainAverages
+    display: Display,
+    k: int,
+    fixed_to_moving: Matrix | None,
+    reference: tuple[Mask, Matrix] | None,
+    averages: _BrainAverages,
 ) -> tuple[Outlines, Picture | None]:
     """What a registration shows on a slice: the template brain's outline and the mirrored difference."""
-    if fixed_to_moving is None:
+    if fixed_to_moving is None or reference is None:
         return (), None
     field, affine = display.field, display.turn.affine
-    brain, template_affine = template
+    brain, template_affine = reference
     across, down = field.weights(field.pixel_mm)
     shape = (down.shape[0], across.shape[0])
     places = np.linalg.inv(fixed_to_moving @ template_affine) @ affine @ field.voxels(field.pixel_mm, shape, k)
@@ -267,7 +270,7 @@ def _mirrored_difference(k: int, mirror: Matrix, averages: _BrainAverages) -> Pi
 class _BrainAverages:
     """Averages of the brain's values around a point; each slice is averaged once for all pictures of a scan."""
 
-    def __init__(self, display: _Display, window: tuple[float, float]) -> None:
+    def __init__(self, display: Display, window: tuple[float, float]) -> None:
         self.display, self.window = display, window
         self.weights = display.field.weights(DIFFERENCE_PIXEL_MM, DIFFERENCE_WIDTH_MM)
         self._planes: dict[int, npt.NDArray[np.float32]] = {}

@@ -33,7 +33,7 @@ def phantom_series(drift_mm: float, jump_mm: float) -> PerfusionPhantom:
     protocol = Protocol(shape=(256, 256, 16), spacing_mm=(0.85, 0.85, 5.0), frame_times_s=times, noise_hu=8.0)
     rng = np.random.default_rng(2026)
     motion = head_motion(times, rng, drift_mm=drift_mm, jump_mm=jump_mm)
-    return simulate_perfusion(prepare_head(template_tissues()), protocol, rng, motion=motion)
+    return simulate_perfusion(prepare_head(template_tissues("ct")), protocol, rng, motion=motion)
 
 
 def as_itk(values: np.ndarray, affine: np.ndarray) -> sitk.Image:

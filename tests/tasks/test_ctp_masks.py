@@ -27,7 +27,7 @@ PROTOCOL = Protocol(shape=(128, 128, 8), spacing_mm=(1.7, 1.7, 5.0), frame_times
 
 @lru_cache(maxsize=1)
 def head():
-    return prepare_head(template_tissues())
+    return prepare_head(template_tissues("ct"))
 
 
 @lru_cache(maxsize=1)

@@ -27,7 +27,7 @@ PROTOCOL = Protocol(
 
 @lru_cache(maxsize=1)
 def head():
-    return prepare_head(template_tissues())
+    return prepare_head(template_tissues("ct"))
 
 
 @lru_cache(maxsize=1)

@@ -18,12 +18,12 @@ SMALL = Protocol(shape=(44, 52, 4), spacing_mm=(4.0, 4.0, 5.0), frame_times_s=tu
 
 @lru_cache(maxsize=1)
 def head():
-    return prepare_head(template_tissues())
+    return prepare_head(template_tissues("ct"))
 
 
 @lru_cache(maxsize=1)
 def lesion():
-    maps = template_tissues()
+    maps = template_tissues("ct")
     domain = lesion_domain(maps.brain, maps.brain, maps.affine, side="left")
     seed = tuple(int(i) for i in np.rint(np.linalg.inv(maps.affine) @ [-40, -10, 18, 1])[:3])
     rng = np.random.default_rng(3)
