@@ -28,6 +28,8 @@ FormRule = Literal["reject", "sform", "qform"]
 CT_MODALITIES = ("ncct", "cta", "ctp", "ct")
 DYNAMIC_MODALITIES = ("ctp",)
 SIGNAL_MODALITIES = ("dwi", "b0", "dwi-b0")
+MAP_MODALITIES = ("cbf", "tmax")
+COLOUR_CHANNELS = (3, 4)
 SPACING_RANGE_MM = (0.1, 20.0)  # as for masks; a head scan in cm or um falls outside
 
 
@@ -76,9 +78,11 @@ def read_scan(content: bytes, name: str, modality: str, *, forms: FormRule = "re
     ImageProblemError
         With one of the reasons ``truncated_file``, ``unreadable_file``, ``image_too_large``, ``wrong_dimensions``,
         ``wrong_affine``, ``forms_disagree``, ``scan_not_finite``, ``constant_image``, ``label_image``,
-        ``hounsfield_unknown``, ``adc_unit_unknown``, ``signal_negative``.
+        ``hounsfield_unknown``, ``adc_unit_unknown``, ``signal_negative``, ``colour_map``.
     """
     header = peek_header(content, name)
+    if modality in MAP_MODALITIES:
+        _check_is_no_picture(header, name)
     shape = _shape(header, name, modality)
     affine, notes, numbers = _scan_affine(header, shape[:3], name, forms)
     values = _scan_values(header, image_bytes(content, header, name), shape, name)
@@ -107,6 +111,17 @@ def _shape(header: Any, name: str, modality: str) -> tuple[int, ...]:
             "Give the right image, or correct its modality in scans.tsv.",
         )
     return shape
+
+
+def _check_is_no_picture(header: Any, name: str) -> None:
+    """Refuse a map of colours, whatever way it stores them."""
+    shape, kind = header.get_data_shape(), header.get_data_dtype()
+    if kind.fields is not None or (len(shape) > 3 and shape[-1] in COLOUR_CHANNELS):
+        raise ImageProblemError(
+            "colour_map",
+            f"{name} must hold numbers with a unit, got a picture in colours ({'x'.join(map(str, shape))}, {kind}). "
+            "Export the map's values, not its display.",
+        )
 
 
 def _scan_affine(

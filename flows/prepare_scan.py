@@ -28,13 +28,17 @@ from tasks.working_grid import WorkingScan, to_native_grid
 
 @dataclass(frozen=True, eq=False)
 class PreparedScan:
-    """A scan with its brain and its place in the template; ``registration`` says whether it can be used."""
+    """A scan with its brain and its place in the template; ``registration`` says whether it can be used.
+
+    ``native`` is the brain on the scan's own grid where it is known better than from the working grid.
+    """
 
     contrast: Modality
     image: ScanImage
     working: WorkingScan
     brain: Brain
     registration: Registration
+    native: npt.NDArray[np.bool_] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -44,7 +48,7 @@ class PreparedScan:
     @property
     def brain_mask(self) -> npt.NDArray[np.bool_]:
         """(X, Y, Z) bool array on the native grid."""
-        return to_native_grid(self.brain.mask, self.working)
+        return to_native_grid(self.brain.mask, self.working) if self.native is None else self.native
 
     def labels(self, reference: MapReference) -> tuple[LabelMap, GridLabels]:
         """A label map and its labels on the native grid."""

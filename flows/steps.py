@@ -22,6 +22,7 @@ from cohorts.images import ImageProblemError
 from cohorts.records import Record, commit, load, output_folder, record_path, write_outputs
 from flows.cases import Case, Outcome, StepSettings, step_key
 from flows.measure_mask import examine_mask
+from flows.measure_perfusion import examine_cbf_map, examine_ctp_core
 from flows.measure_scan import examine_density_ratio, examine_dwi_threshold
 
 Examine = Callable[[Case, Mapping[str, bytes], StepSettings], Outcome]
@@ -30,6 +31,8 @@ EXAMINE: Mapping[str, Examine] = {
     "mask": examine_mask,
     "density_ratio": examine_density_ratio,
     "dwi_threshold": examine_dwi_threshold,
+    "ctp_core": examine_ctp_core,
+    "cbf_map": examine_cbf_map,
 }
 #: Storage errors that stop the run: nothing more can be committed.
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}

@@ -1,0 +1,246 @@
+"""The steps of CT perfusion: ``ctp_core`` on a 4D series, ``cbf_map`` on a workstation's map.
+
+Both come to maps on a grid, from which ``flows.core_outcome`` finds and counts the core. They keep the transforms,
+the maps with their sidecars, the masks and the panel of the patient's page; a refused series keeps what was made until
+then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from cohorts.perfusion_sidecar import chosen_vessels, frame_times, map_unit, read_sidecar
+from cohorts.scan_images import ScanImage
+from flows.cases import SIDECAR_OF, Case, Outcome, StepSettings
+from flows.core_outcome import core_outcome, refused
+from flows.measure_mask import planned_map
+from flows.perfusion_maps import Perfusion, kept_maps, perfusion_of
+from flows.perfusion_panel import voxels_of
+from flows.prepare_scan import PreparedScan, facts, prepare, read, registration_files
+from models.register_template import template_target
+from tasks.brain import ct_working_scan
+from tasks.ctp_denoising import Denoising
+from tasks.ctp_masks import ctp_masks
+from tasks.ctp_preparation import MINIMUM_BASELINE_FRAMES
+from tasks.deconvolution import BlockCirculantSvd, OscillationIndexSvd, StandardSvd
+from tasks.perfusion import PerfusionSettings
+from tasks.perfusion_series import ManualInput, PerfusionSeries, SeriesSettings, measure_series
+from tasks.quality import measure_quality
+from tasks.registration import SLAB_COVERAGE, register
+from tasks.resample import Grid, resample_image, resample_labels
+from tasks.vendor_maps import convert_cbf
+
+METHODS = {"oscillation_index": OscillationIndexSvd, "block_circulant": BlockCirculantSvd, "standard": StandardSvd}
+#: Share of a map's measured voxels that must lie in the brain of the CT it is registered by. Workstations mask maps to
+#: the brain, of which slices and smoothing leave some at the edge; chosen here.
+LEAST_SHARE_IN_BRAIN = 0.8
+
+
+def examine_ctp_core(case: Case, contents: Mapping[str, bytes], settings: StepSettings) -> Outcome:
+    """Maps and core of one CT perfusion series."""
+    file, parameters = case.files[0], settings.parameters
+    name = Path(file.path).name
+    sidecar = read_sidecar(contents.get(SIDECAR_OF.format(file.modality)), f"sidecar of {name}")
+    stored = read(file, contents[file.modality], "ctp", parameters["forms"])
+    times, written_in = frame_times(sidecar, contents[file.modality], name)
+    manual = _manual_input(sidecar, stored, times, name)
+    image = _slices_along_z(stored)
+    making = _series_settings(parameters)
+    found = measure_series(image.values, image.affine, times, making, manual=manual)
+    payload: dict[str, Any] = {
+        "scans": {file.modality: facts(stored) | {"notes": [*stored.notes, *found.notes]}},
+        "perfusion": {"frame_times_from": written_in, "series": _series_facts(found)},
+    }
+    scan = _registered(found, image.affine)
+    if scan is None:
+        return refused(case, found.reason, found.detail, payload, {})
+    quality = measure_quality(
+        "ctp", scan.image, scan.working, scan.brain, scan.registration, planned_map(settings.maps[0])
+    )
+    payload["quality"] = {file.modality: plain(asdict(quality) | _series_quality(found))}
+    files = dict(registration_files(_prefix(case), scan.registration))
+    perfusion = perfusion_of(found, making.perfusion)
+    files |= kept_maps(_prefix(case), perfusion, image.affine, parameters)
+    return core_outcome(case, scan, perfusion, settings, (payload, files))
+
+
+def examine_cbf_map(case: Case, contents: Mapping[str, bytes], settings: StepSettings) -> Outcome:
+    """Core on a workstation's CBF map, registered by a CT in the same space."""
+    parameters = settings.parameters
+    by_modality = {file.modality: file for file in case.files}
+    file, ct_file = case.files[0], by_modality.get(parameters["ct"])
+    cbf = read(file, contents[file.modality], "cbf", parameters["forms"])
+    name = Path(file.path).name
+    sidecar = read_sidecar(contents.get(SIDECAR_OF.format(file.modality)), f"sidecar of {name}")
+    payload: dict[str, Any] = {"scans": {file.modality: facts(cbf)}, "perfusion": {"unit": map_unit(sidecar)}}
+    if ct_file is None:
+        detail = (
+            f"map must have a CT in its own space, got none of modality {parameters['ct']!r}. List the workstation's "
+            "average or baseline CT in scans.tsv, or name its modality as ct in the source."
+        )
+        return refused(case, "ct_missing", detail, payload, {})
+    ct = prepare(read(ct_file, contents[ct_file.modality], "ncct", parameters["forms"]), "ct")
+    payload["scans"][ct_file.modality] = facts(ct.image)
+    quality = measure_quality("ct", ct.image, ct.working, ct.brain, ct.registration, planned_map(settings.maps[0]))
+    payload["quality"] = {ct_file.modality: plain(asdict(quality))}
+    files = dict(registration_files(_prefix(case), ct.registration))
+    if ct.registration.reason:
+        return refused(case, ct.registration.reason, ct.registration.detail, payload, files)
+    grid = Grid(_three(cbf.values.shape), cbf.affine)
+    same = np.eye(4)
+    brain = resample_labels(ct.brain_mask, ct.image.affine, grid, same)
+    converted = convert_cbf(cbf.values, map_unit(sidecar), brain=brain, zero_means=parameters["zero_means"])
+    payload["perfusion"] |= {"factor": converted.factor, "grey_median": converted.grey_median}
+    if converted.cbf is None or converted.reason:
+        return refused(case, converted.reason, converted.detail, payload, files)
+    measured = np.isfinite(converted.cbf) & (converted.cbf > 0)
+    share = float(brain[measured].mean())
+    if share < LEAST_SHARE_IN_BRAIN:
+        detail = (
+            f"map must lie in the brain of the CT, got {share:.0%} of its measured voxels. They are in different "
+            "spaces: give the CT that the workstation exported with the map."
+        )
+        return refused(case, "map_outside_ct", detail, payload, files)
+    on_map = resample_image(ct.image.values, ct.image.affine, grid, same, outside=-1000.0)
+    working = ct_working_scan(on_map, cbf.affine)
+    scan = replace(
+        ct, contrast="ctp", image=ScanImage(on_map, cbf.affine, cbf.notes, cbf.numbers), working=working, native=brain
+    )
+    nothing = np.zeros(on_map.shape, dtype=np.float32)
+    masks = ctp_masks(on_map, nothing, brain, cbf.spacing_mm, blood_area_hu_s=np.inf)
+    maps = {"cbf": converted.cbf}
+    tmax_file = by_modality.get(parameters["tmax"])
+    if tmax_file is not None:
+        tmax = read(tmax_file, contents[tmax_file.modality], "tmax", parameters["forms"])
+        payload["scans"][tmax_file.modality] = facts(tmax)
+        maps["tmax"] = resample_image(tmax.values, tmax.affine, grid, same, outside=float("nan"))
+    elif parameters["core_tmax_s"] is not None:
+        detail = f"core_tmax_s needs a Tmax map, got none of modality {parameters['tmax']!r}. Add it, or leave it out."
+        return refused(case, "tmax_missing", detail, payload, files)
+    perfusion = Perfusion(maps, masks.tissue, np.ones(on_map.shape, dtype=bool))
+    files |= kept_maps(_prefix(case), perfusion, cbf.affine, {"UnitOfTheMap": map_unit(sidecar), **parameters})
+    return core_outcome(case, scan, perfusion, settings, (payload, files))
+
+
+def _series_settings(parameters: Mapping[str, Any]) -> SeriesSettings:
+    """What a source declares about the maps."""
+    return SeriesSettings(
+        corrects_motion=parameters["motion_correction"],
+        denoising=Denoising(parameters["in_plane_sigma_mm"], parameters["temporal_sigma_s"]),
+        perfusion=PerfusionSettings(
+            method=METHODS[parameters["deconvolution"]](),
+            haematocrit_large=parameters["haematocrit_large"],
+            haematocrit_small=parameters["haematocrit_small"],
+            density_g_ml=parameters["density_g_ml"],
+        ),
+    )
+
+
+def _manual_input(
+    sidecar: Mapping[str, Any], image: ScanImage, times: Sequence[float] | None, name: str
+) -> ManualInput | None:
+    """Vessels that a reader chose, as curves; voxels are read on the frames as stored, over the first in time."""
+    chosen = chosen_vessels(sidecar, image.values.shape, name)
+    if "aif" not in chosen:
+        return None
+    first = np.argsort(times if times is not None else np.arange(image.values.shape[3]))[:MINIMUM_BASELINE_FRAMES]
+    curves = {}
+    for vessel, given in chosen.items():
+        if given.voxels is not None:
+            curve = image.values[tuple(given.voxels.T)].mean(axis=0, dtype=np.float64)
+            curves[vessel] = curve - curve[first].mean()
+        elif given.curve is not None:
+            curves[vessel] = given.curve
+    return ManualInput(curves["aif"], curves.get("vof"))
+
+
+def _slices_along_z(image: ScanImage) -> ScanImage:
+    """The image with its third axis nearest to the vertical; as it came where it is."""
+    if int(np.abs(image.affine[2, :3]).argmax()) == 2:
+        return image
+    axes = nib.orientations.io_orientation(image.affine)  # type: ignore[no-untyped-call]
+    values = nib.orientations.apply_orientation(image.values, axes)  # type: ignore[no-untyped-call]
+    turn = nib.orientations.inv_ornt_aff(axes, image.values.shape[:3])  # type: ignore[no-untyped-call]
+    return replace(image, values=np.asfortranarray(values), affine=image.affine @ turn)
+
+
+def _registered(found: PerfusionSeries, affine: npt.NDArray[np.float64]) -> PreparedScan | None:
+    """The series as a scan: its baseline, its brain, its place in the template; None without a baseline."""
+    if found.baseline is None or found.brain is None or found.brain_mask is None:
+        return None
+    working = ct_working_scan(found.baseline, affine)
+    registration = register(working, found.brain, template_target("ctp"), minimum_coverage=SLAB_COVERAGE)
+    return PreparedScan(
+        "ctp", ScanImage(found.baseline, affine), working, found.brain, registration, native=found.brain_mask
+    )
+
+
+def _series_quality(found: PerfusionSeries) -> dict[str, float | None]:
+    """Quality figures of frames and vessels."""
+    times = found.frame_order.frame_times_s
+    trace, arterial = found.trace, found.arterial
+    return {
+        "n_frames": len(found.frame_order.order),
+        "frame_interval_s": float(np.median(np.diff(times))) if len(times) > 1 else None,
+        "motion_mm": None if trace is None else float(np.max(trace.displacement_mm[trace.is_usable], initial=0.0)),
+        "rejected_frame_share": None if trace is None else float(1 - trace.is_usable.mean()),
+        "aif_quality": None if arterial is None or arterial.reason else arterial.quality,
+        "vof_scaling": None if arterial is None or arterial.reason else arterial.scaling,
+    }
+
+
+def _series_facts(found: PerfusionSeries) -> dict[str, Any]:
+    """What the series showed on the way to its maps, JSON-able."""
+    arterial = found.arterial
+    return {
+        "frame_times_s": [round(time, 4) for time in found.frame_order.frame_times_s],
+        "bolus": None if found.bolus is None else plain(asdict(found.bolus)),
+        "noise_hu": found.noise_hu,
+        "motion": None
+        if found.trace is None
+        else {
+            "reference_frame": int(found.trace.reference_frame),
+            "displacement_mm": np.round(found.trace.displacement_mm, 3).tolist(),
+            "rejected": {str(frame): reason for frame, reason in enumerate(found.trace.reasons) if reason},
+        },
+        "arterial": None
+        if arterial is None
+        else {
+            "is_manual": arterial.is_manual,
+            "quality": arterial.quality,
+            "scaling": arterial.scaling,
+            "vof_reason": arterial.vof_reason,
+            "aif_hu": None if arterial.aif is None else np.round(arterial.aif, 3).tolist(),
+            "vof_hu": None if arterial.vof is None else np.round(arterial.vof, 3).tolist(),
+            "aif_voxels": _listed(voxels_of(arterial.aif_voxels, found)),
+            "vof_voxels": _listed(voxels_of(arterial.vof_voxels, found)),
+        },
+    }
+
+
+def plain(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures as JSON has them."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in figures.items()}
+
+
+def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """The shape of a volume."""
+    x, y, z = shape
+    return x, y, z
+
+
+def _prefix(case: Case) -> str:
+    """BIDS entities of the step's files."""
+    return f"{case.participant_id}_{case.files[0].modality}"
+
+
+def _listed(voxels: npt.NDArray[np.int64] | None) -> list[list[int]]:
+    """Voxels as JSON has them."""
+    return [] if voxels is None else voxels.tolist()
