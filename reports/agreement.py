@@ -71,9 +71,12 @@ class IntraclassCorrelation:
             return not_estimable(method, level, self.reason)
         if self.estimate == 1.0:
             return not_estimable(method, level, "the raters agree in every subject")
-        lower, upper = _single_rater_bounds(self, (1 + level) / 2)
-        if self.form.endswith("k"):
-            lower, upper = _spearman_brown(lower, self.n_raters), _spearman_brown(upper, self.n_raters)
+        try:
+            lower, upper = _single_rater_bounds(self, (1 + level) / 2)
+            if self.form.endswith("k"):
+                lower, upper = _spearman_brown(lower, self.n_raters), _spearman_brown(upper, self.n_raters)
+        except ZeroDivisionError:  # a few subjects whose mean squares cancel out
+            return not_estimable(method, level, "the variances of the ratings add up to zero")
         return Interval(lower, upper, level, method)
 
 
@@ -128,7 +131,8 @@ def intraclass_correlation(ratings: npt.ArrayLike, form: IccForm = "icc_a1") -> 
     Returns
     -------
     IntraclassCorrelation
-        NaN with a reason for fewer than two subjects and where no rater's ratings vary between subjects. A negative
+        NaN with a reason for fewer than two subjects, where no rater's ratings vary between subjects, and where the
+        variances cancel out, as of two subjects whose raters swapped their values. A negative
         estimate is returned as it is. The forms of the mean are NaN where the subjects' mean square is zero.
 
     Raises
@@ -157,6 +161,8 @@ def intraclass_correlation(ratings: npt.ArrayLike, form: IccForm = "icc_a1") -> 
     elif form.endswith("k") and squares.subjects == 0:
         reason = "the subjects' means do not vary"
     estimate = math.nan if reason else _icc(squares, n, k, form)
+    if reason is None and math.isnan(estimate):
+        reason = "the variances of the ratings add up to zero"
     return IntraclassCorrelation(form, estimate, n, k, squares, reason)
 
 
@@ -235,7 +241,8 @@ def _icc(squares: MeanSquares, n: int, k: int, form: IccForm) -> float:
     noise = squares.within if form.startswith("icc_1") else squares.error
     shift = (squares.raters - squares.error) / n if form.startswith("icc_a") else 0.0
     n_averaged = 1 if form.endswith("1") else k
-    return (squares.subjects - noise) / (squares.subjects + (k / n_averaged - 1) * noise + k / n_averaged * shift)
+    whole = squares.subjects + (k / n_averaged - 1) * noise + k / n_averaged * shift
+    return (squares.subjects - noise) / whole if whole else math.nan
 
 
 def _icc_a1_along(first: FloatArray, second: FloatArray, axis: int) -> FloatArray:

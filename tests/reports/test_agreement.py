@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,6 +170,23 @@ def test_degenerate_ratings_give_nan_and_a_reason(form: IccForm, ratings: list[l
     assert math.isnan(icc.estimate)
     assert reason in (icc.reason or "")
     assert math.isnan(icc.confidence_interval().lower)
+
+
+def test_two_subjects_with_swapped_ratings_give_no_agreement_and_a_reason() -> None:
+    icc = icc_a1(reference=[3, 5], candidate=[5, 3])  # MSR 0, MSC 0, MSE 2: the denominator of ICC(A,1) is 0
+    assert math.isnan(icc.estimate)
+    assert "add up to zero" in (icc.reason or "")
+    assert math.isnan(icc.confidence_interval().lower)
+
+
+@pytest.mark.parametrize("form", ICC_FORMS)
+def test_no_small_table_raises(form: IccForm) -> None:
+    for first in itertools.product((0, 1, 2), repeat=3):
+        for second in itertools.product((0, 1, 2), repeat=3):
+            for n in (2, 3):
+                icc = intraclass_correlation(np.column_stack([first[:n], second[:n]]), form)
+                assert math.isnan(icc.estimate) == (icc.reason is not None)
+                icc.confidence_interval()
 
 
 def test_identical_ratings_are_one_without_an_interval() -> None:
