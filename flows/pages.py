@@ -12,10 +12,12 @@ import pandas as pd
 
 from flows.measure_scan import PICTURE_SUFFIX
 from flows.plan import Plan
+from reports.perfusion_picture import PERFUSION_SUFFIX
 
 if TYPE_CHECKING:
     from reports.inputs import RunInfo
     from reports.patient_view import PatientView
+    from reports.perfusion_picture import PerfusionPicture
     from reports.scan_picture import ScanPicture
 
 TABLES_OF_A_PATIENT = ("exclusions", "scans", "scores", "regions", "lesions", "provenance", "timings")
@@ -69,17 +71,19 @@ def _views(plan: Plan, frames: dict[str, pd.DataFrame], out: Path) -> Iterator[P
     for participant in _records(frames["participants"]):
         participant_id = participant["participant_id"]
         of_patient: dict[str, Any] = {name: found.get(participant_id, []) for name, found in rows.items()}
-        yield PatientView(participant=participant, pictures=_pictures(plan, participant_id, out), **of_patient)
+        pictures: dict[str, ScanPicture] = _pictures(plan, participant_id, out, PICTURE_SUFFIX)
+        perfusion: dict[str, PerfusionPicture] = _pictures(plan, participant_id, out, PERFUSION_SUFFIX)
+        yield PatientView(participant=participant, pictures=pictures, perfusion=perfusion, **of_patient)
 
 
-def _pictures(plan: Plan, participant_id: str, out: Path) -> dict[str, ScanPicture]:
-    """Modality -> the picture that a step made of it."""
+def _pictures(plan: Plan, participant_id: str, out: Path, suffix: str) -> dict[str, Any]:
+    """Modality -> the picture that a step made of it in a file of this ending."""
     pictures = {}
     for measurement, (source, *_) in plan.cohort.config.measurements.items():
         record = plan.records.get((participant_id, measurement))
         for output in record.outputs if record is not None else ():
-            if output["path"].endswith(PICTURE_SUFFIX):
-                pictures[source.scans[0]] = cast("ScanPicture", json.loads((out / output["path"]).read_bytes()))
+            if output["path"].endswith(suffix):
+                pictures[source.scans[0]] = json.loads((out / output["path"]).read_bytes())
     return pictures
 
 

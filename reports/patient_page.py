@@ -13,6 +13,8 @@ from typing import Any
 from cohorts.schemas import PARTICIPANTS
 from reports.chapters.flow import STAGE_TITLES
 from reports.document import DISCLAIMER, FILE_NAME
+from reports.drawing import file_stem
+from reports.patient_perfusion import perfusion_panel
 from reports.patient_scans import picture_rows, quality_rows
 from reports.patient_tables import patient_chapters
 from reports.patient_view import (
@@ -60,7 +62,8 @@ def write_patient_pages(views: Iterable[PatientView], cohort: CohortView, folder
 
 def patient_page(view: PatientView, cohort: CohortView) -> str:
     """Render one patient's page."""
-    scans = sorted(view.scans, key=lambda scan: (scan["modality"] not in view.pictures, str(scan["modality"])))
+    drawn = {*view.pictures, *view.perfusion}
+    scans = sorted(view.scans, key=lambda scan: (scan["modality"] not in drawn, str(scan["modality"])))
     return page_template("patient.html.j2").render(
         title=str(view.participant["participant_id"]),
         kicker="Patient",
@@ -126,7 +129,7 @@ def _status(view: PatientView) -> dict[str, Any]:
 def _scan(scan: TableRow, view: PatientView, cohort: CohortView) -> dict[str, Any]:
     """One scan's section."""
     modality = str(scan["modality"])
-    picture = view.pictures.get(modality)
+    picture, perfusion = view.pictures.get(modality), view.perfusion.get(modality)
     sources = [source for source, of in cohort.source_modality.items() if of == modality]
     judged = {row["source"] for row in view.regions}
     figures = quality_rows(scan, cohort.quality.of(modality))
@@ -135,11 +138,12 @@ def _scan(scan: TableRow, view: PatientView, cohort: CohortView) -> dict[str, An
     facts += [f"{scan[column]} {name}" for column, name in columns if given(scan.get(column))]
     if scan["status"] != "ok":
         facts.append(f"{scan['status']}: {words(str(scan.get('reason') or 'no reason given'))}")
-    if picture is None:
+    if picture is None and perfusion is None:
         facts.append("no slices are drawn of this file")
     return {
         "title": modality_title(modality),
         "lead": ", ".join(part.strip() for part in facts) + ".",
+        "perfusion": perfusion and perfusion_panel(perfusion, f"perfusion-{file_stem(modality)}"),
         "picture": picture and picture_rows(picture, view.regions, [one for one in sources if one in judged]),
         "figures": figures,
         "figures_caption": f"Quality of this scan beside all {modality_title(modality)} scans of the cohort",

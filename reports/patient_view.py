@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from reports.document import css_string
 from reports.inputs import RunInfo
+from reports.perfusion_picture import PerfusionPicture
 from reports.quality_figures import CohortQuality
 from reports.scan_picture import ScanPicture
 from reports.tables import DASH, number
@@ -62,6 +63,7 @@ class PatientView:
     exclusions, scans, scores, regions, lesions, provenance, timings : rows of the tables of these names
         Scans may have the quality figures' columns, regions any of ``patient_scans.REGION_VALUES``.
     pictures : modality -> picture as ``reports.scan_picture`` made it
+    perfusion : modality -> picture as ``reports.perfusion_picture`` made it
     """
 
     participant: TableRow
@@ -73,6 +75,7 @@ class PatientView:
     provenance: Sequence[TableRow] = ()
     timings: Sequence[TableRow] = ()
     pictures: Mapping[str, ScanPicture] = field(default_factory=dict)
+    perfusion: Mapping[str, PerfusionPicture] = field(default_factory=dict)
 
 
 def page_name(participant_id: str) -> str:
