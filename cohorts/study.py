@@ -258,7 +258,7 @@ class StudyConfig(Part):
         ]
         problems += [
             f"sources {sharing[0].name!r} and {other.name!r} measure the same scans ({sharing[0].modality}) and must "
-            "agree in kind, image, adc, b0, b_value_s_mm2 and forms"
+            "agree in kind, image, adc, b0, b_value_s_mm2, forms and registration"
             for sharing in self.measurements.values()
             for other in sharing[1:]
             if other.measured_with != sharing[0].measured_with
