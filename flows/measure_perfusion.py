@@ -65,7 +65,7 @@ def examine_ctp_core(case: Case, contents: Mapping[str, bytes], settings: StepSe
         "ctp", scan.image, scan.working, scan.brain, scan.registration, planned_map(settings.maps[0])
     )
     payload["quality"] = {file.modality: plain(asdict(quality) | _series_quality(found))}
-    files = dict(registration_files(_prefix(case), scan.registration))
+    files = dict(registration_files(_prefix(case), scan))
     perfusion = perfusion_of(found, making.perfusion)
     files |= kept_maps(_prefix(case), perfusion, image.affine, parameters)
     return core_outcome(case, scan, perfusion, settings, (payload, files))
@@ -90,7 +90,7 @@ def examine_cbf_map(case: Case, contents: Mapping[str, bytes], settings: StepSet
     payload["scans"][ct_file.modality] = facts(ct.image)
     quality = measure_quality("ct", ct.image, ct.working, ct.brain, ct.registration, planned_map(settings.maps[0]))
     payload["quality"] = {ct_file.modality: plain(asdict(quality))}
-    files = dict(registration_files(_prefix(case), ct.registration))
+    files = dict(registration_files(_prefix(case), ct))
     if ct.registration.reason:
         return refused(case, ct.registration.reason, ct.registration.detail, payload, files)
     grid = Grid(_three(cbf.values.shape), cbf.affine)

@@ -40,7 +40,8 @@ def examine_density_ratio(case: Case, contents: Mapping[str, bytes], settings: S
     """Densities of every region and of the same region of the other side, on one CT."""
     file, parameters = case.files[0], settings.parameters
     contrast: Modality = "cta" if parameters["image"] == "cta" else "ct"
-    scan = prepare(read(file, contents[file.modality], parameters["image"], parameters["forms"]), contrast)
+    image = read(file, contents[file.modality], parameters["image"], parameters["forms"])
+    scan = prepare(image, contrast, parameters["registration"])
     payload, files = _begun(case, scan, settings.maps[0])
     if not scan.registration.is_usable:
         return _refused(case, scan, settings, payload, files)
@@ -49,7 +50,7 @@ def examine_density_ratio(case: Case, contents: Mapping[str, bytes], settings: S
     for reference in settings.maps:
         label_map = planned_map(reference)
         maps = (label_map.labels, label_map.table, territory)
-        regions = place_regions(scan.working, maps, template.affine, scan.registration.moving_to_fixed)
+        regions = place_regions(scan.working, maps, template.affine, scan.registration.moving_to_fixed, scan.warp)
         found = measure_density(
             scan.working, scan.brain.mask, regions, scan.registration.matrix, DENSITY_SETTINGS[contrast]
         )
@@ -70,9 +71,9 @@ def examine_dwi_threshold(case: Case, contents: Mapping[str, bytes], settings: S
         for file in case.files
     }
     image = images[case.files[0].modality]
-    scan = prepare(image, "dwi")
+    scan = prepare(image, "dwi", parameters["registration"])
     payload, files = _begun(case, scan, settings.maps[0])
-    payload["scans"] |= {modality: facts(one) for modality, one in images.items()}
+    payload["scans"] = {modality: facts(one) for modality, one in images.items()} | payload["scans"]
     if not scan.registration.is_usable:
         return _refused(case, scan, settings, payload, files)
     brain = scan.brain_mask
@@ -118,10 +119,10 @@ def _begun(case: Case, scan: PreparedScan, reference: MapReference) -> tuple[dic
         scan.contrast, scan.image, scan.working, scan.brain, scan.registration, planned_map(reference)
     )
     payload: dict[str, Any] = {
-        "scans": {modality: facts(scan.image)},
+        "scans": {modality: facts(scan.image, scan.notes)},
         "quality": {modality: {name: _plain(value) for name, value in asdict(quality).items()}},
     }
-    return payload, dict(registration_files(_prefix(case), scan.registration))
+    return payload, dict(registration_files(_prefix(case), scan))
 
 
 def _refused(

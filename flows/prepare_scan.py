@@ -6,7 +6,7 @@ A scan that is refused on the way keeps what was measured until then, so that it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cohorts.scan_images import FormRule, ScanImage, read_scan
-from cohorts.transforms import transform_files
+from cohorts.sources import RegistrationName
+from cohorts.transforms import displacement_files, transform_files
 from flows.cases import CaseFile, MapReference
 from flows.measure_mask import planned_map
 from models.register_template import template_target
@@ -23,6 +24,8 @@ from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_bra
 from tasks.lesion import voxel_volume_mm3
 from tasks.quality import Modality
 from tasks.registration import Registration, register
+from tasks.registration_refine import Refinement, labels_to_scan, refine
+from tasks.resample import Grid
 from tasks.working_grid import WorkingScan, to_native_grid
 
 
@@ -30,6 +33,7 @@ from tasks.working_grid import WorkingScan, to_native_grid
 class PreparedScan:
     """A scan with its brain and its place in the template; ``registration`` says whether it can be used.
 
+    ``refinement`` is there where it was asked for and found, folded or not.
     ``native`` is the brain on the scan's own grid where it is known better than from the working grid.
     """
 
@@ -38,7 +42,9 @@ class PreparedScan:
     working: WorkingScan
     brain: Brain
     registration: Registration
+    refinement: Refinement | None = None
     native: npt.NDArray[np.bool_] | None = None
+    _labels: dict[MapReference, GridLabels] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -50,11 +56,31 @@ class PreparedScan:
         """(X, Y, Z) bool array on the native grid."""
         return to_native_grid(self.brain.mask, self.working) if self.native is None else self.native
 
+    @property
+    def warp(self) -> Refinement | None:
+        """The refinement, unless it folds: then the affine transform serves alone."""
+        return None if self.refinement is None or self.refinement.reason else self.refinement
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was mended or seen on the way, by its code."""
+        refused = self.refinement.reason if self.refinement is not None else ""
+        return (*self.image.notes, *((refused,) if refused else ()))
+
     def labels(self, reference: MapReference) -> tuple[LabelMap, GridLabels]:
-        """A label map and its labels on the native grid."""
+        """A label map and its labels on the native grid, made once per map.
+
+        Coverage is that of the affine transform: the refinement moves regions by millimetres.
+        """
         label_map = planned_map(reference)
-        to_template = self.registration.moving_to_fixed @ self.image.affine
-        return label_map, labels_on_grid(label_map, self.shape, to_template)
+        if reference not in self._labels:
+            to_template = self.registration.moving_to_fixed @ self.image.affine
+            on_grid = labels_on_grid(label_map, self.shape, to_template)
+            if self.warp is not None:
+                grid = Grid(self.shape, self.image.affine)
+                on_grid = replace(on_grid, labels=labels_to_scan(label_map.labels, label_map.affine, grid, self.warp))
+            self._labels[reference] = on_grid
+        return label_map, self._labels[reference]
 
 
 def read(file: CaseFile, content: bytes, image: str, forms: FormRule) -> ScanImage:
@@ -62,34 +88,40 @@ def read(file: CaseFile, content: bytes, image: str, forms: FormRule) -> ScanIma
     return read_scan(content, Path(file.path).name, image, forms=forms)
 
 
-def prepare(image: ScanImage, contrast: Modality) -> PreparedScan:
+def prepare(image: ScanImage, contrast: Modality, registration: RegistrationName = "affine") -> PreparedScan:
     """Find the brain and register it to the template.
 
     Parameters
     ----------
     image : ScanImage, three axes
     contrast : what the template is made to look like
+    registration : ``refined`` lets regions follow a displacement beneath the affine transform
     """
     is_mr = contrast == "dwi"
     working = (mr_working_scan if is_mr else ct_working_scan)(image.values, image.affine)
     brain = (extract_mr_brain if is_mr else extract_ct_brain)(working)
-    return PreparedScan(contrast, image, working, brain, register(working, brain, template_target(contrast)))
+    target = template_target(contrast)
+    found = register(working, brain, target)
+    is_refined = registration == "refined" and found.is_usable
+    refinement = refine(working, brain, target, found) if is_refined else None
+    return PreparedScan(contrast, image, working, brain, found, refinement)
 
 
-def facts(image: ScanImage) -> dict[str, Any]:
-    """Grid and notes of a scan, as the ``scans`` table shows them."""
+def facts(image: ScanImage, notes: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Grid and notes of a scan, as the ``scans`` table shows them; ``notes`` in place of the image's own."""
     return {
         "shape": list(image.values.shape),
         "spacing_mm": [round(size, 6) for size in image.spacing_mm],
         "orientation": image.orientation,
         "voxel_volume_mm3": voxel_volume_mm3(image.affine),
-        "notes": list(image.notes),
+        "notes": list(image.notes if notes is None else notes),
         "numbers": {name: float(value) for name, value in image.numbers.items()},
     }
 
 
-def registration_files(prefix: str, registration: Registration) -> Mapping[str, bytes]:
+def registration_files(prefix: str, scan: PreparedScan) -> Mapping[str, bytes]:
     """The transform as ITK and BIDS files, with its figures of merit; none where nothing was registered."""
+    registration = scan.registration
     if registration.fixed_to_moving is None:
         return {}
     merits = {
@@ -98,4 +130,12 @@ def registration_files(prefix: str, registration: Registration) -> Mapping[str, 
         "TissueCorrelation": registration.tissue_correlation,
         "Refused": registration.reason or None,
     }
-    return transform_files(prefix, SPACE, registration.matrix, merits)
+    files = transform_files(prefix, SPACE, registration.matrix, merits)
+    if (warp := scan.warp) is not None:
+        measures = {
+            "MeanDisplacement": warp.mean_mm,
+            "LargestDisplacement": warp.largest_mm,
+            "SmallestVolumeRatio": warp.smallest_volume_ratio,
+        }
+        files |= displacement_files(prefix, SPACE, (warp.displacement, warp.inverse), warp.affine, measures)
+    return files

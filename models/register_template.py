@@ -24,12 +24,12 @@ SCAN_CONTRASTS: dict[str, Modality] = {
 PALLIDUM_IS_GREY: frozenset[Modality] = frozenset({"ct", "cta"})
 
 
-def template_tissues(contrast: Modality) -> TissueMaps:
+def template_tissues(contrast: Modality | None = None) -> TissueMaps:
     """The template's tissue maps, brain mask and affine as the registration takes them.
 
     Parameters
     ----------
-    contrast : for CT, all that is not fluid in the lentiform nucleus is grey matter
+    contrast : for CT, all that is not fluid in the lentiform nucleus is grey matter; None for the maps as they are
     """
     template = load_template()
     grey, white = template.grey, template.white

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from tasks.anatomy import LEFT, RIGHT, LabelTable
+from tasks.registration_refine import Refinement, labels_to_scan
 from tasks.resample import Grid, resample_image, resample_labels
 from tasks.working_grid import WorkingScan
 
@@ -122,7 +123,11 @@ class RegionDensity:
 
 
 def place_regions(
-    scan: WorkingScan, maps: tuple[npt.NDArray[np.integer], LabelTable, Mask], affine: Matrix, moving_to_fixed: Matrix
+    scan: WorkingScan,
+    maps: tuple[npt.NDArray[np.integer], LabelTable, Mask],
+    affine: Matrix,
+    moving_to_fixed: Matrix,
+    refinement: Refinement | None = None,
 ) -> ScanRegions:
     """Bring a label map and the spared brain onto a scan's working grid.
 
@@ -132,10 +137,17 @@ def place_regions(
     maps : labels, their table, and a bool array of the middle cerebral artery's territory, both on the template grid
     affine : (4, 4) float array of both, voxel -> template world
     moving_to_fixed : (4, 4) float array, scan world -> template world
+    refinement : of that transform, which then takes its place
     """
     labels, table, territory = maps
     x, y, z = scan.values.shape
     grid = Grid((x, y, z), scan.affine)
+    if refinement is not None:
+        return ScanRegions(
+            labels_to_scan(labels, affine, grid, refinement),
+            table,
+            ~labels_to_scan(territory, affine, grid, refinement),
+        )
     moved = resample_labels(labels, affine, grid, moving_to_fixed)
     return ScanRegions(moved, table, ~resample_labels(territory, affine, grid, moving_to_fixed))
 

@@ -1,6 +1,7 @@
 """How well ``ncct-ratio`` does on the real non-contrast CT and on invented patients.
 
     python -m tests.benchmarks.accuracy_baselines_ncct DATA [--pictures FOLDER] [--phantoms 100] [--seed 5000]
+        [--registration refined]
 
 DATA is the folder of the shared real data. Each of the three scans is taken by the whole path, as scanned and aligned,
 with both label maps: affected side and score against the reading, regions of both sides (20 a scan) and of the side
@@ -29,6 +30,7 @@ from tasks.brain import ct_working_scan, extract_ct_brain
 from tasks.density import RegionDensity, measure_density, place_regions
 from tasks.density_rule import NCCT_RATIO, affected_regions, affected_side
 from tasks.registration import register
+from tasks.registration_refine import refine
 from tasks.resample import Grid, resample_labels
 from tests.tasks.density_phantom import make_patient
 
@@ -97,7 +99,7 @@ class Tally:
         )
 
 
-def measure(values: np.ndarray, affine: np.ndarray, map_name: str) -> Outcome:
+def measure(values: np.ndarray, affine: np.ndarray, map_name: str, *, is_refined: bool) -> Outcome:
     """The whole path from HU to calls."""
     label_map = load_label_map(map_name)
     scan = ct_working_scan(values, affine)
@@ -105,9 +107,10 @@ def measure(values: np.ndarray, affine: np.ndarray, map_name: str) -> Outcome:
     registration = register(scan, brain, template_target("ct"))
     if not registration.is_usable:
         raise ValueError(registration.detail)
+    refinement = refine(scan, brain, template_target("ct"), registration) if is_refined else None
     begun = time.process_time()
     maps = (label_map.labels, label_map.table, mca_territory())
-    regions = place_regions(scan, maps, label_map.affine, registration.moving_to_fixed)
+    regions = place_regions(scan, maps, label_map.affine, registration.moving_to_fixed, refinement)
     densities = measure_density(scan, brain.mask, regions, registration.matrix)
     cpu_s = time.process_time() - begun
     calls = affected_regions(densities, label_map.table, NCCT_RATIO)
@@ -126,7 +129,7 @@ def read_truth(path: Path) -> tuple[str, list[str]]:
     return side, regions
 
 
-def report_real(data: Path, pictures: Path | None) -> None:
+def report_real(data: Path, pictures: Path | None, *, is_refined: bool) -> None:
     """Print every scan, its differences and the tally per form and map."""
     for form in ("im", "im_aligned"):
         for map_name in MAPS:
@@ -135,7 +138,7 @@ def report_real(data: Path, pictures: Path | None) -> None:
                 path = data / "ncct-aspects" / name / f"{form}.nii.gz"
                 side, affected = read_truth(path.with_name("GroundTruth.txt"))
                 scan = read_scan(path.read_bytes(), path.name, "ncct", forms="sform")
-                outcome = measure(scan.values, scan.affine, map_name)
+                outcome = measure(scan.values, scan.affine, map_name, is_refined=is_refined)
                 tally.add(outcome, side, affected)
                 print(f"{name} {form} {map_name}: {_scan_text(outcome, side, affected)}")
                 if pictures:
@@ -169,13 +172,13 @@ def _proportion(count: int, n: int) -> str:
     return f"{count}/{n} = {count / n:.2f} ({interval.lower:.2f}-{interval.upper:.2f})"
 
 
-def report_phantoms(n_patients: int, seed: int) -> None:
+def report_phantoms(n_patients: int, seed: int, *, is_refined: bool) -> None:
     """Print the tally over invented patients."""
     tallies, refused = {name: Tally() for name in MAPS}, 0
     for number in range(n_patients):
         patient = make_patient(seed + number)
         try:
-            outcomes = {name: measure(patient.values, patient.affine, name) for name in MAPS}
+            outcomes = {name: measure(patient.values, patient.affine, name, is_refined=is_refined) for name in MAPS}
         except ValueError as error:
             refused += 1
             print(f"patient {seed + number} refused: {error}")
@@ -232,10 +235,12 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--phantoms", type=int, default=0)
     parser.add_argument("--seed", type=int, default=5000)
+    parser.add_argument("--registration", choices=("affine", "refined"), default="refined")
     arguments = parser.parse_args()
-    report_real(arguments.data, arguments.pictures)
+    is_refined = arguments.registration == "refined"
+    report_real(arguments.data, arguments.pictures, is_refined=is_refined)
     if arguments.phantoms:
-        report_phantoms(arguments.phantoms, arguments.seed)
+        report_phantoms(arguments.phantoms, arguments.seed, is_refined=is_refined)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import itertools
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path

@@ -27,7 +27,10 @@ AIR_MM = ((0, 45, -22), (12, 35, -24), (-12, 35, -24), (48, -22, -28), (-48, -22
 
 @dataclass(frozen=True, eq=False)
 class DwiPhantom:
-    """A scan with its truth; ``adc`` is computed from the noisy ``b0`` and ``dwi``."""
+    """A scan with its truth; ``adc`` is computed from the noisy ``b0`` and ``dwi``.
+
+    ``places`` is where each voxel lies in the template, (3, N) in C order, mm.
+    """
 
     dwi: np.ndarray
     b0: np.ndarray
@@ -35,6 +38,7 @@ class DwiPhantom:
     lesion: np.ndarray
     brain: np.ndarray
     affine: np.ndarray
+    places: np.ndarray
 
 
 @lru_cache(maxsize=1)
@@ -114,7 +118,7 @@ def dwi_phantom(kind="mca", volume_ml=20.0, *, seed=0, slice_mm=2.0, lesion=None
         adc = np.where(mask, np.log(b0 / dwi), 0) * 1000 / B_VALUE
     adc = np.clip(np.nan_to_num(adc), 0, 4).astype(np.float32)
     seen = (onto(truth, world) > 0.5) & mask
-    return DwiPhantom(dwi * np.float32(unit), b0 * np.float32(unit), adc, seen, mask, grid)
+    return DwiPhantom(dwi * np.float32(unit), b0 * np.float32(unit), adc, seen, mask, grid, world)
 
 
 def _signals(lesion, rng):

@@ -15,13 +15,14 @@ from tasks.brain import ct_working_scan, extract_ct_brain
 from tasks.registration import refusal, register
 from tasks.registration_refine import Refinement, image_to_template, labels_to_scan, labels_to_template, refine
 from tasks.resample import Grid, resample_image, resample_labels
-from tests.tasks.head_phantom import _head_at_2_mm, head_scan, overlap
+from tests.tasks.head_phantom import _images, head_scan, overlap
 
 
 @lru_cache(maxsize=2)
 def _warped_head(displacement_mm):
     """A scan of the phantom whose anatomy is displaced, its affine, brain mask and anatomy's template position."""
-    inside, hu, _, affine = _head_at_2_mm()
+    head, images = _images()
+    inside, hu, affine = head.brain, images["ct"], head.affine
     generator = np.random.default_rng(3)
     noise = generator.normal(size=(3, *hu.shape))
     field = np.stack([ndimage.gaussian_filter(one, 10) for one in noise], axis=-1)  # sigma of 20 mm
