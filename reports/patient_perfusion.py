@@ -38,11 +38,10 @@ def perfusion_panel(picture: PerfusionPicture, name: str) -> dict[str, Any]:
         "rows": _rows(picture),
         "outlined": outlined,
         "facts": _facts(picture),
-        "notes": findings["notes"],
         "charts": charts,
         "vessels": [_places(plane) for plane in picture["vessels"]],
         "note": f"{picture['base']['convention']} CT window {number(low, 0)} to {number(high, 0)} HU. "
-        + ("Where a map shows the ground, there is no tissue: fluid, vessels, outside." if picture["scales"] else ""),
+        + ("Where a map shows the ground, it has no value." if picture["scales"] else ""),
     }
 
 
@@ -127,6 +126,7 @@ def _facts(picture: PerfusionPicture) -> list[tuple[str, str]]:
             mm for mm, is_used in zip(curves["displacement_mm"], usable, strict=False) if is_used and mm is not None
         ]
         facts.append(("Largest displacement of a used frame", _unit(max(moved, default=None), 1, " mm")))
+    facts.append(("Notes", ", ".join(words(note) for note in findings["notes"])))
     return [fact for fact in facts if fact[1]]
 
 
@@ -137,8 +137,10 @@ def _unit(value: float | None, digits: int, unit: str) -> str:
 
 def _places(plane: PlacePlane) -> dict[str, Any]:
     """A slice with the voxels of the curves."""
-    counts = {name: len(found) for name, found in plane["places"].items()}
-    said = " and ".join(f"{n} voxel{'s' * (n != 1)} of the {_PLACE_NAMES[name]}" for name, n in counts.items())
+    said = " and ".join(
+        f"{len(found)} of {plane['n_voxels'][name]} voxels of the {_PLACE_NAMES[name]}"
+        for name, found in plane["places"].items()
+    )
     return {
         "grey": plane["grey"],
         "width": plane["width"] * _PLACE_SCALE,

@@ -106,7 +106,8 @@ def _chart(name: str, title: str, unit: str, lines: list[_Line], curves: CurvePi
         ax.set_xlabel("Time, s")
         ax.set_ylabel("Displacement, mm" if unit == "mm" else "Enhancement, HU")
         ax.margins(x=0.02)
-        ax.legend(loc="best", handlelength=1.8, labelspacing=0.25, borderaxespad=0.2)
+        legend = ax.legend(loc="best", handlelength=1.8, labelspacing=0.25, borderaxespad=0.2, frameon=True)
+        legend.get_frame().set(facecolor="white", alpha=0.8, linewidth=0)
         words = _words(title, unit, lines, curves, baseline_end_s)
         return chart(name, words, figure)
 
@@ -117,7 +118,10 @@ def _draw_passage(ax: Axes, times: FloatArray, curves: CurvePicture) -> float | 
         ax.axvline(curves["arrival_s"], color=MUTED, linewidth=1, linestyle="--", label="arrival in the brain")
     if not curves["n_baseline_frames"]:
         return None
-    end_s = float(times[min(curves["n_baseline_frames"], len(times)) - 1])
+    used = times[np.array(curves["is_usable"])]
+    if not len(used):
+        return None
+    end_s = float(used[min(curves["n_baseline_frames"], len(used)) - 1])
     ax.axvspan(float(times[0]), end_s, color=_BASELINE_COLOUR, linewidth=0, label="baseline")
     return end_s
 

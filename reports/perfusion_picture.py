@@ -29,12 +29,12 @@ class PerfusionCurves:
     aif, vof : (T,) arrays, HU over baseline, as measured, not scaled; None where none was found
     tissue_affected, tissue_other : (T,) arrays, HU over baseline, mean tissue of the affected and of the other side
         Where no side is affected, ``tissue_affected`` is that of the brain and ``tissue_other`` None.
-    n_baseline_frames : leading frames before the bolus; None where not known
+    n_baseline_frames : leading usable frames before the bolus; None where not known
     arrival_s : when contrast agent arrives in the brain; None where not known
     is_usable : (T,) bool array, False for rejected frames; None uses all
     displacement_mm : (T,) array, from the reference frame; None where motion was not traced
     aif_voxels, vof_voxels : (n, 3) int arrays, stored voxel indices (i, j, k) on the scan's grid; None where given
-        curves were used. Flat indices become these by ``np.column_stack(np.unravel_index(flat, shape))``.
+        curves were used. Those of ``tasks.arterial_input`` are flat indices of the frame it was given.
 
     Raises
     ------
@@ -82,7 +82,7 @@ class PerfusionFindings:
     core_tmax_s, hypoperfusion_tmax_s : limits of Tmax, s; None where none was asked
     aif_quality : in [0, 1]
     vof_scaling : factor by which the AIF was raised before deconvolution
-    notes : further sentences for the reader, such as why the AIF was not scaled
+    notes : codes of what the reader should know, such as why the AIF was not raised
     reason : reason code of a refused series, else empty
     detail : what was found and what to do
     """
@@ -112,7 +112,7 @@ class MapPlane(TypedDict):
 
 
 class PlacePlane(TypedDict):
-    """A slice on which curves were read: a picture of its own size, and voxels as [x, y] by curve."""
+    """A slice on which curves were read: a picture of its own size, voxels as [x, y] by curve, and all each has."""
 
     slice: int
     n_slices: int
@@ -121,6 +121,7 @@ class PlacePlane(TypedDict):
     pixel_mm: float
     grey: str
     places: dict[str, list[list[float]]]
+    n_voxels: dict[str, int]
 
 
 class CurvePicture(TypedDict):
@@ -188,7 +189,7 @@ def perfusion_picture(
         base=base,
         scales=scales,
         maps=planes,
-        vessels=[_place_plane(one) for one in cut.of_places],
+        vessels=[_place_plane(one, places) for one in cut.of_places],
         curves=None if curves is None else _curve_picture(curves),
         findings={name: _plain(value) for name, value in asdict(findings).items()},
     )
@@ -206,7 +207,7 @@ def _map_plane(one: MapSlice, core: Any, pixel_mm: float, scales: Sequence[MapSc
     )
 
 
-def _place_plane(one: PlaceSlice) -> PlacePlane:
+def _place_plane(one: PlaceSlice, voxels: Mapping[str, npt.NDArray[np.integer[Any]]]) -> PlacePlane:
     """Encode a slice on which curves were read."""
     height, width = one.grey.shape
     return PlacePlane(
@@ -217,6 +218,7 @@ def _place_plane(one: PlaceSlice) -> PlacePlane:
         pixel_mm=MAP_PIXEL_MM,
         grey=grey_png(one.grey),
         places={name: np.round(found, 1).tolist() for name, found in one.places.items()},
+        n_voxels={name: len(voxels[name]) for name in one.places},
     )
 
 

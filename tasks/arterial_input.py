@@ -131,13 +131,13 @@ def find_arterial_input(
     if reason == "bolus_before_start":
         return _refusal(reason, detail)
     tissue_rise_s = bolus_shape(bright.tissue[:, None], times).rise_s[0]
-    arteries = _best_cluster(bright.curves, times, lambda rise_s: rise_s < tissue_rise_s, _artery_rank)
+    arteries = _best_cluster(bright.curves, times, lambda shape: shape.rise_s < tissue_rise_s, _artery_rank)
     if not len(arteries):
         rule = f"An artery must enhance by {bright.least_hu:.0f} HU, {VESSEL_ENHANCEMENT:g} times the median voxel"
         value = f"and before tissue, got none among {len(bright.voxels)} voxels so bright"
         return _refusal("no_arterial_input", f"{rule}, {value}. Check that the slab holds an artery.")
     venous = bright if vein_mask is None else _bright_voxels(series, vein_mask, n_baseline_frames, bright.least_hu)
-    veins = _best_cluster(venous.curves, times, lambda rise_s: rise_s > tissue_rise_s, _vein_rank)
+    veins = _best_cluster(venous.curves, times, lambda shape: _is_vein(shape, tissue_rise_s), _vein_rank)
     vof = venous.curves[:, veins].mean(axis=1) if len(veins) else None
     members = bright.curves[:, arteries]
     found = arterial_input_of(members.mean(axis=1), vof, times, minimum_frames=minimum_frames)
@@ -254,7 +254,7 @@ def _bright_voxels(
 def _best_cluster(
     curves: Floats64,
     times_s: Floats64,
-    is_wanted: Callable[[Floats64], Mask],
+    is_wanted: Callable[[BolusShape], Mask],
     rank: Callable[[BolusShape, Floats64], Floats64],
 ) -> Indices:
     """Columns of the vessel: those that rise when wanted, ranked, the best of them clustered by shape."""
@@ -264,7 +264,7 @@ def _best_cluster(
     smooth = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
     shape = bolus_shape(smooth, times_s)
     noise = bolus_shape(curves, times_s).noise_hu
-    wanted = np.flatnonzero(is_wanted(shape.rise_s) & (shape.peak_hu > MINIMUM_CONTRAST_TO_NOISE * noise))
+    wanted = np.flatnonzero(is_wanted(shape) & (shape.peak_hu > MINIMUM_CONTRAST_TO_NOISE * noise))
     if len(wanted) < 2:
         return wanted
     order = rank(BolusShape(*(getattr(shape, one)[wanted] for one in shape.__dataclass_fields__)), smooth[:, wanted])
@@ -273,6 +273,13 @@ def _best_cluster(
     cluster = best[clusters == np.bincount(clusters).argmax()]
     is_full = shape.peak_hu[cluster] >= FULLEST_SHARE * shape.peak_hu[cluster].max()
     return np.asarray(cluster[is_full][:N_VOXELS])
+
+
+def _is_vein(shape: BolusShape, tissue_rise_s: float) -> Mask:
+    """Late curves that fall again; any late curve where none falls. What motion leaves beside bone jumps and stays."""
+    is_late = np.asarray(shape.rise_s > tissue_rise_s)
+    is_whole = is_late & np.isfinite(shape.fall_s)
+    return is_whole if is_whole.any() else is_late
 
 
 def _artery_rank(shape: BolusShape, curves: Floats64) -> Floats64:

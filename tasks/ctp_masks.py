@@ -148,7 +148,8 @@ def steady_voxels(baseline: Array, spacing_mm: Sequence[float]) -> Mask:
 
     What is left of the motion, and interpolation between slices, mix a voxel with its neighbours. Beside bone that
     looks like contrast agent. Where any frame was resampled, artery and vein are looked for in steady voxels only;
-    in a series at rest that would only leave out the largest vessels.
+    in a series at rest that would only leave out the largest vessels. What lies beyond the first and the last slice is
+    not known, so neither is steady.
 
     Parameters
     ----------
@@ -159,7 +160,9 @@ def steady_voxels(baseline: Array, spacing_mm: Sequence[float]) -> Mask:
     highest, lowest = (
         one(baseline, size=size, mode="nearest") for one in (ndimage.maximum_filter, ndimage.minimum_filter)
     )
-    return np.asarray(highest - lowest < STEADY_RANGE_HU)
+    steady = np.asarray(highest - lowest < STEADY_RANGE_HU)
+    steady[:, :, [0, -1]] = False
+    return steady
 
 
 def region_coverage(

@@ -95,6 +95,8 @@ class PerfusionSeries:
     baseline : (X, Y, Z) float32 array, HU
     arterial : ArterialInput; its voxels are flat C-order indices of (Z, Y, X)
     masks : CtpMasks
+    tissue : (X, Y, Z) bool array, voxels that count: neither vessel nor fluid, shown by every frame, and steady
+        (`tasks.ctp_masks.steady_voxels`) where frames were moved: beside bone what is left of the motion looks late
     curves : (X, Y, Z, T) float32 array, HU, as deconvolved
     maps : PerfusionMaps, (X, Y, Z) arrays, NaN outside the brain and where not every frame shows it
     noise_hu : standard deviation of one voxel of one frame before smoothing, median over tissue
@@ -115,6 +117,7 @@ class PerfusionSeries:
     baseline: Array | None = None
     arterial: ArterialInput | None = None
     masks: CtpMasks | None = None
+    tissue: Mask | None = None
     curves: Array | None = None
     maps: PerfusionMaps | None = None
     noise_hu: float | None = None
@@ -165,8 +168,6 @@ def _prepare(
 ) -> PerfusionSeries:
     """Frames in order and in place, the brain, the bolus and the baseline."""
     times = np.array(found.frame_order.frame_times_s)
-    if refused := _too_few(times, settings, found):
-        return refused
     ordered = series[..., found.frame_order.order] if "frames_reordered" in found.notes else series
     brain = extract_slab_brain(np.asarray(ordered[..., 0], dtype=np.float32), affine)
     if brain.reason:
@@ -184,8 +185,9 @@ def _prepare(
         frames = np.array(ordered, dtype=np.float32, order="F")
         is_covered = np.ones(frames.shape[:3], dtype=bool, order="F")
     found = replace(found, frame_times_s=times, series=frames, is_covered=is_covered)
-    if refused := _too_few(times, settings, found):
-        return refused
+    reason, detail = frames_problem(times, settings.minimum_frames)
+    if reason:
+        return replace(found, reason=reason, detail=detail)
     first = baseline_mean(frames, MINIMUM_BASELINE_FRAMES)
     brain = extract_slab_brain(first, affine)
     mask = brain_on_series(brain, first, affine)
@@ -206,13 +208,13 @@ def _find_vessels(
     spacing = _spacing(affine)
     area = enhancement_area(frames, times.tolist(), n_baseline)
     masks = ctp_masks(baseline, area, brain, spacing)
+    trusted = is_covered & steady_voxels(baseline, spacing) if found.is_resampled else is_covered
     if manual is not None:
         kept = _kept_frames(found)
         vof = None if manual.vof is None else np.asarray(manual.vof, dtype=np.float64)[kept]
         aif = np.asarray(manual.aif, dtype=np.float64)[kept]
         arterial = arterial_input_of(aif, vof, times, minimum_frames=settings.minimum_frames)
     else:
-        trusted = is_covered & steady_voxels(baseline, spacing) if found.is_resampled else is_covered
         arterial = find_arterial_input(
             frames.T,
             times,
@@ -221,22 +223,20 @@ def _find_vessels(
             vein_mask=(vein_search(masks, spacing) & trusted).T,
             minimum_frames=settings.minimum_frames,
         )
-    found = replace(found, arterial=arterial, masks=masks)
-    if arterial.reason:
-        return replace(found, reason=arterial.reason, detail=arterial.detail)
-    if arterial.vof_reason or arterial.vof is None:
-        return replace(found, notes=(*found.notes, arterial.vof_reason))
-    blood = float(np.trapezoid(arterial.vof, times))
-    return replace(found, masks=ctp_masks(baseline, area, brain, spacing, blood_area_hu_s=blood))
+    if arterial.vof is not None and not arterial.vof_reason:
+        blood = float(np.trapezoid(arterial.vof, times))
+        masks = ctp_masks(baseline, area, brain, spacing, blood_area_hu_s=blood)
+    notes = (*found.notes, arterial.vof_reason) if arterial.vof_reason else found.notes
+    found = replace(found, arterial=arterial, masks=masks, tissue=masks.tissue & trusted, notes=notes)
+    return replace(found, reason=arterial.reason, detail=arterial.detail) if arterial.reason else found
 
 
 def _make_maps(affine: Matrix, settings: SeriesSettings, found: PerfusionSeries, n_threads: int) -> PerfusionSeries:
     """Tissue smoothed and deconvolved."""
     frames, times, _, brain, is_covered, n_baseline = _prepared(found)
-    if found.masks is None or found.arterial is None:
+    if found.tissue is None or found.arterial is None:
         raise ValueError("vessels must be found before maps are made. Call measure_series.")
-    tissue = found.masks.tissue & is_covered
-    curves = denoise(frames, times.tolist(), _spacing(affine), tissue, settings.denoising)
+    curves = denoise(frames, times.tolist(), _spacing(affine), found.tissue, settings.denoising)
     deconvolver = build_deconvolver(
         found.arterial.scaled_aif,
         times,
@@ -246,23 +246,17 @@ def _make_maps(affine: Matrix, settings: SeriesSettings, found: PerfusionSeries,
     )
     maps = perfusion_maps(curves.T, deconvolver, settings.perfusion, mask=(brain & is_covered).T, n_threads=n_threads)
     maps = PerfusionMaps(maps.cbf.T, maps.cbv.T, maps.mtt.T, maps.tmax.T)
-    return replace(found, curves=curves, maps=maps, noise_hu=_noise_hu(frames, times, tissue))
+    return replace(found, curves=curves, maps=maps, noise_hu=_noise_hu(frames, times, found.tissue))
 
 
 def _prepared(found: PerfusionSeries) -> tuple[Array, Floats64, Array, Mask, Mask, int]:
-    """What `_prepare` found: series, times, baseline, brain, coverage and the number of baseline frames."""
+    """What `_prepare` found: series, times, baseline, brain, coverage, number of baseline frames."""
     n_baseline = None if found.bolus is None else found.bolus.n_baseline_frames
     series, times, baseline = found.series, found.frame_times_s, found.baseline
     brain, is_covered = found.brain_mask, found.is_covered
     if series is None or times is None or baseline is None or brain is None or is_covered is None or n_baseline is None:
         raise ValueError("series must be prepared before it is measured. Call measure_series.")
     return series, times, baseline, brain, is_covered, n_baseline
-
-
-def _too_few(times: Floats64, settings: SeriesSettings, found: PerfusionSeries) -> PerfusionSeries | None:
-    """A refusal where too few usable frames are left."""
-    reason, detail = frames_problem(times, settings.minimum_frames)
-    return replace(found, reason=reason, detail=detail) if reason else None
 
 
 def _kept_frames(found: PerfusionSeries) -> npt.NDArray[np.intp]:

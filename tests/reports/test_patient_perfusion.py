@@ -58,6 +58,12 @@ def test_charts_say_in_words_what_they_show():
     assert 'aria-label="Artery and vein.' in vessels.svg
 
 
+def test_the_baseline_is_counted_over_usable_frames():
+    used = [frame != 1 for frame in range(len(TIMES_S))]
+    charts = curve_charts({**full()["curves"], "is_usable": used}, "left", 1.25, name="p")
+    assert "baseline until 6.0 s" in charts[0].title  # 0, 4 and 6 s
+
+
 def test_a_series_without_a_side_shows_the_brain_and_an_unscaled_artery_once():
     tissue = curve_charts({**full()["curves"], "tissue_other": []}, None, 1.0, name="p")
     assert "brain: highest" in tissue[1].title
@@ -73,7 +79,7 @@ def test_the_page_has_a_column_per_map_numbers_and_outlines():
     assert body.count('class="slice map"') == 4 * n_slices
     assert body.count('<path class="core"') == body.count('<path class="hypoperfused"') == n_slices
     for text in ("12.3 ml", "37.0 ml", "CBF &lt; 30 % of normal", "Tmax &gt; 6 s", ">3.0<", ">left<", "0.87 of 1",
-                 "1.25 times", "11 of 12", "0.2 mm", "1 voxel of the AIF", "CBF, ml/100 g/min", "≥ 80",
+                 "1.25 times", "11 of 12", "0.2 mm", "1 of 1 voxels of the AIF", "CBF, ml/100 g/min", "≥ 80",
                  "The patient&#39;s left is on the left"):  # fmt: skip
         assert text in body, text
     assert body.count('class="aif"') == body.count('class="vof"') == 1
@@ -83,6 +89,11 @@ def test_the_page_has_a_column_per_map_numbers_and_outlines():
     area_cm2 = full()["maps"][0]["core_mm2"] / 100
     assert f"core {area_cm2:.1f}\u00a0cm²" in ct[:200]
     _parsed(page)
+
+
+def test_codes_of_notes_are_words():
+    picture = {**full(), "findings": {**full()["findings"], "notes": ["frames_rejected", "no_venous_output"]}}
+    assert ("Notes", "frames rejected, no venous output") in perfusion_panel(picture, "p")["facts"]
 
 
 def test_the_colour_bar_ends_in_the_colours_of_the_maps():
