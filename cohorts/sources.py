@@ -192,11 +192,12 @@ class CtpCoreSource(_PerfusionCore):
     haematocrit_large: float = Field(0.45, ge=0, lt=1, description="Of large vessels")
     haematocrit_small: float = Field(0.25, ge=0, lt=1, description="Of small vessels")
     density_g_ml: float = Field(1.04, gt=0, description="Of brain")
+    ct: str = Field("ncct", description="Which rows hold a CT of the patient, onto which the core is drawn where given")
 
     @property
     def scans(self) -> tuple[str, ...]:
         """Modalities that the step reads: the first must be there, the others may be."""
-        return (self.modality,)
+        return (self.modality, self.ct)
 
 
 class CbfMapSource(_PerfusionCore):

@@ -15,6 +15,7 @@ from flows.measure_mask import region_counts
 from flows.perfusion_maps import MAP_UNITS, Perfusion
 from flows.perfusion_panel import CoreFound, panel_files
 from flows.prepare_scan import PreparedScan
+from flows.same_space import same_space_files
 from tasks.core_threshold import calibrate_threshold, sample_tissue
 from tasks.lesion import measure_lesion
 from tasks.normal_flow import SIDE_SIGN, CoreAnatomy, mirrored_indices, other_side
@@ -79,6 +80,9 @@ def core_outcome(
     files |= panel_files(prefix, scan, settings.maps[0], perfusion, found, ("", ""))
     for name, mask in (("core", core.core), ("hypoperfused", core.hypoperfused)):
         files[f"{prefix}_label-{name}_mask.nii.gz"] = image_bytes(mask.astype(np.uint8), scan.image.affine)
+    if perfusion.same_space is not None:
+        space = settings.parameters["ct"]
+        files |= same_space_files(prefix, space, perfusion.same_space, core.core, scan.image)
     return Outcome("ok", payload=payload, files=files)
 
 

@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
+from cohorts.nifti_file import ImageProblemError
 from cohorts.perfusion_sidecar import chosen_vessels, frame_times, map_unit, read_sidecar
 from cohorts.scan_images import ScanImage
 from flows.cases import SIDECAR_OF, Case, Outcome, StepSettings
@@ -24,6 +25,7 @@ from flows.measure_mask import planned_map
 from flows.perfusion_maps import Perfusion, kept_maps, perfusion_of
 from flows.perfusion_panel import voxels_of
 from flows.prepare_scan import PreparedScan, facts, prepare, read, registration_files
+from flows.same_space import same_space
 from models.register_template import template_target
 from tasks.brain import ct_working_scan
 from tasks.ctp_denoising import Denoising
@@ -67,6 +69,15 @@ def examine_ctp_core(case: Case, contents: Mapping[str, bytes], settings: StepSe
     payload["quality"] = {file.modality: plain(asdict(quality) | _series_quality(found))}
     files = dict(registration_files(_prefix(case), scan))
     perfusion = perfusion_of(found, making.perfusion)
+    if scan.registration.is_usable and (ct := _ct(case, contents, parameters)) is not None:
+        aligned = same_space(scan, ct) if ct.registration.is_usable else None
+        perfusion = replace(perfusion, same_space=aligned)
+        payload["scans"][parameters["ct"]] = facts(ct.image)
+        payload["perfusion"]["ct"] = {
+            "reason": "" if aligned else ct.registration.reason or "skulls_do_not_fit",
+            "misfit": None if aligned is None else aligned.misfit,
+            "correction_mm": None if aligned is None else aligned.correction_mm,
+        }
     files |= kept_maps(_prefix(case), perfusion, image.affine, parameters)
     return core_outcome(case, scan, perfusion, settings, (payload, files))
 
@@ -127,6 +138,17 @@ def examine_cbf_map(case: Case, contents: Mapping[str, bytes], settings: StepSet
     perfusion = Perfusion(maps, masks.tissue, np.ones(on_map.shape, dtype=bool))
     files |= kept_maps(_prefix(case), perfusion, cbf.affine, {"UnitOfTheMap": map_unit(sidecar), **parameters})
     return core_outcome(case, scan, perfusion, settings, (payload, files))
+
+
+def _ct(case: Case, contents: Mapping[str, bytes], parameters: Mapping[str, Any]) -> PreparedScan | None:
+    """The patient's CT where there is one that can be read; its own source says what is wrong with it."""
+    file = next((file for file in case.files if file.modality == parameters["ct"]), None)
+    if file is None:
+        return None
+    try:
+        return prepare(read(file, contents[file.modality], "ncct", parameters["forms"]), "ct")
+    except ImageProblemError:
+        return None
 
 
 def _series_settings(parameters: Mapping[str, Any]) -> SeriesSettings:

@@ -73,6 +73,7 @@ def _views(plan: Plan, frames: dict[str, pd.DataFrame], out: Path) -> Iterator[P
         of_patient: dict[str, Any] = {name: found.get(participant_id, []) for name, found in rows.items()}
         pictures: dict[str, ScanPicture] = _pictures(plan, participant_id, out, PICTURE_SUFFIX)
         perfusion: dict[str, PerfusionPicture] = _pictures(plan, participant_id, out, PERFUSION_SUFFIX)
+        pictures = {modality: panel["base"] for modality, panel in perfusion.items()} | pictures
         yield PatientView(participant=participant, pictures=pictures, perfusion=perfusion, **of_patient)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohorts.derivatives import map_files
+from flows.same_space import SameSpace
 from tasks.perfusion import PerfusionSettings
 from tasks.perfusion_series import PerfusionSeries
 
@@ -30,6 +31,7 @@ class Perfusion:
     tissue : (X, Y, Z) bool array: brain without vessels and fluid
     is_covered : (X, Y, Z) bool array, voxels that every usable frame shows
     series, settings : where the maps come from a series, and how they were made; None for a workstation's
+    same_space : a CT of the patient aligned with the series; None where there is none
     """
 
     maps: Mapping[str, Array]
@@ -37,6 +39,7 @@ class Perfusion:
     is_covered: Mask
     series: PerfusionSeries | None = None
     settings: PerfusionSettings | None = None
+    same_space: SameSpace | None = None
 
 
 def perfusion_of(found: PerfusionSeries, settings: PerfusionSettings) -> Perfusion:

@@ -56,10 +56,10 @@ def panel_files(
     labels, matrix = np.zeros(scan.shape, np.int16), None
     if scan.registration.fixed_to_moving is not None:
         labels, matrix = scan.labels(reference)[1].labels, scan.registration.matrix
-    core = None if found is None else found.core
-    shown = key_slices.PreparedScan(
-        scan.image.values, scan.image.affine, scan.brain_mask, labels, matrix, None if core is None else core.core
-    )
+    core, same = None if found is None else found.core, perfusion.same_space
+    values = scan.image.values if same is None else same.values
+    drawn = None if core is None else core.core
+    shown = key_slices.PreparedScan(values, scan.image.affine, scan.brain_mask, labels, matrix, drawn)
     table = planned_map(reference).table
     curves = None if perfusion.series is None else _curves(perfusion, perfusion.series, found)
     late = None if core is None or "tmax" not in perfusion.maps else core.hypoperfused

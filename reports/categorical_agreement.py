@@ -184,7 +184,8 @@ def kappa(
         return Kappa(math.nan, math.nan, n, weights, n_categories, reason)
     if n == np.trace(table):
         return Kappa(1.0, 0.0, n, weights, n_categories)
-    engine = cohens_kappa(table, wt=None if weights == "none" else weights)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of tests against 0 that are not used
+        engine = cohens_kappa(table, wt=None if weights == "none" else weights)
     return Kappa(float(engine.kappa), math.sqrt(max(float(engine.var_kappa), 0.0)), n, weights, n_categories)
 
 

@@ -36,8 +36,8 @@ SCALES: Mapping[str, MapScale] = MappingProxyType(
     {
         scale["name"]: scale
         for scale in (
-            # healthy grey matter has 50 to 80 (``tasks.vendor_maps``), so 30 % of it lies in the lowest third
-            MapScale(name="cbf", title="CBF", unit="ml/100 g/min", low=0.0, high=80.0),
+            # healthy grey matter has 50 to 80 (``tasks.vendor_maps``), deconvolution loses a quarter to a half of it
+            MapScale(name="cbf", title="CBF", unit="ml/100 g/min", low=0.0, high=60.0),
             # grey matter has about 4; vessels begin at 8 (``tasks.ctp_masks``, Kudo et al., AJNR 2003;24:419-426)
             MapScale(name="cbv", title="CBV", unit="ml/100 g", low=0.0, high=6.0),
             # tissue at risk begins at 12 to 13.5 (Kamalian et al., AJNR 2012;33:545-549)
