@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.bolus import MINIMUM_FRAMES
 from tasks.normal_flow import Reference
 from tasks.quality import Modality
 
@@ -187,6 +188,7 @@ class CtpCoreSource(_PerfusionCore):
     )
     deconvolution: Literal["oscillation_index", "block_circulant", "standard"] = "oscillation_index"
     motion_correction: bool = True
+    minimum_frames: int = Field(MINIMUM_FRAMES, ge=10, description="Usable frames; a series with fewer is refused")
     in_plane_sigma_mm: float = Field(2.0, ge=0, description="Smoothing within slices; 0 leaves it out")
     temporal_sigma_s: float = Field(0.0, ge=0, description="Smoothing over time; 0 leaves it out")
     haematocrit_large: float = Field(0.45, ge=0, lt=1, description="Of large vessels")
@@ -227,5 +229,5 @@ class ReadingsSource(Part):
 
 
 LesionSource = MaskSource | DwiThresholdSource | CtpCoreSource | CbfMapSource
-ComputedSource = LesionSource | DensityRatioSource
+ComputedSource = MaskSource | DensityRatioSource | DwiThresholdSource | CtpCoreSource | CbfMapSource
 Source = Annotated[ComputedSource | ReadingsSource, Field(discriminator="kind")]

@@ -30,9 +30,10 @@ from models.register_template import template_target
 from tasks.brain import ct_working_scan
 from tasks.ctp_denoising import Denoising
 from tasks.ctp_masks import ctp_masks
-from tasks.ctp_preparation import MINIMUM_BASELINE_FRAMES
+from tasks.ctp_preparation import MINIMUM_BASELINE_FRAMES, baseline_mean
 from tasks.deconvolution import BlockCirculantSvd, OscillationIndexSvd, StandardSvd
 from tasks.perfusion import PerfusionSettings
+from tasks.perfusion_quality import series_quality
 from tasks.perfusion_series import ManualInput, PerfusionSeries, SeriesSettings, measure_series
 from tasks.quality import measure_quality
 from tasks.registration import SLAB_COVERAGE, register
@@ -66,7 +67,7 @@ def examine_ctp_core(case: Case, contents: Mapping[str, bytes], settings: StepSe
     quality = measure_quality(
         "ctp", scan.image, scan.working, scan.brain, scan.registration, planned_map(settings.maps[0])
     )
-    payload["quality"] = {file.modality: plain(asdict(quality) | _series_quality(found))}
+    payload["quality"] = {file.modality: plain(asdict(quality) | asdict(series_quality(found)))}
     files = dict(registration_files(_prefix(case), scan))
     perfusion = perfusion_of(found, making.perfusion)
     if scan.registration.is_usable and (ct := _ct(case, contents, parameters)) is not None:
@@ -155,6 +156,7 @@ def _series_settings(parameters: Mapping[str, Any]) -> SeriesSettings:
     """What a source declares about the maps."""
     return SeriesSettings(
         corrects_motion=parameters["motion_correction"],
+        minimum_frames=parameters["minimum_frames"],
         denoising=Denoising(parameters["in_plane_sigma_mm"], parameters["temporal_sigma_s"]),
         perfusion=PerfusionSettings(
             method=METHODS[parameters["deconvolution"]](),
@@ -194,28 +196,16 @@ def _slices_along_z(image: ScanImage) -> ScanImage:
 
 
 def _registered(found: PerfusionSeries, affine: npt.NDArray[np.float64]) -> PreparedScan | None:
-    """The series as a scan: its baseline, its brain, its place in the template; None without a baseline."""
-    if found.baseline is None or found.brain is None or found.brain_mask is None:
+    """The series as a scan: its baseline, its brain, its place in the template; None where it did not come so far.
+
+    Where no baseline was found the first frames stand for it, so that the page can show what was refused.
+    """
+    if found.series is None or found.brain is None or found.brain_mask is None:
         return None
-    working = ct_working_scan(found.baseline, affine)
+    baseline = baseline_mean(found.series, MINIMUM_BASELINE_FRAMES) if found.baseline is None else found.baseline
+    working = ct_working_scan(baseline, affine)
     registration = register(working, found.brain, template_target("ctp"), minimum_coverage=SLAB_COVERAGE)
-    return PreparedScan(
-        "ctp", ScanImage(found.baseline, affine), working, found.brain, registration, native=found.brain_mask
-    )
-
-
-def _series_quality(found: PerfusionSeries) -> dict[str, float | None]:
-    """Quality figures of frames and vessels."""
-    times = found.frame_order.frame_times_s
-    trace, arterial = found.trace, found.arterial
-    return {
-        "n_frames": len(found.frame_order.order),
-        "frame_interval_s": float(np.median(np.diff(times))) if len(times) > 1 else None,
-        "motion_mm": None if trace is None else float(np.max(trace.displacement_mm[trace.is_usable], initial=0.0)),
-        "rejected_frame_share": None if trace is None else float(1 - trace.is_usable.mean()),
-        "aif_quality": None if arterial is None or arterial.reason else arterial.quality,
-        "vof_scaling": None if arterial is None or arterial.reason else arterial.scaling,
-    }
+    return PreparedScan("ctp", ScanImage(baseline, affine), working, found.brain, registration, native=found.brain_mask)
 
 
 def _series_facts(found: PerfusionSeries) -> dict[str, Any]:

@@ -51,7 +51,7 @@ outcome = "mrs"
 [eligibility]
 required_columns = "age"
 """
-    kinds = "mask, density_ratio, dwi_threshold, readings"
+    kinds = "mask, density_ratio, dwi_threshold, ctp_core, cbf_map, readings"
     source_keys = "name, regions, laterality, description, kind, modality, rule"
     assert refusals(folder, text) == [
         f"row 1, key outcom: must be one of {TOP_LEVEL}. Did you mean outcome? Rename or delete it.",

@@ -6,12 +6,13 @@ import dataclasses
 
 import pytest
 
+from tasks.perfusion_quality import SeriesQuality
 from tasks.quality import ScanQuality
 from tasks.quality_gates import GATES, Gate, judge_quality, with_limits
 
 
 def test_every_gate_names_a_figure():
-    figures = {field.name for field in dataclasses.fields(ScanQuality)}
+    figures = {field.name for one in (ScanQuality, SeriesQuality) for field in dataclasses.fields(one)}
     for gates in GATES.values():
         names = [gate.figure for gate in gates]
         assert set(names) <= figures
