@@ -186,3 +186,33 @@ def test_label_counts():
     for given_labels in (labels, labels.ravel(order="F")):
         counts = label_counts(indices, given_labels, n_labels=5)
         np.testing.assert_array_equal(counts, [2, 0, 1, 0, 2, 0])
+
+
+def test_sides_of_a_scan_are_those_of_the_template_and_volumes_its_own():
+    """A head 10 mm off and turned by 180 degrees about its axis: what lies at low x of the scan is the right side.
+
+    The template is a tenth smaller along every axis, which changes no volume and no diameter.
+    """
+    world_to_template = np.diag([-0.9, -0.9, 0.9, 1.0])
+    world_to_template[0, 3] = 9.0  # scan x = 10 mm is the mid-plane
+    affine = AFFINE.copy()
+    affine[0, 3] = 8  # x of voxels 0 to 6 is 8 to 14 mm
+    mask = _mask((0, 2, 2), (1, 2, 2), (2, 2, 2), (6, 2, 2))  # x = 8, 9, 10 and 14 mm
+    indices = np.flatnonzero(mask.ravel(order="F"))
+    measures = measure_lesion(indices, SHAPE, affine, world_to_template)
+    assert measures.side == "right"
+    assert measures.volume_right_ml == pytest.approx(2.5 * 6 / 1000)  # x = 8, 9 and half of 10; voxels of 6 mm3
+    assert measures.volume_left_ml == pytest.approx(1.5 * 6 / 1000)
+    alone = measure_lesion(indices, SHAPE, affine)
+    assert (alone.side, alone.volume_left_ml) == ("right", 0.0)  # all of it lies at x > 0 of the scan
+    assert (measures.volume_ml, measures.max_diameter_mm) == (alone.volume_ml, alone.max_diameter_mm)
+
+
+def test_the_template_itself_needs_no_transform():
+    mask = _mask((0, 2, 2), (1, 2, 2), (5, 2, 2))
+    indices = np.flatnonzero(mask.ravel(order="F"))
+    assert measure_lesion(indices, SHAPE, AFFINE, np.eye(4)) == measure_lesion(indices, SHAPE, AFFINE)
+
+
+def test_no_lesion_has_no_side_on_a_scan_either():
+    assert measure_lesion(np.array([], dtype=np.int64), SHAPE, AFFINE, np.eye(4)).side == "none"
