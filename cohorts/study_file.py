@@ -19,7 +19,7 @@ from cohorts.clinical import top_code_number
 from cohorts.problems import CohortError, Problem, Refusal, did_you_mean
 from cohorts.scans import CohortPaths
 from cohorts.schemas import RESERVED_COLUMNS
-from cohorts.sources import DensityRatioSource, DwiThresholdSource, MaskSource, ReadingsSource
+from cohorts.sources import ComputedSource, ReadingsSource
 from cohorts.study import (
     BUILT_IN_MAPS,
     AgreementPair,
@@ -44,7 +44,7 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "": (StudyConfig,),
     "study": (StudySection,),
     "template": (TemplateSection,),
-    "source": (MaskSource, DensityRatioSource, DwiThresholdSource, ReadingsSource),
+    "source": (*get_args(ComputedSource), ReadingsSource),
     "rule": (FractionRule, PerRegionRule),
     "clinical": (ClinicalColumn,),
     "severity": (SeveritySection,),

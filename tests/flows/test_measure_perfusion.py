@@ -201,9 +201,7 @@ def test_frames_stored_in_another_order_give_the_same_core(record, out):
 def test_slices_along_another_axis_give_the_same_core(record, out):
     series, affine = _phantom().series, _phantom().affine
     turned = {"series": series.transpose(2, 0, 1, 3), "affine": affine[:, [2, 0, 1, 3]]}
-    found = run_case(
-        _case(out / "turned", series=turned, affine=affine[:, [2, 0, 1, 3]], sidecar=TIMED), _settings(), out
-    )
+    found = run_case(_case(out / "turned", **turned, sidecar=TIMED), _settings(), out)
     assert found.payload["lesion"]["volume_ml"] == pytest.approx(record.payload["lesion"]["volume_ml"], rel=0.02)
     assert found.payload["lesion"]["side"] == "right"
 
