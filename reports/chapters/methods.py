@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from cohorts.schemas import TABLES
-from cohorts.sources import DensityRatioSource, DwiThresholdSource, MaskSource
+from cohorts.sources import CbfMapSource, DensityRatioSource, DwiThresholdSource, LesionSource, MaskSource
 from cohorts.study import FractionRule, PerRegionRule
 from reports.page import Block, Chapter, Folded, Group, Listing, Material, Pre, TableView, Text
 from reports.tables import OPERATOR_SIGNS, Cell, words
@@ -168,19 +168,31 @@ def _source_sentences(material: Material) -> Iterable[str]:
                 f"{source.name}: a baseline without weights on {source.modality}, label map {name}, rule {source.rule} "
                 f"({BUILT_IN_DENSITY_RULES[source.rule].source}); {laterality}.{about}"
             )
-        elif isinstance(source, MaskSource | DwiThresholdSource):
+        elif isinstance(source, LesionSource):
             name = material.data.map_names.get(source.name, config.regions_of(source))
-            what = (
-                f"masks of modality {source.modality}"
-                if isinstance(source, MaskSource)
-                else f"a baseline without weights, the lesion by thresholds on {source.modality} and {source.adc}"
-            )
             yield (
-                f"{source.name}: {what}, label map {name}, rule {source.rule} "
+                f"{source.name}: {_lesion_of(source)}, label map {name}, rule {source.rule} "
                 f"({_rule_text(material, source.rule)}); {laterality}.{about}"
             )
         else:
             yield f"Readers: every reader and session of readings.tsv is a source of its own; {laterality}.{about}"
+
+
+def _lesion_of(source: LesionSource) -> str:
+    """What a source takes for the lesion."""
+    if isinstance(source, MaskSource):
+        return f"masks of modality {source.modality}"
+    if isinstance(source, DwiThresholdSource):
+        return f"a baseline without weights, the lesion by thresholds on {source.modality} and {source.adc}"
+    parts = [f"CBF below {100 * source.relative_cbf:g} % of the {words(source.reference)}"]
+    if source.core_tmax_s is not None:
+        parts.append(f"Tmax above {source.core_tmax_s:g} s")
+    if source.minimum_cluster_ml:
+        parts.append(f"pieces of at least {source.minimum_cluster_ml:g} ml")
+    if isinstance(source, CbfMapSource):
+        return f"the ischaemic core on a workstation's CBF map {source.modality} ({', '.join(parts)})"
+    parts.append(f"{words(source.threshold)} threshold, {words(source.deconvolution)} deconvolution")
+    return f"the ischaemic core on the CT perfusion series {source.modality} ({', '.join(parts)})"
 
 
 def _rule_text(material: Material, name: str) -> str:
