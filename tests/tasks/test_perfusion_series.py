@@ -187,7 +187,7 @@ def refused_series(case):
     if case == "no_contrast":
         return np.repeat(series[..., :1], 26, axis=3), TIMES_S
     if case == "bolus_truncated":
-        return series[..., :9], tuple(2.0 * n for n in range(9))
+        return series[..., :10], TIMES_S[:10]
     if case == "frame_times_missing":
         return series, None
     if case == "frame_times_not_increasing":
@@ -205,6 +205,7 @@ def refused_series(case):
         ("too_few_frames", "series"),
         ("bolus_before_start", "brain_mask"),
         ("two_bolus_peaks", "baseline"),
+        ("bolus_truncated", "baseline"),
         ("no_contrast", "brain_mask"),
         ("frame_times_missing", "frame_order"),
         ("frame_times_not_increasing", "frame_order"),
@@ -214,7 +215,7 @@ def refused_series(case):
 )
 def test_bad_series_are_refused_by_name_and_keep_what_there_is(case, known):
     series, times = refused_series(case)
-    settings = replace(AT_REST, minimum_frames=25 if case == "too_few_frames" else 15)
+    settings = replace(AT_REST, minimum_frames=25 if case == "too_few_frames" else 10)
     found = measure_series(series, phantom().affine, times, settings)
     assert found.reason == case
     assert "must" in found.detail
