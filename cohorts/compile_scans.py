@@ -34,19 +34,20 @@ def scans_batch(
         elif scan.modality not in users:
             row |= {"status": "excluded", "reason": "modality_not_used"}
         else:
-            record = measured.records.get((scan.participant_id, users[scan.modality]))
+            found = (measured.records.get((scan.participant_id, measurement)) for measurement in users[scan.modality])
+            record = next((one for one in found if one is not None), None)
             row |= _measured_columns(scan, record, standings[scan.participant_id])
         rows.add(**row)
     return rows.columns
 
 
-def _users(cohort: Cohort) -> dict[str, str]:
-    """Modality -> the measurement that reads it, rather one that cannot do without it."""
-    users: dict[str, str] = {}
+def _users(cohort: Cohort) -> dict[str, list[str]]:
+    """Modality -> the measurements that read it, those that cannot do without it first."""
+    users: dict[str, list[str]] = {}
     for first in (True, False):
         for measurement, (source, *_) in cohort.config.measurements.items():
             for modality in source.scans[:1] if first else source.scans[1:]:
-                users.setdefault(modality, measurement)
+                users.setdefault(modality, []).append(measurement)
     return users
 
 

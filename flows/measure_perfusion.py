@@ -50,7 +50,7 @@ def examine_ctp_core(case: Case, contents: Mapping[str, bytes], settings: StepSe
     """Maps and core of one CT perfusion series."""
     file, parameters = case.files[0], settings.parameters
     name = Path(file.path).name
-    sidecar = read_sidecar(contents.get(SIDECAR_OF.format(file.modality)), f"sidecar of {name}")
+    sidecar = read_sidecar(contents.get(SIDECAR_OF.format(file.modality)), name)
     stored = read(file, contents[file.modality], "ctp", parameters["forms"])
     times, written_in = frame_times(sidecar, contents[file.modality], name)
     manual = _manual_input(sidecar, stored, times, name)
@@ -90,7 +90,7 @@ def examine_cbf_map(case: Case, contents: Mapping[str, bytes], settings: StepSet
     file, ct_file = case.files[0], by_modality.get(parameters["ct"])
     cbf = read(file, contents[file.modality], "cbf", parameters["forms"])
     name = Path(file.path).name
-    sidecar = read_sidecar(contents.get(SIDECAR_OF.format(file.modality)), f"sidecar of {name}")
+    sidecar = read_sidecar(contents.get(SIDECAR_OF.format(file.modality)), name)
     payload: dict[str, Any] = {"scans": {file.modality: facts(cbf)}, "perfusion": {"unit": map_unit(sidecar)}}
     if ct_file is None:
         detail = (
