@@ -53,7 +53,8 @@ def read_sidecar(content: bytes | None, name: str) -> Mapping[str, Any]:
         ) from error
     if not isinstance(body, dict):
         raise ImageProblemError(
-            "sidecar_unreadable", f"{name}: sidecar must be a JSON object, got {type(body).__name__}. Mend or delete it."
+            "sidecar_unreadable",
+            f"{name}: sidecar must be a JSON object, got {type(body).__name__}. Mend it.",
         )
     return body
 

@@ -19,13 +19,13 @@ import numpy.typing as npt
 
 from flows.cases import Case, MapReference, Outcome, StepSettings
 from flows.measure_mask import planned_map, region_counts
-from flows.prepare_scan import PreparedScan, facts, prepare, read, registration_files
+from flows.prepare_scan import PreparedScan, facts, prepare, read, registration_files, shown
 from models.template import load_template, mca_territory
 from reports.scan_picture import scan_picture
-from tasks import key_slices
 from tasks.density import CTA_DENSITY, NCCT_DENSITY, DensitySettings, measure_density, place_regions
 from tasks.diffusion import adc_on_grid
 from tasks.dwi_threshold import segment_dwi
+from tasks.key_slices import key_slices
 from tasks.lesion import measure_lesion
 from tasks.quality import Modality, measure_quality
 from tasks.resample import Grid
@@ -142,13 +142,9 @@ def _picture(
     case: Case, scan: PreparedScan, reference: MapReference, lesion: npt.NDArray[np.bool_] | None = None
 ) -> dict[str, bytes]:
     """The key slices for the patient's page, as a file of the step; without regions where nothing was registered."""
-    template, table = load_template(), planned_map(reference).table
-    labels, matrix = np.zeros(scan.shape, np.int16), None
-    if scan.registration.fixed_to_moving is not None:
-        labels, matrix = scan.labels(reference)[1].labels, scan.registration.matrix
-    shown = key_slices.PreparedScan(scan.image.values, scan.image.affine, scan.brain_mask, labels, matrix, lesion)
+    table = planned_map(reference).table
     window = None if scan.contrast == "dwi" else CT_WINDOW_HU
-    slices = key_slices.key_slices(shown, table, template.brain, template.affine, window)
+    slices = key_slices(shown(scan, reference, lesion), table, window)
     picture = scan_picture(slices, table, "" if scan.contrast == "dwi" else "HU")
     return {f"{_prefix(case)}{PICTURE_SUFFIX}": json.dumps(picture, separators=(",", ":")).encode()}
 

@@ -13,9 +13,8 @@ import numpy.typing as npt
 from flows.cases import MapReference
 from flows.measure_mask import planned_map
 from flows.perfusion_maps import Perfusion
-from flows.prepare_scan import PreparedScan
+from flows.prepare_scan import PreparedScan, shown
 from reports.perfusion_picture import PERFUSION_SUFFIX, PerfusionCurves, PerfusionFindings, perfusion_picture
-from tasks import key_slices
 from tasks.ctp_preparation import mean_curve
 from tasks.normal_flow import SIDE_SIGN, CoreAnatomy, other_side
 from tasks.perfusion_core import CoreSettings, PerfusionCore
@@ -53,17 +52,12 @@ def panel_files(
     found : the core; None where the series was refused before
     refusal : reason and detail, empty where there is none
     """
-    labels, matrix = np.zeros(scan.shape, np.int16), None
-    if scan.registration.fixed_to_moving is not None:
-        labels, matrix = scan.labels(reference)[1].labels, scan.registration.matrix
     core, same = None if found is None else found.core, perfusion.same_space
-    values = scan.image.values if same is None else same.values
-    drawn = None if core is None else core.core
-    shown = key_slices.PreparedScan(values, scan.image.affine, scan.brain_mask, labels, matrix, drawn)
+    drawn = shown(scan, reference, None if core is None else core.core, None if same is None else same.values)
     table = planned_map(reference).table
     curves = None if perfusion.series is None else _curves(perfusion, perfusion.series, found)
     late = None if core is None or "tmax" not in perfusion.maps else core.hypoperfused
-    picture = perfusion_picture(shown, table, perfusion.maps, late, curves, _findings(perfusion, found, refusal))
+    picture = perfusion_picture(drawn, table, perfusion.maps, late, curves, _findings(perfusion, found, refusal))
     return {f"{prefix}{PERFUSION_SUFFIX}": json.dumps(picture, separators=(",", ":"), allow_nan=False).encode()}
 
 

@@ -19,7 +19,8 @@ from cohorts.transforms import displacement_files, transform_files
 from flows.cases import CaseFile, MapReference
 from flows.measure_mask import planned_map
 from models.register_template import template_target
-from models.template import SPACE, GridLabels, LabelMap, labels_on_grid
+from models.template import SPACE, GridLabels, LabelMap, labels_on_grid, load_template
+from tasks import key_slices
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.lesion import voxel_volume_mm3
 from tasks.quality import Modality
@@ -105,6 +106,30 @@ def prepare(image: ScanImage, contrast: Modality, registration: RegistrationName
     is_refined = registration == "refined" and found.is_usable
     refinement = refine(working, brain, target, found) if is_refined else None
     return PreparedScan(contrast, image, working, brain, found, refinement)
+
+
+def shown(
+    scan: PreparedScan,
+    reference: MapReference,
+    lesion: npt.NDArray[np.bool_] | None = None,
+    values: npt.NDArray[np.float32] | None = None,
+) -> key_slices.PreparedScan:
+    """The scan as pictures are cut from it; without regions where nothing was registered.
+
+    Parameters
+    ----------
+    scan : PreparedScan
+    reference : label map to draw
+    lesion : (X, Y, Z) bool array
+    values : another image on the scan's grid to draw in its place
+    """
+    template = load_template()
+    labels, matrix = np.zeros(scan.shape, np.int16), None
+    if scan.registration.fixed_to_moving is not None:
+        labels, matrix = scan.labels(reference)[1].labels, scan.registration.matrix
+    drawn = scan.image.values if values is None else values
+    reference_brain = (template.brain, template.affine)
+    return key_slices.PreparedScan(drawn, scan.image.affine, scan.brain_mask, labels, matrix, lesion, reference_brain)
 
 
 def facts(image: ScanImage, notes: tuple[str, ...] | None = None) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class PreparedScan:
     labels : (X, Y, Z) integer array, 0 = no label; all 0 where nothing was registered
     fixed_to_moving : (4, 4) float array, template world -> scan world, mm, or None where nothing was registered
     lesion : (X, Y, Z) bool array, or None
+    template : the template's brain, (X, Y, Z) bool array, and its affine; without it no registration is shown
 
     Raises
     ------
@@ -67,6 +68,7 @@ class PreparedScan:
     labels: npt.NDArray[np.integer[Any]]
     fixed_to_moving: Matrix | None = None
     lesion: Mask | None = None
+    template: tuple[Mask, Matrix] | None = None
 
     def __post_init__(self) -> None:
         shapes = {array.shape for array in (self.values, self.brain, self.labels, self.lesion) if array is not None}
@@ -121,8 +123,6 @@ class KeySlices:
 def key_slices(
     scan: PreparedScan,
     table: LabelTable,
-    template_brain: Mask | None = None,
-    template_affine: Matrix | None = None,
     window: tuple[float, float] | None = None,
 ) -> KeySlices:
     """Choose and cut the slices that show the ASPECTS levels best.
@@ -135,8 +135,6 @@ def key_slices(
     scan : PreparedScan
     table : LabelTable
         Of the scan's labels.
-    template_brain : (X, Y, Z) bool array on the template grid; without it nothing of the registration is shown
-    template_affine : (4, 4) float array of the template, voxel -> world, RAS, mm
     window : smallest and largest value shown, such as 0 to 80 HU; by percentiles of the brain where None
 
     Raises
@@ -149,7 +147,6 @@ def key_slices(
     limit_share = MR_LIMIT_SHARE if window is None else CT_LIMIT_SHARE
     window = window or _percentile_window(scan)
     display = displayed(scan, table)
-    reference = None if template_brain is None or template_affine is None else (template_brain, template_affine)
     field, averages, slices = display.field, _BrainAverages(display, window), []
     for level, k in display.chosen:
         plane = display.labels[:, :, k]
@@ -158,7 +155,7 @@ def key_slices(
         of_point = plane[tuple(points.T)]
         found = {index: field.outlines(plane == index) for index in np.unique(of_point).tolist()}
         regions = {index: lines for index, lines in found.items() if lines}
-        template, difference = _registered(display, k, scan.fixed_to_moving, reference, averages)
+        template, difference = _registered(display, k, scan.fixed_to_moving, scan.template, averages)
         slices.append(
             KeySlice(
                 level,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -39,7 +40,7 @@ def picture():
     values = np.where(brain, 30.0, -1000.0)
     values[left_m1] = 50.0
     scan = PreparedScan(values, affine, brain, labels, np.eye(4), lesion)
-    return scan_picture(key_slices(scan, TABLE, brain, affine, (0.0, 80.0)), TABLE, "HU")
+    return scan_picture(key_slices(replace(scan, template=(brain, affine)), TABLE, (0.0, 80.0)), TABLE, "HU")
 
 
 def scan_row(participant_id, **changes):

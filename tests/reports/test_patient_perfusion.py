@@ -79,7 +79,7 @@ def test_the_page_has_a_column_per_map_numbers_and_outlines():
     assert body.count('class="slice map"') == 4 * n_slices
     assert body.count('<path class="core"') == body.count('<path class="hypoperfused"') == n_slices
     for text in ("12.3 ml", "37.0 ml", "CBF &lt; 30 % of normal", "Tmax &gt; 6 s", ">3.0<", ">left<", "0.87 of 1",
-                 "1.25 times", "11 of 12", "0.2 mm", "1 of 1 voxels of the AIF", "CBF, ml/100 g/min", "≥ 80",
+                 "1.25 times", "11 of 12", "0.2 mm", "1 of 1 voxels of the AIF", "CBF, ml/100 g/min", "≥ 60",
                  "The patient&#39;s left is on the left"):  # fmt: skip
         assert text in body, text
     assert body.count('class="aif"') == body.count('class="vof"') == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ ORDERS = [((0, 1, 2), (False, False, False)), ((0, 1, 2), (True, True, False)), 
 @pytest.mark.parametrize(("order", "flips"), ORDERS)
 def test_left_is_left_and_front_is_up_whatever_the_order_of_axes(order, flips):
     scan, brain, affine = _phantom()
-    found = key_slices(_stored(scan, order, flips), TABLE, brain, affine, WINDOW)
+    found = key_slices(replace(_stored(scan, order, flips), template=(brain, affine)), TABLE, WINDOW)
     low = found.slices[0]
     assert [one.level for one in found.slices] == ["ganglionic", "supraganglionic"]
     rows, columns = np.nonzero(low.grey > 255 * 45 / 80)  # the patch of 50
@@ -80,8 +81,8 @@ def test_left_is_left_and_front_is_up_whatever_the_order_of_axes(order, flips):
 @pytest.mark.parametrize(("order", "flips"), ORDERS)
 def test_every_order_of_axes_gives_the_same_picture(order, flips):
     scan, brain, affine = _phantom()
-    plain = key_slices(scan, TABLE, brain, affine, WINDOW).slices
-    other = key_slices(_stored(scan, order, flips), TABLE, brain, affine, WINDOW).slices
+    plain = key_slices(replace(scan, template=(brain, affine)), TABLE, WINDOW).slices
+    other = key_slices(replace(_stored(scan, order, flips), template=(brain, affine)), TABLE, WINDOW).slices
     for one, two in zip(plain, other, strict=True):
         assert one.height_mm == pytest.approx(two.height_mm)
         assert abs(one.grey.astype(int) - two.grey).max() <= 1
@@ -92,10 +93,12 @@ def test_every_order_of_axes_gives_the_same_picture(order, flips):
 
 def test_the_slice_with_most_of_the_regions_is_chosen_and_numbered_as_stored():
     scan, brain, affine = _phantom()
-    low, high = key_slices(scan, TABLE, brain, affine, WINDOW).slices
+    low, high = key_slices(replace(scan, template=(brain, affine)), TABLE, WINDOW).slices
     assert (low.number, low.n_slices) == (12, 24)  # z = -3 mm: both m1; index 11
     assert (high.number, high.height_mm) == (17, pytest.approx(27))
-    flipped = key_slices(_stored(scan, (0, 1, 2), (False, False, True)), TABLE, brain, affine, WINDOW).slices
+    flipped = key_slices(
+        replace(_stored(scan, (0, 1, 2), (False, False, True)), template=(brain, affine)), TABLE, WINDOW
+    ).slices
     assert [one.number for one in flipped] == [13, 8]
 
 
@@ -105,7 +108,7 @@ def test_a_second_slice_shows_what_the_first_misses():
     for region, side in itertools.product(("m2", "m3"), (-1, 1)):
         box = (abs(x - side * 35) < 12) & (abs(y + (5 if region == "m2" else 35)) < 13) & (abs(z - 9) < 4)
         scan.labels[box] = INDEX["left" if side < 0 else "right", region]
-    found = key_slices(scan, TABLE, brain, affine, WINDOW)
+    found = key_slices(replace(scan, template=(brain, affine)), TABLE, WINDOW)
     assert [(one.level, one.number) for one in found.slices] == [
         ("ganglionic", 12), ("ganglionic", 14), ("supraganglionic", 17),
     ]  # fmt: skip
@@ -113,7 +116,7 @@ def test_a_second_slice_shows_what_the_first_misses():
 
 def test_outlines_close_and_have_the_area_of_what_was_painted():
     scan, brain, affine = _phantom()
-    low = key_slices(scan, TABLE, brain, affine, WINDOW).slices[0]
+    low = key_slices(replace(scan, template=(brain, affine)), TABLE, WINDOW).slices[0]
     (line,) = low.regions[INDEX["left", "m1"]]
     n_voxels = int((scan.labels[:, :, low.number - 1] == INDEX["left", "m1"]).sum())
     assert _shoelace(line) * low.pixel_mm**2 == pytest.approx(n_voxels * SPACING[0] * SPACING[1], rel=0.03)
@@ -136,7 +139,7 @@ def test_an_outline_lies_half_way_between_pixels():
 
 def test_the_mirrored_difference_is_signed_and_empty_outside():
     scan, brain, affine = _phantom()
-    low = key_slices(scan, TABLE, brain, affine, WINDOW).slices[0]
+    low = key_slices(replace(scan, template=(brain, affine)), TABLE, WINDOW).slices[0]
     height, width = low.difference.shape
     assert np.nanmax(low.difference[:, : width // 2]) == pytest.approx(20, abs=0.5)
     assert np.nanmin(low.difference[:, width // 2 :]) == pytest.approx(-20, abs=0.5)
@@ -151,7 +154,7 @@ def test_the_mirror_follows_the_registration():
     shifted = np.eye(4)
     shifted[0, 3] = -36.0  # the mirror plane runs through the middle of the patch
     moved = PreparedScan(scan.values, affine, scan.brain, scan.labels, shifted)
-    low = key_slices(moved, TABLE, brain, affine, WINDOW).slices[0]
+    low = key_slices(replace(moved, template=(brain, affine)), TABLE, WINDOW).slices[0]
     assert np.nanmax(np.abs(low.difference)) < 0.5  # 20 through x = 0
     (line,) = low.template_brain
     assert line[:, 0].min() == 0  # the template's brain is cut by the picture's edge
@@ -160,7 +163,7 @@ def test_the_mirror_follows_the_registration():
 
 def test_the_template_outline_lies_where_the_registration_puts_it():
     scan, brain, affine = _phantom()
-    low = key_slices(scan, TABLE, brain, affine, WINDOW).slices[0]
+    low = key_slices(replace(scan, template=(brain, affine)), TABLE, WINDOW).slices[0]
     for end in (np.min, np.max):
         np.testing.assert_allclose(end(low.template_brain[0], axis=0), end(low.brain[0], axis=0), atol=1.5)
 
@@ -168,7 +171,7 @@ def test_the_template_outline_lies_where_the_registration_puts_it():
 def test_nothing_registered_shows_the_largest_section():
     scan, brain, affine = _phantom()
     plain = PreparedScan(scan.values, affine, scan.brain, np.zeros(SHAPE, dtype=np.int16))
-    (only,) = key_slices(plain, TABLE, brain, affine, WINDOW).slices
+    (only,) = key_slices(replace(plain, template=(brain, affine)), TABLE, WINDOW).slices
     assert (only.level, only.difference, only.template_brain, only.regions) == (NO_LEVEL, None, (), {})
     assert abs(only.height_mm) <= 3
 
@@ -178,7 +181,7 @@ def test_no_brain_shows_the_middle_slice_whole():
     nothing = np.zeros(SHAPE, dtype=bool)
     rng = np.random.default_rng(1)
     scan = PreparedScan(rng.normal(size=SHAPE), affine, nothing, np.zeros(SHAPE, dtype=np.int16))
-    found = key_slices(scan, TABLE, brain, affine)
+    found = key_slices(replace(scan, template=(brain, affine)), TABLE)
     (only,) = found.slices
     assert only.number == 13
     assert only.grey.shape == (257, 257)  # 180 mm x 180 mm at 0.7 mm
@@ -188,7 +191,9 @@ def test_no_brain_shows_the_middle_slice_whole():
 def test_the_window_of_a_scan_without_units_comes_from_its_brain():
     scan, brain, affine = _phantom()
     values = np.where(scan.brain, np.linspace(100, 200, scan.values.size).reshape(SHAPE), 5000.0)
-    found = key_slices(PreparedScan(values, affine, scan.brain, scan.labels, np.eye(4)), TABLE, brain, affine)
+    found = key_slices(
+        PreparedScan(values, affine, scan.brain, scan.labels, np.eye(4), template=(brain, affine)), TABLE
+    )
     assert 100 < found.window[0] < 120
     assert 180 < found.window[1] < 200
     assert found.difference_limit == pytest.approx(0.5 * (found.window[1] - found.window[0]))
@@ -197,7 +202,7 @@ def test_the_window_of_a_scan_without_units_comes_from_its_brain():
 def test_what_cannot_be_shown_is_refused():
     scan, brain, affine = _phantom()
     with pytest.raises(ValueError, match=r"window must rise, got 80 to 0"):
-        key_slices(scan, TABLE, brain, affine, (80.0, 0.0))
+        key_slices(replace(scan, template=(brain, affine)), TABLE, (80.0, 0.0))
     with pytest.raises(ValueError, match="must be volumes of one shape"):
         PreparedScan(scan.values, affine, scan.brain[1:], scan.labels)
     with pytest.raises(ValueError, match="affine must be a finite and invertible"):
