@@ -19,6 +19,7 @@ from cohorts.schemas import EXCLUSIONS, STAGES, participants_table
 from cohorts.study import EligibilitySection, SeveritySection
 
 NOT_MEASURED = "not_measured"
+NO_SCAN_OF_MODALITY = "no_scan_of_this_modality"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,13 @@ def standings(
         if scan.modality in measured and (scan.participant_id, measured[scan.modality]) not in records:
             detail = f"{scan.path} must be measured, got no result. Check that the file can be read and run again."
             found[scan.participant_id].append(Exclusion("scoring", NOT_MEASURED, "failed", detail))
+    used = {scan.participant_id for scan in cohort.scans if scan.modality in measured}
+    used |= {reading.participant_id for reading in cohort.readings}
+    for participant_id in (listed - used - set(found)) if measured else ():
+        detail = (
+            f"{participant_id} must have a scan of {' or '.join(measured)}, got others. Correct the modality or add it."
+        )
+        found[participant_id].append(Exclusion("intake", NO_SCAN_OF_MODALITY, "excluded", detail))
     clinical = cohort.participants.set_index("participant_id", drop=False)
     known = list(dict.fromkeys([*cohort.participants["participant_id"], *_further(cohort, records, found)]))
     result = {}

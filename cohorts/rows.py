@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cohorts.contract import Table
-from cohorts.participants import NOT_MEASURED, Standing
+from cohorts.participants import NO_SCAN_OF_MODALITY, NOT_MEASURED, Standing
 from cohorts.records import Record
 from tasks.anatomy import LabelTable
 
@@ -53,4 +53,4 @@ def state_of(record: Record | None, standing: Standing) -> tuple[str, str | None
     for exclusion in standing.exclusions:  # those of other stages are about another scan, or come after the scores
         if exclusion.stage == "screening" or exclusion.reason == NOT_MEASURED:
             return exclusion.status, exclusion.reason
-    return "excluded", "no_scan_of_this_modality"
+    return "excluded", NO_SCAN_OF_MODALITY

@@ -6,7 +6,7 @@ A scan that is refused on the way keeps what was measured until then, so that it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from cohorts.transforms import displacement_files, transform_files
 from flows.cases import CaseFile, MapReference
 from flows.measure_mask import planned_map
 from models.register_template import template_target
-from models.template import SPACE, GridLabels, LabelMap, labels_on_grid, load_template
+from models.template import SPACE, GridLabels, LabelMap, coverage_on_grid, labels_on_grid, load_template
 from tasks import key_slices
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.lesion import voxel_volume_mm3
@@ -76,11 +76,12 @@ class PreparedScan:
         label_map = planned_map(reference)
         if reference not in self._labels:
             to_template = self.registration.moving_to_fixed @ self.image.affine
-            on_grid = labels_on_grid(label_map, self.shape, to_template)
-            if self.warp is not None:
+            if self.warp is None:
+                self._labels[reference] = labels_on_grid(label_map, self.shape, to_template)
+            else:
                 grid = Grid(self.shape, self.image.affine)
-                on_grid = replace(on_grid, labels=labels_to_scan(label_map.labels, label_map.affine, grid, self.warp))
-            self._labels[reference] = on_grid
+                labels = labels_to_scan(label_map.labels, label_map.affine, grid, self.warp)
+                self._labels[reference] = GridLabels(labels, coverage_on_grid(label_map, self.shape, to_template))
         return label_map, self._labels[reference]
 
 

@@ -238,14 +238,18 @@ def labels_on_grid(label_map: LabelMap, shape: tuple[int, ...], affine: ArrayLik
     labels = ndimage.affine_transform(
         label_map.labels, to_map, output_shape=tuple(shape), order=0, mode="grid-constant", prefilter=False
     )
+    return GridLabels(labels=labels, coverage=coverage_on_grid(label_map, shape, target))
+
+
+def coverage_on_grid(label_map: LabelMap, shape: tuple[int, ...], affine: NDArray[np.float64]) -> dict[int, float]:
+    """Share of each label's volume inside another grid's field of view, as in ``GridLabels``."""
     voxels = np.argwhere(label_map.labels)
-    to_grid = np.linalg.inv(to_map)
+    to_grid = np.linalg.inv(np.linalg.solve(label_map.affine, affine).round(6))
     positions = voxels @ to_grid[:3, :3].T + to_grid[:3, 3]
     inside = np.all((positions >= -0.5) & (positions < np.asarray(shape) - 0.5), axis=1)
     values = label_map.labels[tuple(voxels.T)]
     total, covered = np.bincount(values), np.bincount(values, weights=inside)
-    coverage = {label.index: float(covered[label.index] / total[label.index]) for label in label_map.table.labels}
-    return GridLabels(labels=labels, coverage=coverage)
+    return {label.index: float(covered[label.index] / total[label.index]) for label in label_map.table.labels}
 
 
 def mca_territory() -> NDArray[np.bool_]:

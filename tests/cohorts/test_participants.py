@@ -57,6 +57,21 @@ def test_every_participant_has_one_state(cohort, found):
     ]
 
 
+def test_who_has_only_scans_that_no_source_reads_is_left_out(cohort):
+    """sub-8 with a T1 image alone; a reading would be enough to stay."""
+    scans = tuple(scan for scan in cohort.scans if (scan.participant_id, scan.modality) != ("sub-8", "lesion"))
+    records = {key: item for key, item in RECORDS.items() if key[0] != "sub-8"}
+    without = standings(replace(cohort, scans=scans), records, {})["sub-8"]
+    assert (without.status, without.is_scored) == ("excluded", False)
+    assert (without.primary.stage, without.primary.reason) == ("intake", "no_scan_of_this_modality")
+    assert without.primary.detail == (
+        "sub-8 must have a scan of lesion or core, got others. Correct the modality or add it."
+    )
+    reading = replace(cohort.readings[0], participant_id="sub-8")
+    read = replace(cohort, scans=scans, readings=(*cohort.readings, reading))
+    assert standings(read, records, {})["sub-8"].is_scored
+
+
 def test_clinical_columns_stay_typed_and_null_where_unknown(cohort, found):
     batch = participants_batch(cohort, found)
     assert select(batch, "participant_id", "site", "split", "nihss", "affected", "smoker", "severity") == [

@@ -209,8 +209,8 @@ def test_a_registration_that_is_refused_keeps_its_transform(out, tmp_path):
 
 def test_labels_are_made_once_per_map(out, monkeypatch):
     calls = []
-    made = prepare_scan.labels_on_grid
-    monkeypatch.setattr(prepare_scan, "labels_on_grid", lambda *arguments: calls.append(1) or made(*arguments))
+    made = prepare_scan.labels_to_scan
+    monkeypatch.setattr(prepare_scan, "labels_to_scan", lambda *arguments: calls.append(1) or made(*arguments))
     outcome = measure_scan.examine_dwi_threshold(*_read(dwi_case(out / "adc", "adc")), threshold_settings())
     assert outcome.status == "ok"
     assert len(calls) == len(threshold_settings().maps) == 2
