@@ -70,7 +70,8 @@ class CoreThreshold:
     on_maps : share of the reference's mean on the maps
     normal_cbf : true flow of normal tissue that explains the reference, ml/100 g/min
     normal_recovery, border_recovery : flow on the maps over true flow
-    reason : empty, or ``no_border_tissue``, with which ``on_maps`` is nominal
+    reason : empty, or ``no_border_tissue`` or ``no_normal_volume`` (no positive blood volume in normal tissue: the maps
+        are noise), with which ``on_maps`` is nominal
     """
 
     nominal: float
@@ -132,6 +133,8 @@ def calibrate_threshold(
     """
     if not 0 < nominal < 1:
         raise ValueError(f"nominal must be in (0, 1), got {nominal}. Give a share, not per cent.")
+    if not (sample.normal_cbv > 0 and sample.normal_cbf > 0):
+        return CoreThreshold(nominal, nominal, np.nan, np.nan, np.nan, "no_normal_volume")
     times = np.asarray(frame_times_s, dtype=np.float64)
     deconvolver = build_deconvolver(aif, times, settings.method, grid_interval_s=settings.grid_interval_s)
 

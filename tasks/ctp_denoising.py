@@ -72,33 +72,26 @@ def denoise(
     if not mask.any():
         return smoothed
     box = ndimage.find_objects(mask.view(np.uint8))[0]
-    inside = mask[box]
-    region = smoothed[box]
+    inside = np.ascontiguousarray(mask[box].T)  # (Z, Y, X): slices are matrices
+    region = smoothed[box].T
     if settings.in_plane_sigma_mm > 0:
-        weight = np.asarray(inside, dtype=np.float32, order="F")
-        total = np.where(inside, _in_plane(weight, spacing_mm, settings.in_plane_sigma_mm), np.float32(1))
-        for frame in range(series.shape[3]):
-            part = _in_plane(region[..., frame] * weight, spacing_mm, settings.in_plane_sigma_mm)
-            np.divide(part, total, out=region[..., frame], where=inside)
+        along_x, along_y = (
+            _weights(size * np.arange(n), settings.in_plane_sigma_mm, GAUSSIAN_REACH)
+            for n, size in zip(inside.shape[:0:-1], spacing_mm[:2], strict=True)
+        )
+        within = inside.astype(np.float32)
+        total = np.where(inside, along_y @ (within @ along_x.T), np.float32(1))
+        for frame in region:
+            np.copyto(frame, along_y @ (frame * within @ along_x.T) / total, where=inside)
     if settings.temporal_sigma_s > 0:
-        weights = _temporal_weights(frame_times_s, settings.temporal_sigma_s)
-        for level in range(inside.shape[2]):
-            one = region[:, :, level]
-            frames = one.reshape(-1, one.shape[2], order="F") @ weights.T
-            np.copyto(one, frames.reshape(one.shape, order="F"), where=inside[:, :, level, None])
+        weights = _weights(np.asarray(frame_times_s), settings.temporal_sigma_s)
+        curves = weights @ region[:, inside]
+        region[:, inside] = curves
     return smoothed
 
 
-def _in_plane(values: Array, spacing_mm: Sequence[float], sigma_mm: float) -> Array:
-    """Gaussian within the slices, zero outside."""
-    for axis in (0, 1):
-        sigma = sigma_mm / spacing_mm[axis]
-        values = ndimage.gaussian_filter1d(values, sigma, axis=axis, mode="constant", truncate=GAUSSIAN_REACH)
-    return values
-
-
-def _temporal_weights(frame_times_s: Sequence[float], sigma_s: float) -> Array:
-    """(T, T) weights by distance in time; each row adds up to 1."""
-    times = np.asarray(frame_times_s, dtype=np.float64)
-    weights = np.exp(-(((times[:, None] - times) / sigma_s) ** 2) / 2)
+def _weights(positions: npt.NDArray[np.floating], sigma: float, reach: float = np.inf) -> Array:
+    """(N, N) Gaussian weights by distance, none beyond ``reach`` sigma; each row adds up to 1."""
+    distance = np.abs(positions[:, None] - positions) / sigma
+    weights = np.where(distance <= reach, np.exp(-(distance**2) / 2), 0)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)

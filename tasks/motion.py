@@ -128,14 +128,18 @@ def correct_motion(series: npt.NDArray[np.generic], affine: Matrix, trace: Motio
     """
     shape = (series.shape[0], series.shape[1], series.shape[2])
     grid = Grid(shape, affine)
-    corrected = np.array(series, dtype=np.float32, order="F")
+    corrected = np.empty(series.shape, dtype=np.float32, order="F")
     is_covered = np.ones(shape, dtype=bool, order="F")
     is_resampled = trace.is_usable & (trace.displacement_mm > MOVED_MM)
     reference = np.asarray(series[..., trace.reference_frame], dtype=np.float32)
-    for frame in np.flatnonzero(is_resampled):
-        moved = resample_image(corrected[..., frame], affine, grid, trace.matrices[frame], outside=np.nan)
+    for frame, needed in enumerate(is_resampled):
+        if not needed:
+            corrected[..., frame] = series[..., frame]
+            continue
+        moved = resample_image(series[..., frame], affine, grid, trace.matrices[frame], outside=np.nan)
         is_outside = np.isnan(moved)
-        corrected[..., frame] = np.where(is_outside, reference, moved)
+        np.copyto(moved, reference, where=is_outside)
+        corrected[..., frame] = moved
         is_covered &= ~is_outside
     return CorrectedSeries(corrected, is_covered, is_resampled)
 

@@ -247,3 +247,5 @@ def test_the_calibrated_threshold_is_that_of_the_simulated_tissue():
     assert 0.30 < found.on_maps < 0.45
     alone = calibrate_threshold(aif, TIMES_S, replace(sample, border_cbv=None), settings)
     assert (alone.on_maps, alone.reason) == (0.30, "no_border_tissue")
+    empty = calibrate_threshold(aif, TIMES_S, replace(sample, normal_cbv=-0.1), settings)
+    assert (empty.on_maps, empty.reason) == (0.30, "no_normal_volume")
