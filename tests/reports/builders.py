@@ -150,6 +150,7 @@ def synthetic_input(
             *(("left", volume[at], 0.0) if left[at] else ("right", 0.0, volume[at])),
             *(share[at], 0.5 * (1 - share[at]), 0.5 * (1 - share[at]), 0.0),
             *((share[at] * volume[at] / 500, 0.0) if left[at] else (0.0, share[at] * volume[at] / 500)),
+            *(None, None, None),  # of CT perfusion
             *("ok", None),
         )
         for at in np.flatnonzero(scored)
