@@ -22,25 +22,57 @@ _REGISTRATION = (
 _VOXEL_SIZE = (
     "A head of this size does not exist. Check the voxel size that the export wrote, and export the series again."
 )
+_NOISE = (
+    "The image is too poor to see an early infarct. If the archive has another reconstruction or series of the same "
+    "examination, smoother or without the artefact, name that one in scans.tsv; otherwise leave the patient out."
+)
+_MODALITY = (
+    "The scan is not what its row of scans.tsv says. Correct the modality there, or put the right file in its place."
+)
+_BOLUS = (
+    "The passage of the contrast agent was not recorded whole, and nobody can add what is missing. Check that all "
+    "frames were exported; if they were, this patient cannot be scored from perfusion."
+)
+_FRAMES = (
+    "The times of the frames are missing or wrong. Export the series again with its acquisition times, or correct them "
+    "in the file beside the scan."
+)
+_FLOW_MAP = (
+    "The map does not hold flow in a known unit. Export the numbers of the map, not its colours, together with the "
+    "unit, or give the perfusion series itself."
+)
 _SPACE = (
     "The mask does not lie where the brain is. It is most likely in the scan's own space or on another grid: warp it "
     "to the template and write it with the template's affine."
 )
+_PATH = "Put the file as an ordinary NIfTI file inside the cohort folder, correct its path in scans.tsv, and run again."
 _TABLE = "Correct the line of the table that the detail names, and run again: only this patient is redone."
 
 REMEDIES = {
     **dict.fromkeys(
         ("truncated_file", "unreadable_file", "file_unreadable", "file_empty", "not_nifti", "constant_image",
-         "scan_not_finite", "mask_not_finite", "wrong_dimensions", "pixels_unreadable", "conversion_differs"),
+         "scan_not_finite", "mask_not_finite", "wrong_dimensions", "pixels_unreadable", "conversion_differs",
+         "image_too_large"),
         _EXPORT,
     ),
-    **dict.fromkeys(("hounsfield_unknown", "not_hounsfield", "adc_unit_unknown", "unit_unknown", "rescale_missing"),
-                    _UNIT),
+    **dict.fromkeys(("hounsfield_unknown", "not_hounsfield", "adc_unit_unknown", "unit_unknown", "rescale_missing",
+         "values_clipped"), _UNIT),
     **dict.fromkeys(("brain_cut_at_side", "brain_cut_at_end", "field_of_view_too_small", "ganglionic_level_not_covered",
          "supraganglionic_level_not_covered"), _VIEW),
     **dict.fromkeys(("registration_diverged", "registration_overlap_too_low", "registration_tissue_mismatch"),
                     _REGISTRATION),
-    **dict.fromkeys(("brain_too_small", "brain_too_large", "registration_scale_out_of_range"), _VOXEL_SIZE),
+    **dict.fromkeys(("brain_too_small", "brain_too_large", "brain_volume_out_of_range",
+         "registration_scale_out_of_range"), _VOXEL_SIZE),
+    **dict.fromkeys(("noise_too_high", "streak_artefact", "metal_in_scan", "signal_too_low"), _NOISE),
+    **dict.fromkeys(("label_image", "signal_negative", "contrast_present", "contrast_missing"), _MODALITY),
+    **dict.fromkeys(("bolus_before_start", "bolus_truncated", "two_bolus_peaks", "too_few_frames", "no_contrast",
+         "no_arterial_input"), _BOLUS),
+    **dict.fromkeys(("frame_times_missing", "frame_times_not_increasing", "frame_interval_implausible",
+         "frames_out_of_order"), _FRAMES),
+    **dict.fromkeys(("cbf_unit_unknown", "cbf_implausible", "colour_map", "map_empty"), _FLOW_MAP),
+    **dict.fromkeys(("path_escapes_cohort", "path_with_backslash", "path_is_folder", "not_a_file", "missing_path"),
+                    _PATH),
+    **dict.fromkeys(("missing_modality", "duplicate_scan", "same_file_twice", "invalid_participant_id"), _TABLE),
     **dict.fromkeys(("wrong_grid", "lesion_outside_brain"), _SPACE),
     "no_brain_found": "No head was found on this scan. Check that the row of scans.tsv names the right series and "
     "modality: scouts, dose pages and scans of other body parts end here.",
@@ -53,6 +85,21 @@ REMEDIES = {
     "empty_mask": "The mask has no lesion voxel. If there is no lesion, say so in the study's tables; if there is one, "
     "segment it again.",
     "mask_values_not_binary": "The mask holds more than two values. Save the lesion alone, 0 outside and 1 inside.",
+    "slices_too_thick": "Slices this thick mix an infarct with healthy tissue. If the archive has thinner slices of "
+    "the same examination, name that series in scans.tsv.",
+    "slice_count_out_of_range": "The scan has more or fewer slices than this study allows. Check that all slices of "
+    "one series, and only those, were exported.",
+    "hemispheres_differ": "One half of the brain is brighter than the other as a whole. Check for shading and that the "
+    "registration below follows the mid-line; with a whole hemisphere infarcted, widen the limit in cohort.toml.",
+    "no_reference_tissue": "There is no healthy tissue on the other side to compare with, by disease or because it is "
+    "out of view. This patient cannot be scored from perfusion.",
+    "normal_tissue_not_found": "Too little of the brain looks like healthy tissue to compare a lesion with. Check that "
+    "scan and ADC belong together, and that the scan is the diffusion image of b >= 800 and no map.",
+    "modality_not_used": "No source of this study reads scans of this kind. Declare one in cohort.toml, or leave it.",
+    "no_scan_of_this_modality": "None of this patient's scans is of a kind that a source of this study reads. Correct "
+    "the modality in scans.tsv, or add the scan.",
+    "timed_out": "The computation did not come to an end on this scan. Check the file's size and that it is one head; "
+    "if both are right, send its shape to whoever maintains the program.",
     "file_missing": "The file that scans.tsv names is not there. Put it in its place or correct the path.",
     "input_changed": "The file changed while it was being read. Let the copying finish, and run again.",
     "worker_died": "The computation broke off on this scan, mostly for want of memory. Run again with fewer workers or "
