@@ -95,6 +95,20 @@ REMEDIES = {
     "out of view. This patient cannot be scored from perfusion.",
     "normal_tissue_not_found": "Too little of the brain looks like healthy tissue to compare a lesion with. Check that "
     "scan and ADC belong together, and that the scan is the diffusion image of b >= 800 and no map.",
+    **dict.fromkeys(("too_many_frames_rejected", "head_moved"), "The head moved too much during the perfusion scan. "
+    "Look at the motion trace and the slices below; if the study can do with what is left, widen the limit in "
+    "cohort.toml."),
+    **dict.fromkeys(("frame_count_out_of_range", "frame_interval_out_of_range"), "This perfusion scan was not acquired "
+    "by the study's protocol. Check that the whole series, and only it, was exported."),
+    **dict.fromkeys(("arterial_input_poor", "vof_scaling_out_of_range"), "Artery or vein may be chosen wrongly. Look "
+    "at their curves and positions below; give better voxels in the sidecar (ArterialInputVoxels, "
+    "VenousOutputVoxels)."),
+    **dict.fromkeys(("ct_missing", "map_outside_ct"), "A workstation's map needs a CT in the same space to find the "
+    "brain on. Export the average or baseline CT together with the map, and list both in scans.tsv."),
+    "tmax_missing": "The study asks for Tmax as well as CBF. Add the Tmax map of this patient, or leave core_tmax_s out "
+    "of the source.",
+    **dict.fromkeys(("sidecar_unreadable", "sidecar_not_used"), "The JSON file beside the scan is damaged or out of "
+    "reach. Write it again, or delete it if the header of the scan says everything."),
     "modality_not_used": "No source of this study reads scans of this kind. Declare one in cohort.toml, or leave it.",
     "no_scan_of_this_modality": "None of this patient's scans is of a kind that a source of this study reads. Correct "
     "the modality in scans.tsv, or add the scan.",

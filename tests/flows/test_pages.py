@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from flows.measure_scan import PICTURE_SUFFIX
 from flows.pages import TABLES_OF_A_PATIENT, _views
 from reports.perfusion_picture import PERFUSION_SUFFIX
 
