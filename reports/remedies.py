@@ -105,8 +105,8 @@ REMEDIES = {
     "VenousOutputVoxels)."),
     **dict.fromkeys(("ct_missing", "map_outside_ct"), "A workstation's map needs a CT in the same space to find the "
     "brain on. Export the average or baseline CT together with the map, and list both in scans.tsv."),
-    "tmax_missing": "The study asks for Tmax as well as CBF. Add the Tmax map of this patient, or leave core_tmax_s out "
-    "of the source.",
+    "tmax_missing": "The study asks for Tmax as well as CBF. Add the Tmax map of this patient, or leave core_tmax_s "
+    "out of the source.",
     **dict.fromkeys(("sidecar_unreadable", "sidecar_not_used"), "The JSON file beside the scan is damaged or out of "
     "reach. Write it again, or delete it if the header of the scan says everything."),
     "modality_not_used": "No source of this study reads scans of this kind. Declare one in cohort.toml, or leave it.",
