@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from tasks.resample import Grid, resample_image
 from tasks.rigid_motion import Matrix, grid_centre, matrix_pose
@@ -26,6 +27,7 @@ LARGEST_DISPLACEMENT_MM = 20.0  # four slices: farther, too little of the slab i
 #: (slices of 5 and 10 mm, motion up to 5 mm and degrees) reach 1.25 medians; a head that jumps by 3 mm or more between
 #: two slices of a frame, or by 6 mm in the middle of a blurred one, exceeds the limit.
 MISFIT_RATIO, MISFIT_BOUNDS = 1.5, (0.25, 0.5)
+HEAD_HU = -300.0  # between fat (-100) and air: nothing is resampled beyond the box around what is denser
 SAMPLE_STEP = 4  # every so many voxels of the working grid, in the plane, choose the reference frame
 
 
@@ -124,24 +126,36 @@ def correct_motion(series: npt.NDArray[np.generic], affine: Matrix, trace: Motio
 
     Notes
     -----
-    Voxels that a moved frame does not show take the reference frame's value; ``is_covered`` says which they are.
+    Voxels that a moved frame does not show take the reference frame's value; ``is_covered`` says which they are. So do
+    those of the air around the head.
     """
-    shape = (series.shape[0], series.shape[1], series.shape[2])
-    grid = Grid(shape, affine)
+    shape = series.shape[:3]
     corrected = np.empty(series.shape, dtype=np.float32, order="F")
     is_covered = np.ones(shape, dtype=bool, order="F")
     is_resampled = trace.is_usable & (trace.displacement_mm > MOVED_MM)
     reference = np.asarray(series[..., trace.reference_frame], dtype=np.float32)
+    box, grid = _head_box(reference, affine)
     for frame, needed in enumerate(is_resampled):
         if not needed:
             corrected[..., frame] = series[..., frame]
             continue
         moved = resample_image(series[..., frame], affine, grid, trace.matrices[frame], outside=np.nan)
         is_outside = np.isnan(moved)
-        np.copyto(moved, reference, where=is_outside)
-        corrected[..., frame] = moved
-        is_covered &= ~is_outside
+        np.copyto(moved, reference[box], where=is_outside)
+        corrected[..., frame] = reference
+        corrected[..., frame][box] = moved
+        is_covered[box] &= ~is_outside
     return CorrectedSeries(corrected, is_covered, is_resampled)
+
+
+def _head_box(image: Array, affine: Matrix) -> tuple[tuple[slice, ...], Grid]:
+    """The box around the head, in voxels and as a grid."""
+    found = ndimage.find_objects((image > HEAD_HU).astype(np.uint8))
+    box = found[0] if found else tuple(slice(0, size) for size in image.shape)
+    x, y, z = (one.stop - one.start for one in box)
+    moved = affine.copy()
+    moved[:3, 3] += affine[:3, :3] @ [one.start for one in box]
+    return box, Grid((x, y, z), moved)
 
 
 def _reasons(from_reference: npt.NDArray[np.float64], misfit: npt.NDArray[np.float64]) -> tuple[str, ...]:

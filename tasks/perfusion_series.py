@@ -223,8 +223,8 @@ def _find_vessels(
             vein_mask=(vein_search(masks, spacing) & trusted).T,
             minimum_frames=settings.minimum_frames,
         )
-    if arterial.vof is not None and not arterial.vof_reason:
-        blood = max(float(np.trapezoid(one, times)) for one in (arterial.vof, arterial.scaled_aif))
+    if arterial.aif is not None and arterial.vof is not None and not arterial.vof_reason:
+        blood = max(float(np.trapezoid(one, times)) for one in (arterial.aif, arterial.vof))
         masks = ctp_masks(baseline, area, brain, spacing, blood_area_hu_s=blood)
     notes = (*found.notes, arterial.vof_reason) if arterial.vof_reason else found.notes
     found = replace(found, arterial=arterial, masks=masks, tissue=masks.tissue & trusted, notes=notes)

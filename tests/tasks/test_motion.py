@@ -161,3 +161,19 @@ def test_usable_frames_are_those_without_a_reason():
     nothing = np.zeros(3)
     trace = MotionTrace(0, np.tile(np.eye(4), (3, 1, 1)), np.zeros((3, 6)), nothing, nothing, nothing, ("", "x", ""))
     assert trace.is_usable.tolist() == [True, False, True]
+
+
+def test_the_air_around_the_head_is_not_resampled():
+    corrected = correct_motion(moving().series, moving().affine, traced())
+    reference = moving().series[..., traced().reference_frame]
+    is_head = np.argwhere(reference > -300)
+    low, high = is_head.min(axis=0), is_head.max(axis=0) + 1
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    beyond = np.ones(reference.shape, dtype=bool)
+    beyond[box] = False
+    assert beyond.sum() > 1000
+    np.testing.assert_array_equal(corrected.series[..., 7][beyond], reference[beyond])
+    whole = resample_image(moving().series[..., 7], moving().affine, Grid(reference.shape, moving().affine),
+                           traced().matrices[7], outside=np.nan)  # fmt: skip
+    shown = ~beyond & np.isfinite(whole)
+    np.testing.assert_allclose(corrected.series[..., 7][shown], whole[shown], atol=1e-2)
