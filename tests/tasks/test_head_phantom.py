@@ -137,8 +137,8 @@ def test_diffusion_follows_the_signal_equation():
     change = infarcted.adc - scan.adc
     # Eastwood et al. 2003: 10^0.11 by T2 and 10^0.13 by ADC, which falls by 0.356 of 0.76 (white) to 0.86 (grey matter)
     excess = infarcted.b0 / np.maximum(scan.b0, 50)
-    assert excess.max() == pytest.approx(10**0.11, abs=0.001)
-    full = excess > 10**0.11 - 0.002
+    assert excess.max() == pytest.approx(10**0.11, abs=0.003)
+    full = excess > 10**0.11 - 0.01
     assert -0.307 < np.median(change[full]) < -0.270
     assert np.median(infarcted.b0 / np.maximum(scan.b0, 1)) <= 1
     assert (infarcted.b1000 >= scan.b1000).all()
