@@ -3,7 +3,7 @@
     python -m tests.benchmarks.bench_perfusion_series [--threads 1] [--rounds 3]
 
 The series (0.85 x 0.85 x 5 mm, 1.5 s, 8 HU of noise, int16 as stored) is in memory; motion is traced and corrected,
-bolus, masks, artery and vein are found, tissue is smoothed and deconvolved. The head is restless: every frame but one is
+bolus, masks, artery and vein are found, tissue is smoothed and deconvolved. The head is restless: nearly every frame is
 resampled. Printed for both block-circulant methods: CPU and wall seconds (median and best of the rounds, after one to
 warm up) and the peak memory of a process of its own above that with the series loaded.
 """
