@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tasks.arterial_input import ArterialInput, arterial_input_of, find_arterial_input
 from tasks.bolus import MINIMUM_FRAMES, bolus_shape, frames_problem
 from tasks.brain import Brain
-from tasks.ctp_denoising import Denoising, denoise
+from tasks.ctp_denoising import Denoising, choose_sigma_mm, denoise
 from tasks.ctp_masks import (
     CtpMasks,
     brain_on_series,
@@ -97,6 +97,7 @@ class PerfusionSeries:
     masks : CtpMasks
     tissue : (X, Y, Z) bool array, voxels that count: neither vessel nor fluid, shown by every frame, and steady
         (`tasks.ctp_masks.steady_voxels`) where frames were moved: beside bone what is left of the motion looks late
+    denoising : as in the settings, the width chosen where they leave it open
     curves : (X, Y, Z, T) float32 array, HU, as deconvolved
     maps : PerfusionMaps, (X, Y, Z) arrays, NaN outside the brain and where not every frame shows it
     noise_hu : standard deviation of one voxel of one frame before smoothing, median over tissue
@@ -118,6 +119,7 @@ class PerfusionSeries:
     arterial: ArterialInput | None = None
     masks: CtpMasks | None = None
     tissue: Mask | None = None
+    denoising: Denoising | None = None
     curves: Array | None = None
     maps: PerfusionMaps | None = None
     noise_hu: float | None = None
@@ -210,7 +212,8 @@ def _find_vessels(
     masks = ctp_masks(baseline, area, brain, spacing)
     trusted = is_covered & steady_voxels(baseline, spacing) if found.is_resampled else is_covered
     if manual is not None:
-        kept = _kept_frames(found)
+        order = np.array(found.frame_order.order)
+        kept = order if found.trace is None else order[found.trace.is_usable]
         vof = None if manual.vof is None else np.asarray(manual.vof, dtype=np.float64)[kept]
         aif = np.asarray(manual.aif, dtype=np.float64)[kept]
         arterial = arterial_input_of(aif, vof, times, minimum_frames=settings.minimum_frames)
@@ -234,9 +237,14 @@ def _find_vessels(
 def _make_maps(affine: Matrix, settings: SeriesSettings, found: PerfusionSeries, n_threads: int) -> PerfusionSeries:
     """Tissue smoothed and deconvolved."""
     frames, times, _, brain, is_covered, n_baseline = _prepared(found)
-    if found.tissue is None or found.arterial is None:
+    rise_hu = None if found.bolus is None else found.bolus.rise_hu
+    if found.tissue is None or found.arterial is None or rise_hu is None:
         raise ValueError("vessels must be found before maps are made. Call measure_series.")
-    curves = denoise(frames, times.tolist(), _spacing(affine), found.tissue, settings.denoising)
+    denoising, spacing = settings.denoising, _spacing(affine)
+    if denoising.in_plane_sigma_mm is None:
+        sigma_mm = choose_sigma_mm(frames, spacing, found.tissue, rise_hu)
+        denoising = replace(denoising, in_plane_sigma_mm=sigma_mm)
+    curves = denoise(frames, times.tolist(), spacing, found.tissue, denoising)
     deconvolver = build_deconvolver(
         found.arterial.scaled_aif,
         times,
@@ -246,7 +254,9 @@ def _make_maps(affine: Matrix, settings: SeriesSettings, found: PerfusionSeries,
     )
     maps = perfusion_maps(curves.T, deconvolver, settings.perfusion, mask=(brain & is_covered).T, n_threads=n_threads)
     maps = PerfusionMaps(maps.cbf.T, maps.cbv.T, maps.mtt.T, maps.tmax.T)
-    return replace(found, curves=curves, maps=maps, noise_hu=_noise_hu(frames, times, found.tissue))
+    return replace(
+        found, denoising=denoising, curves=curves, maps=maps, noise_hu=_noise_hu(frames, times, found.tissue)
+    )
 
 
 def _prepared(found: PerfusionSeries) -> tuple[Array, Floats64, Array, Mask, Mask, int]:
@@ -257,12 +267,6 @@ def _prepared(found: PerfusionSeries) -> tuple[Array, Floats64, Array, Mask, Mas
     if series is None or times is None or baseline is None or brain is None or is_covered is None or n_baseline is None:
         raise ValueError("series must be prepared before it is measured. Call measure_series.")
     return series, times, baseline, brain, is_covered, n_baseline
-
-
-def _kept_frames(found: PerfusionSeries) -> npt.NDArray[np.intp]:
-    """Stored index of every usable frame, in the order of time."""
-    order = np.array(found.frame_order.order)
-    return order if found.trace is None else order[found.trace.is_usable]
 
 
 def _noise_hu(frames: Array, times: Floats64, tissue: Mask) -> float:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.ctp_denoising import Denoising, denoise
+from tasks.ctp_denoising import Denoising, choose_sigma_mm, denoise
 
 TIMES = (0.0, 1.0, 2.0, 4.0, 7.0)
 SPACING_MM = (1.0, 2.0, 5.0)
@@ -64,3 +64,23 @@ def test_the_memory_order_of_the_series_does_not_matter():
 def test_every_impossible_width_is_named():
     with pytest.raises(ValueError, match=r"in_plane_sigma_mm must be >= 0 mm, got -1 mm.*temporal_sigma_s must be"):
         Denoising(in_plane_sigma_mm=-1, temporal_sigma_s=-2)
+
+
+@pytest.mark.parametrize(("noise_hu", "sigma_mm"), [(1.0, 2.0), (3.6, 3.0), (20.0, 4.0)])
+def test_the_width_follows_the_noise_that_it_leaves(noise_hu, sigma_mm):
+    """A bolus that rises by 6.5 HU: what is left of white noise must lie below 0.65 HU."""
+    rng = np.random.default_rng(4)
+    curve = 6.5 * np.exp(-(((np.arange(30) - 12) / 4) ** 2))
+    series = (30 + curve + rng.normal(0, noise_hu, (60, 70, 3, 30))).astype(np.float32)
+    mask = np.ones(series.shape[:3], dtype=bool)
+    spacing = (1.7, 1.7, 5.0)
+    chosen = choose_sigma_mm(series, spacing, mask, 6.5)
+    assert chosen == sigma_mm
+    if 2 < chosen < 4:
+        left = [noise_hu * 1.7 / (2 * np.sqrt(np.pi) * width) for width in (chosen - 0.5, chosen)]
+        assert left[1] < 0.65 < left[0]
+
+
+def test_a_width_that_is_to_be_chosen_is_not_guessed():
+    with pytest.raises(ValueError, match="in_plane_sigma_mm must be a width, got None"):
+        denoise(noisy(), TIMES, SPACING_MM, np.ones((40, 30, 3), dtype=bool), Denoising())

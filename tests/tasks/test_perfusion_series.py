@@ -76,6 +76,7 @@ def test_a_series_at_rest_is_measured_to_the_end():
     assert found.noise_hu == pytest.approx(2.0, rel=0.1)
     assert found.bolus.n_baseline_frames >= 4
     assert found.baseline[phantom().truth.white > 0.98].mean() == pytest.approx(28, abs=1)
+    assert found.denoising == Denoising(2.5, 0.0)  # leaves 2 HU * 2.6 / (2 sqrt(pi) 2.5) = 0.59 HU of a rise of 6
 
 
 def test_artery_and_vein_are_vessels_and_the_artery_is_scaled_to_pure_blood():
