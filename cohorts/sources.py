@@ -189,7 +189,9 @@ class CtpCoreSource(_PerfusionCore):
     deconvolution: Literal["oscillation_index", "block_circulant", "standard"] = "oscillation_index"
     motion_correction: bool = True
     minimum_frames: int = Field(MINIMUM_FRAMES, ge=10, description="Usable frames; a series with fewer is refused")
-    in_plane_sigma_mm: float = Field(2.0, ge=0, description="Smoothing within slices; 0 leaves it out")
+    in_plane_sigma_mm: float | None = Field(
+        None, ge=0, description="Smoothing within slices; none lets the noise choose, 0 leaves it out"
+    )
     temporal_sigma_s: float = Field(0.0, ge=0, description="Smoothing over time; 0 leaves it out")
     haematocrit_large: float = Field(0.45, ge=0, lt=1, description="Of large vessels")
     haematocrit_small: float = Field(0.25, ge=0, lt=1, description="Of small vessels")
