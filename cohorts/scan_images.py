@@ -204,9 +204,10 @@ def _scan_values(header: Any, raw: bytes | bytearray, shape: tuple[int, ...], na
         )
     slope, inter = header.get_slope_inter()
     values = np.frombuffer(raw, dtype=kind, count=count, offset=start).astype(np.float32)
-    if slope is not None:
+    is_scaled = slope is not None and (slope, inter or 0.0) != (1.0, 0.0)
+    if is_scaled:
         values = values * np.float32(slope) + np.float32(inter or 0.0)
-    n_bad = int((~np.isfinite(values)).sum())
+    n_bad = int((~np.isfinite(values)).sum()) if is_scaled or kind.kind == "f" else 0  # plain integers are finite
     if n_bad:
         raise ImageProblemError(
             "scan_not_finite", f"{name} must hold finite numbers, got {n_bad} voxels that are not. Convert it again."

@@ -39,6 +39,7 @@ ADC_MEDIAN_RANGE = (0.3, 2.5)
 ADC_SCALES: Mapping[str, float] = {"10^-3 mm2/s": 1.0, "10^-6 mm2/s": 1e-3, "mm2/s": 1e3}
 #: A mask has 2 values and a map of the ASPECTS regions 21; the narrowest CT window, of 80 HU, has 81.
 MOST_LABELS = 32
+COUNTED_VOXELS = 10_000_000  # a whole head of 512 x 512 x 38
 SAMPLED_VOXELS = 100_000  # enough to see whether a scan has many values, or many below 0
 #: Signal below minus a tenth of the brightest percent, in more than a hundredth of the voxels, is no noise; a CT has
 #: air at -1000, about as far below 0 as bone is above, around every head.
@@ -112,15 +113,20 @@ def _likeliest_offset(peaks: Mapping[float, tuple[float, int]]) -> float:
 def tissue_peak(values: Array) -> tuple[float, int] | None:
     """Give the commonest value between 5 and 90 HU and how many voxels lie there; None of too few.
 
-    The histogram has bins of 1 HU, smoothed over 5; exact zeros, where clipped air lies, are left out.
+    The histogram has bins of 1 HU, smoothed over 5; exact zeros, where clipped air lies, are left out. Of a series of
+    more than ``COUNTED_VOXELS`` every n-th voxel is looked at, and the count multiplied.
     """
+    step = -(-values.size // COUNTED_VOXELS)
+    if step > 1:
+        step += 1 - step % 2  # odd: an even one would see every second column only
+        values = values.reshape(-1, order="K")[::step]
     tissue = values[(values >= 5) & (values < 90)]
     if tissue.size < MINIMUM_TISSUE_VOXELS:
         return None
     counts = np.histogram(tissue, bins=85, range=(5, 90))[0]
     smooth = np.convolve(counts, np.ones(5), mode="same")
     place = int(smooth.argmax())
-    return 5.5 + place, int(smooth[place])
+    return 5.5 + place, int(smooth[place]) * max(1, step)
 
 
 def as_adc(values: Array, name: str) -> tuple[Array, tuple[str, ...], dict[str, float]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import importlib.resources
+import itertools
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -243,10 +244,18 @@ def labels_on_grid(label_map: LabelMap, shape: tuple[int, ...], affine: ArrayLik
 
 def coverage_on_grid(label_map: LabelMap, shape: tuple[int, ...], affine: NDArray[np.float64]) -> dict[int, float]:
     """Share of each label's volume inside another grid's field of view, as in ``GridLabels``."""
-    voxels = np.argwhere(label_map.labels)
     to_grid = np.linalg.inv(np.linalg.solve(label_map.affine, affine).round(6))
-    positions = voxels @ to_grid[:3, :3].T + to_grid[:3, 3]
-    inside = np.all((positions >= -0.5) & (positions < np.asarray(shape) - 0.5), axis=1)
+
+    def in_view(voxels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        positions = voxels @ to_grid[:3, :3].T + to_grid[:3, 3]
+        inside: NDArray[np.bool_] = np.all((positions >= -0.5) & (positions < np.asarray(shape) - 0.5), axis=1)
+        return inside
+
+    corners = np.array(list(itertools.product(*((0, size - 1) for size in label_map.labels.shape))))
+    if in_view(corners).all():  # of the whole map, as of most scans of a head
+        return {label.index: 1.0 for label in label_map.table.labels}
+    voxels = np.argwhere(label_map.labels)
+    inside = in_view(voxels)
     values = label_map.labels[tuple(voxels.T)]
     total, covered = np.bincount(values), np.bincount(values, weights=inside)
     return {label.index: float(covered[label.index] / total[label.index]) for label in label_map.table.labels}
