@@ -119,7 +119,7 @@ def tissue_peak(values: Array) -> tuple[float, int] | None:
     step = -(-values.size // COUNTED_VOXELS)
     if step > 1:
         step += 1 - step % 2  # odd: an even one would see every second column only
-        values = values.reshape(-1, order="K")[::step]
+        values = values.ravel(order="K")[::step]
     tissue = values[(values >= 5) & (values < 90)]
     if tissue.size < MINIMUM_TISSUE_VOXELS:
         return None
