@@ -199,7 +199,7 @@ def deconvolve(
     lag, rank = np.empty(n_voxels, np.int16), np.empty(n_voxels, np.int16)
 
     def run(part: slice) -> None:
-        chunk = flat[:, part] if voxels is None else flat[:, voxels[part]]
+        chunk = flat[:, part] if voxels is None else flat.take(voxels[part], axis=1)  # a third of the time of [:, ...]
         peak[part], lag[part], area[part], rank[part] = solve(chunk)
 
     parts = _parts(n_voxels, CHUNK_VOXELS if device is None else DEVICE_CHUNK_VOXELS)
