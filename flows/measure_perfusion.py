@@ -215,6 +215,7 @@ def _series_facts(found: PerfusionSeries) -> dict[str, Any]:
         "frame_times_s": [round(time, 4) for time in found.frame_order.frame_times_s],
         "bolus": None if found.bolus is None else plain(asdict(found.bolus)),
         "noise_hu": found.noise_hu,
+        "in_plane_sigma_mm": None if found.denoising is None else found.denoising.in_plane_sigma_mm,
         "motion": None
         if found.trace is None
         else {

@@ -47,7 +47,7 @@ def perfusion_of(found: PerfusionSeries, settings: PerfusionSettings) -> Perfusi
     shape = (0, 0, 0) if found.series is None else found.series.shape[:3]
     maps = {} if found.maps is None else {name: getattr(found.maps, name) for name in MAP_UNITS}
     covered = np.zeros(shape, dtype=bool) if found.is_covered is None else found.is_covered
-    tissue = np.zeros(shape, dtype=bool) if found.masks is None else found.masks.tissue & covered
+    tissue = np.zeros(shape, dtype=bool) if found.tissue is None else found.tissue
     return Perfusion(maps, tissue, covered, found, settings)
 
 

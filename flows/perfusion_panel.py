@@ -90,7 +90,7 @@ def _curves(perfusion: Perfusion, series: PerfusionSeries, found: CoreFound | No
     if not len(times):
         return None
     usable = np.ones(len(times), dtype=bool) if trace is None else trace.is_usable
-    tissue = perfusion.tissue if series.masks is not None else series.brain_mask
+    tissue = perfusion.tissue if series.tissue is not None else series.brain_mask
     affected, other = tissue, None
     if found is not None and (side := found.core.affected_side) is not None:
         at = found.anatomy.hemisphere
