@@ -8,6 +8,8 @@ from reports.page import AnalysisSet, Block, Chapter, FigureView, Folded, Group,
 from reports.tables import Cell, Row, p_cell, proportion_cell, range_text, whole, words
 from tasks.anatomy import HEMISPHERES
 
+#: A bar of one patient in a grade of three shows who was scanned, not what is frequent.
+FEWEST_DRAWN = 10
 _SIDES = {"left": "Left hemisphere", "right": "Right hemisphere", "any": "Either hemisphere"}
 
 
@@ -46,6 +48,13 @@ def _source_blocks(material: Material, analysis_set: AnalysisSet, source: str) -
     n = {grade: range_text(row.n for row in shares["any"][grade].values() if row) for grade in strata}
     headings = {grade: f"{grade}, n = {n[grade]}" for grade in strata}
     columns = {grade: f"{grade}\nn = {n[grade]}" for grade in strata}
+    table = _table(material, analysis_set, source, shares, columns)
+    n_patients = sum(max((row.n for row in shares["any"][grade].values() if row), default=0) for grade in strata)
+    if n_patients < FEWEST_DRAWN:
+        return [
+            Text(f"No figure of {source}: {n_patients} patients, at least {FEWEST_DRAWN} are drawn.", "note"),
+            table,
+        ]
     stem = f"{material.stem(source)}-{stratum}"
     blocks: list[Block] = [
         FigureView(
@@ -57,7 +66,7 @@ def _source_blocks(material: Material, analysis_set: AnalysisSet, source: str) -
         )
     ]
     blocks += _maps(material, analysis_set, source, strata, headings)
-    blocks.append(_table(material, analysis_set, source, shares, columns))
+    blocks.append(table)
     return blocks
 
 
