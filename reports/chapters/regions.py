@@ -49,12 +49,10 @@ def _source_blocks(material: Material, analysis_set: AnalysisSet, source: str) -
     headings = {grade: f"{grade}, n = {n[grade]}" for grade in strata}
     columns = {grade: f"{grade}\nn = {n[grade]}" for grade in strata}
     table = _table(material, analysis_set, source, shares, columns)
-    n_patients = sum(max((row.n for row in shares["any"][grade].values() if row), default=0) for grade in strata)
+    of_grades = ([row.n or 0 for row in shares["any"][grade].values() if row] for grade in strata)
+    n_patients = sum(max(counts, default=0) for counts in of_grades)
     if n_patients < FEWEST_DRAWN:
-        return [
-            Text(f"No figure of {source}: {n_patients} patients, at least {FEWEST_DRAWN} are drawn.", "note"),
-            table,
-        ]
+        return [Text(f"No figure of {source}: {n_patients} patients, fewer than {FEWEST_DRAWN}.", "note"), table]
     stem = f"{material.stem(source)}-{stratum}"
     blocks: list[Block] = [
         FigureView(
