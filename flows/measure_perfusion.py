@@ -8,7 +8,11 @@ then.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ctypes.util import find_library
 from dataclasses import asdict, replace
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +60,11 @@ def examine_ctp_core(case: Case, contents: Mapping[str, bytes], settings: StepSe
     manual = _manual_input(sidecar, stored, times, name)
     image = _slices_along_z(stored)
     making = _series_settings(parameters)
-    found = measure_series(image.values, image.affine, times, making, manual=manual)
+    device = deconvolution_device()
+    found = measure_series(image.values, image.affine, times, making, manual=manual, device=device)
     payload: dict[str, Any] = {
         "scans": {file.modality: facts(stored) | {"notes": [*stored.notes, *found.notes]}},
-        "perfusion": {"frame_times_from": written_in, "series": _series_facts(found)},
+        "perfusion": {"frame_times_from": written_in, "device": device or "cpu", "series": _series_facts(found)},
     }
     scan = _registered(found, image.affine)
     if scan is None:
@@ -150,6 +155,14 @@ def _ct(case: Case, contents: Mapping[str, bytes], parameters: Mapping[str, Any]
         return prepare(read(file, contents[file.modality], "ncct", parameters["forms"]), "ct")
     except ImageProblemError:
         return None
+
+
+@lru_cache(maxsize=1)
+def deconvolution_device() -> str | None:
+    """``cuda`` where a GPU's driver and torch are installed and work; None computes with numpy, to the same numbers."""
+    if find_library("cuda") is None or find_spec("torch") is None:
+        return None
+    return "cuda" if import_module("torch").cuda.is_available() else None
 
 
 def _series_settings(parameters: Mapping[str, Any]) -> SeriesSettings:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cohorts.compile import regions_and_scores
+from cohorts.compile_features import features_batch
 from cohorts.compile_lesions import lesion_measurements, lesion_values, lesions_batch
 from cohorts.compile_scans import scans_batch
 from cohorts.gates import gated
@@ -155,8 +156,8 @@ def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
         scores.append(score_batch)
     write_table(REGIONS, regions, folder)
     write_table(SCORES, scores, folder)
-    for table in (SEGMENTATION, FEATURES):  # no source of this version makes rows for them
-        write_table(table, [], folder)
+    write_table(FEATURES, [features_batch(cohort, measured)], folder)
+    write_table(SEGMENTATION, [], folder)  # no source of this version makes rows for it
     ordered = {key: records[key] for key in plan.cases if key in records}
     write_table(TIMINGS, [_timings(ordered)], folder)
     write_table(PROVENANCE, [_provenance(ordered)], folder)

@@ -135,7 +135,7 @@ def measure_series(
     settings: SeriesSettings,
     *,
     manual: ManualInput | None = None,
-    n_threads: int = 1,
+    device: str | None = None,
 ) -> PerfusionSeries:
     """Maps of a series, or why there are none.
 
@@ -146,7 +146,7 @@ def measure_series(
     frame_times_s : one time per stored frame, s, in any order; None where unknown
     settings : SeriesSettings
     manual : curves in place of those found; they obey the same rules
-    n_threads : of the deconvolution
+    device : None deconvolves with numpy; a torch device with torch, to the same numbers
 
     Raises
     ------
@@ -161,7 +161,7 @@ def measure_series(
     if not found.reason:
         found = _find_vessels(affine, settings, found, manual)
     if not found.reason:
-        found = _make_maps(affine, settings, found, n_threads)
+        found = _make_maps(affine, settings, found, device)
     return found
 
 
@@ -234,7 +234,7 @@ def _find_vessels(
     return replace(found, reason=arterial.reason, detail=arterial.detail) if arterial.reason else found
 
 
-def _make_maps(affine: Matrix, settings: SeriesSettings, found: PerfusionSeries, n_threads: int) -> PerfusionSeries:
+def _make_maps(affine: Matrix, settings: SeriesSettings, found: PerfusionSeries, device: str | None) -> PerfusionSeries:
     """Tissue smoothed and deconvolved."""
     frames, times, _, brain, is_covered, n_baseline = _prepared(found)
     rise_hu = None if found.bolus is None else found.bolus.rise_hu
@@ -252,7 +252,7 @@ def _make_maps(affine: Matrix, settings: SeriesSettings, found: PerfusionSeries,
         grid_interval_s=settings.perfusion.grid_interval_s,
         n_baseline_frames=n_baseline,
     )
-    maps = perfusion_maps(curves.T, deconvolver, settings.perfusion, mask=(brain & is_covered).T, n_threads=n_threads)
+    maps = perfusion_maps(curves.T, deconvolver, settings.perfusion, mask=(brain & is_covered).T, device=device)
     maps = PerfusionMaps(maps.cbf.T, maps.cbv.T, maps.mtt.T, maps.tmax.T)
     return replace(
         found, denoising=denoising, curves=curves, maps=maps, noise_hu=_noise_hu(frames, times, found.tissue)

@@ -45,7 +45,7 @@ def run(name: str, n_threads: int, rounds: int) -> str:
     with threadpool_limits(n_threads):
         for _ in range(rounds + 1):
             wall, cpu = time.perf_counter(), time.process_time()
-            found = measure_series(series, affine, times, SETTINGS[name], n_threads=n_threads)
+            found = measure_series(series, affine, times, SETTINGS[name])
             walls.append(time.perf_counter() - wall)
             cpus.append(time.process_time() - cpu)
     sigma_mm = None if found.denoising is None else found.denoising.in_plane_sigma_mm
