@@ -42,7 +42,7 @@ PERFUSION = 6  # stream of random numbers, after those of ``cohorts.phantom_scan
 
 
 def write_phantom_perfusion(
-    folder: Path, maps: TissueMaps, *, without: Collection[str] = (), n_patients: int = 3, seed: int = 11
+    folder: Path, maps: TissueMaps, *, without: Collection[str] = (), n_patients: int = 6, seed: int = 11
 ) -> list[ScanRow]:
     """Write perfusion series of the first patients of a phantom cohort and add them to its ``scans.tsv``.
 

@@ -97,6 +97,30 @@ def write_phantom_scans(
     return rows
 
 
+def small_lesions(folder: Path, *, minimum_ml: float, n_patients: int = 6, without: Collection[str] = ()) -> set[str]:
+    """Patients of a phantom cohort to pass over so that the scanned ones have a lesion of some size.
+
+    Parameters
+    ----------
+    folder : a cohort that ``write_phantom_cohort`` wrote
+    minimum_ml : who has a smaller lesion is passed over
+    n_patients : looked for in the order of ``scans.tsv`` until so many have one
+    without : participants that get no scan anyway
+    """
+    listed = pd.read_csv(folder / "scans.tsv", sep="\t", dtype=str, keep_default_na=False)
+    lesions = listed[(listed["modality"] == "lesion") & ~listed["participant_id"].isin(list(without))]
+    small, n_found = set(), 0
+    for participant_id, path in zip(lesions["participant_id"], lesions["path"], strict=True):
+        mask = read_mask((folder / path).read_bytes(), path)
+        is_large = len(mask.indices) * mask.voxel_volume_mm3 >= 1000 * minimum_ml
+        n_found += is_large
+        if not is_large:
+            small.add(participant_id)
+        if n_found == n_patients:
+            break
+    return small
+
+
 def scan_bytes(values: npt.NDArray[np.floating[Any]], affine: npt.NDArray[np.float64]) -> bytes:
     """A scan as the bytes of a compressed NIfTI file of whole numbers (int16).
 

@@ -11,39 +11,44 @@ from rich.console import Console
 
 from cohorts.phantom import PhantomAnatomy, PlantedFault, write_phantom_cohort
 from cohorts.phantom_perfusion import write_phantom_perfusion
-from cohorts.phantom_scans import write_phantom_scans
+from cohorts.phantom_scans import small_lesions, write_phantom_scans
 from flows import screens
 from flows.run import RunRequest, run_cohort
 from models.register_template import template_tissues
 from models.template import load_label_map, load_template
 
+SCANNED_LESION_ML = 5.0  # who has a smaller one gets no invented scans
 #: The baselines and CT perfusion, for the patients that have scans.
 SCAN_SOURCES = """
 [[source]]
 name = "ncct-ratio"
 kind = "density_ratio"
 modality = "ncct"
-description = "Baseline without weights on the first patients' invented CT"
+description = "Baseline without weights on six patients' invented CT"
 
 [[source]]
 name = "dwi-threshold"
 kind = "dwi_threshold"
 modality = "dwi"
-description = "Baseline without weights on the first patients' invented diffusion scans"
+description = "Baseline without weights on six patients' invented diffusion scans"
 
 [[source]]
 name = "ctp-core"
 kind = "ctp_core"
 modality = "ctp"
-description = "Core on the first patients' invented CT perfusion: rCBF < 30 % in more than 10 % of a region"
+description = "Core on six patients' invented CT perfusion: rCBF < 30 % in more than 10 % of a region"
 
 [[agreement]]
 reference = "ctp-core"
-candidate = "lesion-classic"
+candidate = "dwi-threshold"
 
 [[agreement]]
 reference = "ctp-core"
 candidate = "ncct-ratio"
+
+[[agreement]]
+reference = "lesion-classic"
+candidate = "ctp-core"
 """
 
 
@@ -87,7 +92,9 @@ def make_demo_cohort(folder: Path, n_participants: int) -> tuple[PlantedFault, .
         affine=template.affine,
     )
     faults = write_phantom_cohort(folder, anatomy, n_participants=n_participants)
-    maps, without = template_tissues("ct"), {fault.participant_id for fault in faults}
+    maps = template_tissues("ct")
+    without = {fault.participant_id for fault in faults}
+    without |= small_lesions(folder, minimum_ml=SCANNED_LESION_ML, without=without)
     write_phantom_scans(folder, maps, without=without)
     write_phantom_perfusion(folder, maps, without=without)
     with (folder / "cohort.toml").open("a", encoding="utf-8") as study:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from cohorts.phantom_faults import mask_bytes
-from cohorts.phantom_scans import write_phantom_scans
+from cohorts.phantom_scans import small_lesions, write_phantom_scans
 from cohorts.scan_images import read_scan
 from models.register_template import template_target, template_tissues
 from models.template import load_label_map
@@ -107,3 +107,11 @@ def _both_sides(scan, image, modality):
     values = np.asarray(image.values)
     grid = Grid(values.shape, scan.affine)
     return tuple(values[resample_labels(one, affine, grid, found.moving_to_fixed)] for one in (mask, mask[::-1]))
+
+
+def test_small_lesions_are_passed_over_until_enough_are_found(folder):
+    voxels = float(_lesion()[0].sum())  # 1 mm3 each
+    assert small_lesions(folder, minimum_ml=voxels / 1000, n_patients=2) == set()
+    found = small_lesions(folder, minimum_ml=(voxels + 1) / 1000, n_patients=2, without=IDS[:1])
+    assert IDS[1] in found
+    assert IDS[0] not in found
