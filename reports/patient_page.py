@@ -117,7 +117,7 @@ def _status(view: PatientView) -> dict[str, Any]:
     tiles += [
         {
             "value": f"{decimal(lesion['volume_ml'], 1)} ml",
-            "name": f"Lesion, {modality_title(lesion['source'])}",
+            "name": f"Volume, {lesion['source']}",
             "under": "",
         }
         for lesion in view.lesions

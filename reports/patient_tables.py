@@ -70,7 +70,7 @@ def _lesions(view: PatientView) -> Chapter | None:
     """Lesion measurements."""
     rows = [
         (
-            Cell(modality_title(row["source"])),
+            Cell(row["source"]),
             *(Cell(decimal(row.get(name), 1)) for name in ("volume_ml", "volume_left_ml", "volume_right_ml")),
             Cell(_whole(row.get("n_components"))),
             Cell(decimal(row.get("max_diameter_mm"), 0)),
@@ -79,8 +79,8 @@ def _lesions(view: PatientView) -> Chapter | None:
         )
         for row in view.lesions
     ]
-    columns = ("Mask", "Volume, ml", "Left, ml", "Right, ml", "Parts", "Diameter, mm", "In MCA territory", "Status")
-    return _chapter("lesions", "Lesions", "Lesions as measured on their masks", columns, rows)
+    columns = ("Measurement", "Volume, ml", "Left, ml", "Right, ml", "Parts", "Diameter, mm", "In MCA territory", "Status")
+    return _chapter("lesions", "Lesions", "Lesions as measured", columns, rows)
 
 
 def _steps(view: PatientView) -> Chapter | None:
