@@ -79,7 +79,7 @@ def _lesions(view: PatientView) -> Chapter | None:
         )
         for row in view.lesions
     ]
-    columns = ("Measurement", "Volume, ml", "Left, ml", "Right, ml", "Parts", "Diameter, mm", "In MCA territory", "Status")
+    columns = ("Measurement", "Volume, ml", "Left, ml", "Right, ml", "Parts", "Diameter, mm", "In MCA area", "Status")
     return _chapter("lesions", "Lesions", "Lesions as measured", columns, rows)
 
 
