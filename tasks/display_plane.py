@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 import contourpy
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.optimize import linear_sum_assignment
+
+from tasks.anatomy import CORTICAL_REGIONS, HEMISPHERES, LabelTable
 
 Kind = TypeVar("Kind", bound=np.generic)
 Matrix = npt.NDArray[np.float64]
@@ -28,6 +30,7 @@ WIDEST_PX, TALLEST_PX = 320, 400
 FINEST_MM = 0.7  # finer pixels show noise of CT, not anatomy, and double the size of a page
 HEAD_MARGIN_MM = 18.0  # around the brain: skull and scalp are 10 to 15 mm thick
 OUTLINE_WIDTH_MM = 1.5  # half-base of the smoothing of outlines: rounds the steps of 1 mm of the label maps
+BORDER_MM = 2.0  # standard deviation: calms teeth of a few voxels, and moves corners by about as much
 EVERY_POINT = 3  # of an outline is kept, about every second pixel
 
 
@@ -209,3 +212,30 @@ def outlines(share: Picture) -> Outlines:
         if len(kept) > 2:
             found.append(np.concatenate([kept, kept[:1]]))
     return tuple(found)
+
+
+def smooth_borders(
+    plane: npt.NDArray[np.integer[Any]], table: LabelTable, spacing_mm: Sequence[float]
+) -> npt.NDArray[np.integer[Any]]:
+    """A slice's labels with calm borders between cortical regions of one side.
+
+    Where a slice lies almost in the plane between two levels, nearest-neighbour labels alternate from row to row; each
+    pixel of such regions takes the label that prevails around it. Only what is drawn changes, never what is counted.
+
+    Parameters
+    ----------
+    plane : (X, Y) integer array
+    table : LabelTable of its labels
+    spacing_mm : voxel size along X, Y
+    """
+    drawn = plane.copy()
+    for side in HEMISPHERES:
+        present = [one.index for one in table.labels if one.side == side and one.region in CORTICAL_REGIONS]
+        present = [index for index in present if (plane == index).any()]
+        if len(present) < 2:
+            continue
+        inside = np.isin(plane, present)
+        widths = [BORDER_MM / size for size in spacing_mm]
+        shares = [ndimage.gaussian_filter((plane == index).astype(np.float32), widths)[inside] for index in present]
+        drawn[inside] = np.array(present, dtype=plane.dtype)[np.argmax(shares, axis=0)]
+    return drawn

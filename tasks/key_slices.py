@@ -25,6 +25,7 @@ from tasks.display_plane import (
     head_field,
     outlines,
     reduced,
+    smooth_borders,
     turn_for_display,
 )
 
@@ -149,7 +150,7 @@ def key_slices(
     display = displayed(scan, table)
     field, averages, slices = display.field, _BrainAverages(display, window), []
     for level, k in display.chosen:
-        plane = display.labels[:, :, k]
+        plane = smooth_borders(display.labels[:, :, k], table, display.turn.spacing_mm[:2].tolist())
         grey = (field.averaged(display.values[:, :, k]) - window[0]) / (window[1] - window[0])
         points = np.argwhere(plane)
         of_point = plane[tuple(points.T)]

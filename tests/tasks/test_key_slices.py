@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tasks.anatomy import aspects_label_table
-from tasks.display_plane import EVERY_POINT, outlines, turn_for_display
+from tasks.display_plane import EVERY_POINT, outlines, smooth_borders, turn_for_display
 from tasks.key_slices import NO_LEVEL, PreparedScan, key_slices
 
 TABLE = aspects_label_table()
@@ -207,3 +207,22 @@ def test_what_cannot_be_shown_is_refused():
         PreparedScan(scan.values, affine, scan.brain[1:], scan.labels)
     with pytest.raises(ValueError, match="affine must be a finite and invertible"):
         turn_for_display(SHAPE, np.zeros((4, 4)))
+
+
+def test_teeth_between_two_levels_are_drawn_as_one_border():
+    labels = {one.name: one.index for one in TABLE.labels}
+    m2, m5 = labels["left_m2"], labels["left_m5"]
+    plane = np.zeros((60, 60), np.int16)
+    plane[10:50, 10:50] = m2
+    plane[10:50, 30:50] = m5
+    plane[10:50:6, 20:40] = m5  # rows in turn, in which the border lies 10 pixels further to either side
+    plane[13:50:6, 20:40] = m2
+    drawn = smooth_borders(plane, TABLE, (1.0, 1.0))
+    assert np.array_equal(drawn > 0, plane > 0)
+    changes = (np.diff(drawn[12:48, 12:48], axis=1) != 0).sum(axis=1)
+    assert (changes == 1).all()  # one border in every row
+    thin = plane.copy()
+    thin[30:33, 12:48] = labels["left_caudate"]
+    assert np.array_equal(
+        smooth_borders(thin, TABLE, (1.0, 1.0)) == labels["left_caudate"], thin == labels["left_caudate"]
+    )
