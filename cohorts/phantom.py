@@ -8,6 +8,8 @@ Everything says that it is synthetic: the study's name, pseudonyms, file names, 
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -101,19 +103,25 @@ def _write_images(
 ) -> list[dict[str, object]]:
     """Paint and write every mask; return the rows of ``readings.tsv``, which see the masks before any fault."""
     painter = LesionPainter(anatomy.cropped())
-    rows = []
-    for number, (participant_id, patient) in enumerate(patients.items()):
+
+    def write(numbered: tuple[int, tuple[str, PlannedPatient]]) -> list[dict[str, object]]:
+        """One patient, with random numbers of its own."""
+        number, (participant_id, patient) = numbered
         fault = faults.get(participant_id)
         lesion = painter.paint(patient.lesion, np.random.default_rng([seed, LESION, number]))
         if fault is None or fault.name != "no_scan":
             content = mask_bytes(lesion, painter.anatomy.affine, fault.name if fault else None)
             (folder / _mask_path(participant_id)).write_bytes(content)
-        if fault is None or fault.is_read:
-            truth = painter.affected_regions(lesion)
-            is_repeated = number % REPEAT_EVERY == 0
-            rng = np.random.default_rng([seed, READING, number])
-            rows += _reading_rows(participant_id, patient, truth, is_repeated=is_repeated, rng=rng)
-    return rows
+        if fault is not None and not fault.is_read:
+            return []
+        is_repeated = number % REPEAT_EVERY == 0
+        rng = np.random.default_rng([seed, READING, number])
+        return _reading_rows(
+            participant_id, patient, painter.affected_regions(lesion), is_repeated=is_repeated, rng=rng
+        )
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return [row for rows in threads.map(write, enumerate(patients.items())) for row in rows]
 
 
 def _reading_rows(

@@ -8,7 +8,9 @@ simulated by ``tasks.perfusion_phantom``; the same seed gives the same bytes.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -62,14 +64,19 @@ def write_phantom_perfusion(
     lesions = listed[(listed["modality"] == "lesion") & ~listed["participant_id"].isin(list(without))].head(n_patients)
     head = prepare_head(maps)
     (folder / "scans").mkdir(exist_ok=True)
-    rows = []
-    for participant_id, mask_path in zip(lesions["participant_id"], lesions["path"], strict=True):
+
+    def write(patient: tuple[str, str]) -> ScanRow:
+        """One patient, with random numbers of its own."""
+        participant_id, mask_path = patient
         number = int("".join(filter(str.isdigit, participant_id)))
         rng = np.random.default_rng([seed, PERFUSION, number])
         stem = f"scans/{participant_id}_space-{SPACE}_desc-synthetic_{MODALITY}"
         lesion = _ischaemia(folder / mask_path, maps)
         _write_series(folder / stem, head, lesion, rng, moves=number % MOVES_EVERY == 0)
-        rows.append(ScanRow(participant_id, MODALITY, SPACE, f"{stem}.nii.gz"))
+        return ScanRow(participant_id, MODALITY, SPACE, f"{stem}.nii.gz")
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        rows = list(threads.map(write, zip(lesions["participant_id"], lesions["path"], strict=True)))
     table = pd.concat([listed, pd.DataFrame([asdict(row) for row in rows])])
     table.to_csv(folder / "scans.tsv", sep="\t", index=False, lineterminator="\n")
     return rows

@@ -7,7 +7,9 @@ mask. The scans are simulated by ``tasks.head_scans``; the same seed gives the s
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -84,14 +86,22 @@ def write_phantom_scans(
     lesions = lesions[lesions["participant_id"].isin(list(hours))].head(n_patients)
     head = build_head(maps, neck_mm=NECK_MM)
     (folder / "scans").mkdir(exist_ok=True)
-    rows = []
-    for participant_id, mask_path in zip(lesions["participant_id"], lesions["path"], strict=True):
+
+    def write(patient: tuple[str, str]) -> list[ScanRow]:
+        """One patient, with random numbers of its own."""
+        participant_id, mask_path = patient
         number = int("".join(filter(str.isdigit, participant_id)))
         infarct = _infarct(folder / mask_path, float(hours[participant_id]))
+        rows = []
         for modality, content in _scans(head, infarct, number, np.random.default_rng([seed, SCANS, number])):
             path = f"scans/{participant_id}_space-{SPACE}_desc-synthetic_{modality}.nii.gz"
             (folder / path).write_bytes(content)
             rows.append(ScanRow(participant_id, modality, SPACE, path))
+        return rows
+
+    patients = zip(lesions["participant_id"], lesions["path"], strict=True)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        rows = [row for found in threads.map(write, patients) for row in found]
     table = pd.concat([listed, pd.DataFrame([asdict(row) for row in rows])])
     table.to_csv(folder / "scans.tsv", sep="\t", index=False, lineterminator="\n")
     return rows
