@@ -13,8 +13,8 @@ SIDECAR_OF = "{}.json"
 #: Version of each kind of step; raise it when the step's numbers can change.
 STEP_CODES: Mapping[str, str] = {
     "mask": "measure/2",
-    "density_ratio": "ratio/1",
-    "dwi_threshold": "threshold/1",
+    "density_ratio": "ratio/2",
+    "dwi_threshold": "threshold/2",
     "ctp_core": "perfusion/1",
     "cbf_map": "cbf-map/1",
 }

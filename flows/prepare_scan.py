@@ -24,8 +24,9 @@ from tasks import key_slices
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.lesion import voxel_volume_mm3
 from tasks.quality import Modality
+from tasks.refined_labels import labels_to_scan
 from tasks.registration import Registration, register
-from tasks.registration_refine import Refinement, labels_to_scan, refine
+from tasks.registration_refine import Refinement, refine
 from tasks.resample import Grid
 from tasks.working_grid import WorkingScan, to_native_grid
 

@@ -24,7 +24,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from tasks.anatomy import LEFT, RIGHT, LabelTable
-from tasks.registration_refine import Refinement, labels_to_scan
+from tasks.refined_labels import labels_to_scan
+from tasks.registration_refine import Refinement
 from tasks.resample import Grid, resample_image, resample_labels
 from tasks.working_grid import WorkingScan
 

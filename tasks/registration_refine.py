@@ -13,7 +13,6 @@ A template point ``x`` lies in the scan at ``matrix @ (x + displacement(x))``, a
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -126,41 +125,19 @@ def refine(scan: WorkingScan, brain: Brain, target: Target, registration: Regist
     )
 
 
-def labels_to_scan(
-    labels: npt.NDArray[LabelType], affine: Matrix, grid: Grid, refinement: Refinement
-) -> npt.NDArray[LabelType]:
-    """A label map of the template on a scan's grid, nearest neighbour.
-
-    Parameters
-    ----------
-    labels : (X, Y, Z) integer or bool array
-    affine : (4, 4) float array of the labels, voxel -> template world, RAS, mm
-    grid : Grid
-        The scan's.
-    refinement : Refinement
-
-    Returns
-    -------
-    Array of the grid's shape and of the labels' type
-    """
-    stored = _stored(labels)
-    moved: npt.NDArray[LabelType] = np.zeros(grid.shape, dtype=labels.dtype)
-    box = _box(stored, affine, grid, refinement)
-    part, shift = moved[box], np.eye(4)
-    shift[:3, 3] = [one.start for one in box]
-    if part.size:
-        nx, ny, nz = part.shape
-        to_lattice = np.linalg.inv(refinement.matrix @ refinement.affine) @ grid.affine @ shift
-        onward = np.linalg.inv(affine) @ refinement.affine
-        chain = to_lattice, _in_voxels(refinement.inverse, refinement), onward
-        part[:] = _resample(stored, Grid((nx, ny, nz), grid.affine @ shift), chain, sitk.sitkNearestNeighbor)
-    return moved
-
-
 def labels_to_template(
     labels: npt.NDArray[LabelType], affine: Matrix, grid: Grid, refinement: Refinement
 ) -> npt.NDArray[LabelType]:
-    """Labels drawn on a scan on the template's grid, nearest neighbour; parameters as in ``labels_to_scan``."""
+    """Labels drawn on a scan on the template's grid, nearest neighbour.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) integer or bool array on the scan
+    affine : (4, 4) float array of the labels, voxel -> scan world, RAS, mm
+    grid : Grid
+        The template's.
+    refinement : Refinement
+    """
     chain = _to_template(affine, grid, refinement)
     moved = _resample(_stored(labels), grid, chain, sitk.sitkNearestNeighbor)
     return cast(npt.NDArray[LabelType], moved.astype(labels.dtype, copy=False))
@@ -172,22 +149,6 @@ def image_to_template(
     """A scan on the template's grid, linear; ``outside`` fills what lies beyond it, in the image's unit."""
     chain = _to_template(affine, grid, refinement)
     return np.asarray(_resample(image.astype(np.float32), grid, chain, sitk.sitkLinear, outside), dtype=np.float32)
-
-
-def _box(
-    labels: npt.NDArray[np.generic], affine: Matrix, grid: Grid, refinement: Refinement
-) -> tuple[slice, slice, slice]:
-    """The part of a scan's grid that labels of the template can reach; most of a head's field of view is air."""
-    found = ndimage.find_objects((labels != 0).astype(np.uint8))
-    x, y, z = found[0] if found else (slice(0, 0),) * 3
-    corners = np.array(list(itertools.product(*((one.start - 1, one.stop) for one in (x, y, z)))))
-    world = corners @ affine[:3, :3].T + affine[:3, 3]
-    reach = refinement.largest_mm * np.array(list(itertools.product((-1, 1), repeat=3)))
-    to_voxel = np.linalg.inv(grid.affine) @ refinement.matrix
-    voxels = (world[:, None] + reach).reshape(-1, 3) @ to_voxel[:3, :3].T + to_voxel[:3, 3]
-    low, high = np.floor(voxels.min(axis=0)), np.ceil(voxels.max(axis=0)) + 1
-    first, last = (np.clip(one, 0, grid.shape).astype(int) for one in (low, high))
-    return slice(first[0], last[0]), slice(first[1], last[1]), slice(first[2], last[2])
 
 
 def _to_template(affine: Matrix, grid: Grid, refinement: Refinement) -> tuple[Matrix, Field, Matrix]:

@@ -24,8 +24,9 @@ from models.template import load_label_map
 from tasks.brain import ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.head_phantom import Acquisition, Head, build_head, head_pose, scan_grid
 from tasks.head_scans import Infarct, simulate_diffusion, simulate_ncct
+from tasks.refined_labels import labels_to_scan
 from tasks.registration import register
-from tasks.registration_refine import labels_to_scan, refine
+from tasks.registration_refine import refine
 from tasks.resample import Grid, resample_labels
 from tests.tasks.dwi_phantom import dwi_phantom
 

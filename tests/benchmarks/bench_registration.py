@@ -32,8 +32,9 @@ from scipy.spatial.transform import Rotation
 from models.register_template import template_target
 from models.template import load_label_map, load_template
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
+from tasks.refined_labels import labels_to_scan
 from tasks.registration import Registration, register
-from tasks.registration_refine import labels_to_scan, labels_to_template, refine
+from tasks.registration_refine import labels_to_template, refine
 from tasks.resample import Grid, resample_labels
 from tasks.working_grid import WorkingScan, to_native_grid, to_working_grid
 

@@ -12,7 +12,7 @@ from cohorts.phantom_scans import scan_bytes
 from flows.cases import CaseFile
 from flows.prepare_scan import facts, prepare, read, registration_files
 from models.template import SPACE, labels_on_grid, load_label_map
-from tasks.registration_refine import labels_to_scan
+from tasks.refined_labels import labels_to_scan
 from tasks.resample import Grid
 from tests.flows.scan_phantom import CLASSIC, POSE, ct
 

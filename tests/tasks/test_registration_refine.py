@@ -12,8 +12,9 @@ from scipy import ndimage
 from models.register_template import template_target
 from models.template import load_label_map
 from tasks.brain import ct_working_scan, extract_ct_brain
+from tasks.refined_labels import labels_to_scan
 from tasks.registration import refusal, register
-from tasks.registration_refine import Refinement, image_to_template, labels_to_scan, labels_to_template, refine
+from tasks.registration_refine import Refinement, image_to_template, labels_to_template, refine
 from tasks.resample import Grid, resample_image, resample_labels
 from tests.tasks.head_phantom import _images, head_scan, overlap
 
@@ -171,3 +172,22 @@ def test_regions_of_a_real_ct_fit_better(real_data, subject):
     refined = labels_to_scan(label_map.labels, label_map.affine, grid, refinement)
     cortical = (*range(5, 11), *range(15, 21))
     assert _mean_dice(refined, truth, cortical) > _mean_dice(by_affine, truth, cortical) + 0.005
+
+
+def test_labels_follow_the_displacement_itself_voxel_by_voxel():
+    """A displacement known everywhere: labels at the voxels that it names, but for some at borders."""
+    axes = np.meshgrid(*(np.arange(size, dtype=np.float32) * 4 for size in (20, 20, 16)), indexing="ij")
+    inverse = np.stack([3 * np.sin(axes[1] / 20), 2 * np.cos(axes[0] / 25), np.sin(axes[2] / 18)], axis=-1)
+    lattice = np.diag([4.0, 4.0, 4.0, 1.0])
+    matrix = np.array([[0.9, 0.1, 0, 5], [-0.1, 0.95, 0.05, -3], [0, 0, 0.9, 2], [0, 0, 0, 1.0]])
+    refinement = Refinement(matrix, -inverse, inverse, lattice, 2.0, 4.0, 1.0, "", "")
+    labels = np.random.default_rng(1).integers(1, 9, (20, 20, 15)).repeat(4, 0).repeat(4, 1).repeat(4, 2)
+    grid = Grid((60, 50, 14), np.array([[1.1, 0, 0, 8], [0, 1.2, 0, 6], [0, 0, 4.0, 4], [0, 0, 0, 1]]))
+    moved = labels_to_scan(labels.astype(np.int16), np.eye(4), grid, refinement)
+    voxels = np.indices(grid.shape).reshape(3, -1)
+    plain = (np.linalg.inv(matrix) @ grid.affine @ np.vstack([voxels, np.ones(voxels.shape[1])]))[:3]
+    shift = [ndimage.map_coordinates(inverse[..., axis], plain / 4, order=1) for axis in range(3)]
+    expected = ndimage.map_coordinates(labels, plain + shift, order=0, mode="constant").reshape(grid.shape)
+    inside = expected > 0
+    assert inside.mean() > 0.8
+    assert (moved[inside] == expected[inside]).mean() > 0.99
