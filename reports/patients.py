@@ -133,7 +133,7 @@ def patients_of(data: ReportInput) -> Patients:
         config=data.config,
         table=table,
         scores=_wide(measured, "score", ids, _source_order(data)),
-        volumes=_wide(data.lesions[data.lesions["status"] == "ok"], "volume_ml", ids, []),
+        volumes=_wide(data.lesions[data.lesions["status"] == "ok"], "volume_ml", ids, _lesion_order(data)),
         flags=_region_flags(data, ids),
         assisted=frozenset(assisted),
     )
@@ -155,6 +155,11 @@ def _flag(column: pd.Series) -> BoolArray:
 def _source_order(data: ReportInput) -> list[str]:
     """Computed sources in the study's order; readers and others follow by name."""
     return [source.name for source in data.config.computed_sources]
+
+
+def _lesion_order(data: ReportInput) -> list[str]:
+    """Measurements of lesions in the order of their sources: the study's first lesion leads."""
+    return list(dict.fromkeys(source.measurement for source in data.config.lesion_sources))
 
 
 def _wide(rows: pd.DataFrame, value: str, ids: pd.Index, first: list[str]) -> dict[str, FloatArray]:

@@ -12,10 +12,12 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from cohorts.schemas import STATISTICS
+from cohorts.sources import CtpCoreSource
 from cohorts.study import StudyConfig
 from reports.analysis import SECTIONS, analyse
 from reports.inputs import ReportInput
 from reports.lint import lint
+from reports.patients import patients_of
 from reports.rows import Rows, Scope
 from tasks.anatomy import ASPECTS_REGIONS
 from tests.reports.builders import PANDAS_TYPE, shuffled, synthetic_config, synthetic_input
@@ -330,3 +332,12 @@ def test_a_declared_pair_whose_source_gave_no_score_says_so() -> None:
     row = rows.set_index("statistic_id").loc["agreement/icc_a1/mask-classic/reader:A/scored"]
     assert pd.isna(row["estimate"])
     assert row["note"] == "reader:A gave no score"
+
+
+def test_the_studys_first_lesion_leads_whatever_the_others_are_called() -> None:
+    config = synthetic_config()
+    core = CtpCoreSource(name="ctp-core", kind="ctp_core")
+    data = synthetic_input(config=config.model_copy(update={"source": (*config.source, core)}))
+    few = data.lesions.head(6).assign(source="core-ctp")  # by name before "lesion"
+    patients = patients_of(replace(data, lesions=pd.concat([few, data.lesions], ignore_index=True)))
+    assert list(patients.volumes) == ["lesion", "core-ctp"]
