@@ -1,7 +1,7 @@
 """CT perfusion series for the first patients of a phantom cohort, each with its sidecar.
 
 The core is the lesion of the patient's mask file, with penumbra around it, so that the core found on the series can be
-compared with the mask. Frames are dense over the bolus and sparse after it, and every second head moves. The series are
+compared with the mask. Frames are dense over the bolus and sparse after it, and every third head moves. The series are
 simulated by ``tasks.perfusion_phantom``; the same seed gives the same bytes.
 """
 
@@ -36,7 +36,7 @@ FRAME_TIMES_S = (*(1.5 * frame for frame in range(26)), *(37.5 + 3.0 * frame for
 NOISE_HU = (3.0, 5.0)  # of voxels of 24 microlitres; a scanner's of a fifth of that have 7 to 11
 SCALE = (0.88, 0.02)  # of the template: mean and SD between persons
 TURN_DEG, TURN_MOST_DEG = 4.0, 12.0
-MOVES_EVERY, DRIFT_MM, JUMP_MM = 2, 1.5, 3.0
+MOVES_EVERY, DRIFT_MM, JUMP_MM = 3, 1.5, 3.0
 #: Hypoperfused tissue over core, and its least volume: mismatch ratios of 1.8 and more make patients eligible for late
 #: treatment (DEFUSE 3, Albers et al., N Engl J Med 2018;378:708-718).
 HYPOPERFUSED_RATIO, LEAST_HYPOPERFUSED_ML = 1.8, 30.0
