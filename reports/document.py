@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from reports.brain_maps import AtlasLevel, AtlasSlices
 from reports.chapters.agreement import agreement_chapter
@@ -26,6 +24,7 @@ from reports.chapters.summary import Summary, summary
 from reports.drawing import Chart, style
 from reports.inputs import ReportInput, RunInfo
 from reports.page import Chapter, Material, material
+from reports.page_template import page_template
 from reports.tables import Statistics
 
 __all__ = ["AtlasLevel", "AtlasSlices", "Document", "document", "write_report"]
@@ -96,26 +95,9 @@ def document(
     return Document(html, tuple(chart for chapter in chapters for chart in chapter.charts()))
 
 
-def css_string(text: str) -> Markup:
-    r"""Text as the inside of a CSS string: every character but ASCII letters and digits is a code point escape.
-
-    >>> print(css_string('a"</style>'))
-    a\000022\00003c\00002fstyle\00003e
-    """
-    return Markup("".join(c if c.isascii() and c.isalnum() else f"\\{ord(c):06x}" for c in text))
-
-
 def _render(parts: Material, first_page: Summary, chapters: list[Chapter], provenance: Chapter) -> str:
     """Fill the template."""
-    environment = Environment(
-        loader=PackageLoader("reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["css_string"] = css_string
-    return environment.get_template("report.html.j2").render(
+    return page_template("report.html.j2").render(
         study=parts.data.config.study,
         run=parts.run,
         disclaimer=DISCLAIMER,

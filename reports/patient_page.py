@@ -14,6 +14,7 @@ from cohorts.schemas import PARTICIPANTS
 from reports.chapters.flow import STAGE_TITLES
 from reports.document import DISCLAIMER, FILE_NAME
 from reports.drawing import file_stem
+from reports.page_template import page_template
 from reports.patient_perfusion import perfusion_panel
 from reports.patient_scans import picture_rows, quality_rows
 from reports.patient_tables import patient_chapters
@@ -27,7 +28,6 @@ from reports.patient_view import (
     given,
     modality_title,
     page_name,
-    page_template,
 )
 from reports.remedies import remedy
 from reports.tables import DASH, words

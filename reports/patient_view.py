@@ -7,13 +7,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from reports.document import css_string
 from reports.inputs import RunInfo
 from reports.perfusion_picture import PerfusionPicture
 from reports.quality_figures import CohortQuality
@@ -87,20 +84,6 @@ def page_name(participant_id: str) -> str:
     if _SAFE_NAME.fullmatch(participant_id):
         return f"{participant_id}.html"
     return f"sub-{hashlib.sha256(participant_id.encode()).hexdigest()[:_DIGEST_CHARACTERS]}.html"
-
-
-@lru_cache(maxsize=4)
-def page_template(name: str) -> Template:
-    """A template of the pages, compiled once per process."""
-    environment = Environment(
-        loader=PackageLoader("reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["css_string"] = css_string
-    return environment.get_template(name)
 
 
 def modality_title(modality: object) -> str:

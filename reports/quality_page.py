@@ -21,7 +21,8 @@ from cohorts.schemas import STAGES
 from reports.chapters.flow import STAGE_TITLES
 from reports.document import DISCLAIMER, FILE_NAME
 from reports.drawing import FILL, INK, MUTED, RULE
-from reports.patient_view import PAGES_FOLDER, CohortView, modality_title, page_name, page_template
+from reports.page_template import page_template
+from reports.patient_view import PAGES_FOLDER, CohortView, modality_title, page_name
 from reports.quality_figures import WARN, Strip, limit_text, numbers
 from reports.tables import MINUS, number, words
 
