@@ -18,6 +18,7 @@ import numpy.typing as npt
 from cohorts.images import FORM_TOLERANCE_MM, SHEAR_TOLERANCE
 from cohorts.nifti_file import ImageProblemError, image_bytes, peek_header
 from cohorts.scan_units import as_adc, as_hounsfield, check_is_no_label_image, check_signal
+from tasks.vendor_maps import COLOUR_CHANNELS
 
 __all__ = ["ScanImage", "as_adc", "as_hounsfield", "read_scan"]
 
@@ -29,7 +30,6 @@ CT_MODALITIES = ("ncct", "cta", "ctp", "ct")
 DYNAMIC_MODALITIES = ("ctp",)
 SIGNAL_MODALITIES = ("dwi", "b0", "dwi-b0")
 MAP_MODALITIES = ("cbf", "tmax")
-COLOUR_CHANNELS = (3, 4)
 SPACING_RANGE_MM = (0.1, 20.0)  # as for masks; a head scan in cm or um falls outside
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cohorts.records import StepKey, digest_of
@@ -77,6 +78,11 @@ class Case:
     files: tuple[CaseFile, ...]
 
     @property
+    def prefix(self) -> str:
+        """BIDS entities of the step's files."""
+        return f"{self.participant_id}_{self.files[0].modality}"
+
+    @property
     def input_sha256(self) -> str:
         """Digest of the one file, or of all by modality."""
         if len(self.files) == 1:
@@ -110,6 +116,11 @@ class Outcome:
     detail: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def excluded(case: Case, reason: str, detail: str, payload: Mapping[str, Any], files: Mapping[str, bytes]) -> Outcome:
+    """A scan that cannot be used; the detail names its file."""
+    return Outcome("excluded", reason, f"{Path(case.files[0].path).name}: {detail}", payload, files)
 
 
 def step_key(case: Case, settings: StepSettings) -> StepKey:

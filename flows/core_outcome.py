@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cohorts.derivatives import image_bytes
-from flows.cases import Case, Outcome, StepSettings
-from flows.measure_mask import region_counts
+from flows.cases import Case, Outcome, StepSettings, excluded
 from flows.perfusion_maps import MAP_UNITS, Perfusion
 from flows.perfusion_panel import CoreFound, panel_files
-from flows.prepare_scan import PreparedScan
+from flows.prepare_scan import PreparedScan, native_counts
 from flows.same_space import same_space_files
 from tasks.core_threshold import calibrate_threshold, sample_tissue
 from tasks.lesion import measure_lesion
 from tasks.normal_flow import SIDE_SIGN, CoreAnatomy, mirrored_indices, other_side
 from tasks.perfusion import PerfusionMaps
-from tasks.perfusion_core import CoreSettings, PerfusionCore, find_core
-
-
-def refused(case: Case, reason: str, detail: str, payload: dict[str, Any], files: Mapping[str, bytes]) -> Outcome:
-    """A series or map that cannot be used; the detail names its file."""
-    return Outcome("excluded", reason, f"{Path(case.files[0].path).name}: {detail}", payload, files)
+from tasks.perfusion_core import CoreSettings, find_core
 
 
 def core_outcome(
@@ -46,14 +39,14 @@ def core_outcome(
     kept : payload and files so far, to which those of the core are added
     """
     payload, files = kept
-    prefix = f"{case.participant_id}_{case.files[0].modality}"
+    prefix = case.prefix
     series = perfusion.series
     stopped = [(series.reason, series.detail)] if series is not None else []
     stopped.append((scan.registration.reason, scan.registration.detail))
     reason, detail = next((one for one in stopped if one[0]), ("", ""))
     if reason:
         files |= panel_files(prefix, scan, settings.maps[0], perfusion, None, (reason, detail))
-        return refused(case, reason, detail, payload, files)
+        return excluded(case, reason, detail, payload, files)
     anatomy = _anatomy(scan, perfusion, settings)
     found = _find(perfusion, anatomy, settings.parameters)
     core = found.core
@@ -66,7 +59,7 @@ def core_outcome(
     if core.reason:
         detail = "both sides must hold tissue to compare, got one side without any. Check the slab and the brain mask."
         files |= panel_files(prefix, scan, settings.maps[0], perfusion, found, (core.reason, detail))
-        return refused(case, core.reason, detail, payload, files)
+        return excluded(case, core.reason, detail, payload, files)
     has_tmax = "tmax" in perfusion.maps
     payload["perfusion"]["core"] = {
         "hypoperfused_volume_ml": core.hypoperfused_ml if has_tmax else None,
@@ -76,7 +69,8 @@ def core_outcome(
     indices = np.flatnonzero(core.core.reshape(-1, order="F"))
     lesion = measure_lesion(indices, scan.shape, scan.image.affine, scan.registration.moving_to_fixed)
     payload["lesion"] = vars(lesion)
-    payload["counts"] = _counts(scan, perfusion, core, settings)
+    parts = {"n_lesion": core.core, "n_hypoperfused": core.hypoperfused & perfusion.tissue}
+    payload["counts"] = native_counts(scan, settings.maps, parts, perfusion.tissue, perfusion.is_covered)
     files |= panel_files(prefix, scan, settings.maps[0], perfusion, found, ("", ""))
     for name, mask in (("core", core.core), ("hypoperfused", core.hypoperfused)):
         files[f"{prefix}_label-{name}_mask.nii.gz"] = image_bytes(mask.astype(np.uint8), scan.image.affine)
@@ -124,28 +118,3 @@ def _find(perfusion: Perfusion, anatomy: CoreAnatomy, parameters: Mapping[str, A
     cut = calibrate_threshold(aif, times, sample, perfusion.settings, nominal=nominal)
     wanted = replace(wanted, relative_cbf=cut.on_maps)
     return CoreFound(find_core(cbf, tmax, anatomy, wanted, affected_side=side), wanted, anatomy, asdict(cut))
-
-
-def _counts(
-    scan: PreparedScan, perfusion: Perfusion, core: PerfusionCore, settings: StepSettings
-) -> dict[str, dict[str, Any]]:
-    """Tissue, core and hypoperfused voxels of every label of every map, and how much of it every frame shows."""
-    tissue, covered, late = (
-        mask.reshape(-1, order="F") for mask in (perfusion.tissue, perfusion.is_covered, core.hypoperfused)
-    )
-    indices = np.flatnonzero(core.core.reshape(-1, order="F"))
-    counts = {}
-    for reference in settings.maps:
-        label_map, on_grid = scan.labels(reference)
-        flat = on_grid.labels.reshape(-1, order="F")
-        table = np.array([label.index for label in label_map.table.labels])
-        size = int(table.max()) + 1
-        whole, shown, n_tissue, n_late = (
-            np.bincount(flat[inside], minlength=size) for inside in (slice(None), covered, tissue, tissue & late)
-        )
-        coverage = [on_grid.coverage[one] * float(shown[one] / max(1, whole[one])) for one in table.tolist()]
-        counts[reference.sha256] = region_counts(indices, flat, n_tissue, table) | {
-            "n_hypoperfused": n_late[table].tolist(),
-            "coverage": coverage,
-        }
-    return counts

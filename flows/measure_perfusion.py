@@ -23,12 +23,11 @@ import numpy.typing as npt
 from cohorts.nifti_file import ImageProblemError
 from cohorts.perfusion_sidecar import chosen_vessels, frame_times, map_unit, read_sidecar
 from cohorts.scan_images import ScanImage
-from flows.cases import SIDECAR_OF, Case, Outcome, StepSettings
-from flows.core_outcome import core_outcome, refused
-from flows.measure_mask import planned_map
+from flows.cases import SIDECAR_OF, Case, Outcome, StepSettings, excluded
+from flows.core_outcome import core_outcome
 from flows.perfusion_maps import Perfusion, kept_maps, perfusion_of
 from flows.perfusion_panel import voxels_of
-from flows.prepare_scan import PreparedScan, facts, prepare, read, registration_files
+from flows.prepare_scan import PreparedScan, facts, prepare, quality_figures, read, registration_files
 from flows.same_space import same_space
 from models.register_template import template_target
 from tasks.brain import ct_working_scan
@@ -39,7 +38,6 @@ from tasks.deconvolution import BlockCirculantSvd, OscillationIndexSvd, Standard
 from tasks.perfusion import PerfusionSettings
 from tasks.perfusion_quality import series_quality
 from tasks.perfusion_series import ManualInput, PerfusionSeries, SeriesSettings, measure_series
-from tasks.quality import measure_quality
 from tasks.registration import SLAB_COVERAGE, register
 from tasks.resample import Grid, resample_image, resample_labels
 from tasks.vendor_maps import convert_cbf
@@ -68,12 +66,10 @@ def examine_ctp_core(case: Case, contents: Mapping[str, bytes], settings: StepSe
     }
     scan = _registered(found, image.affine)
     if scan is None:
-        return refused(case, found.reason, found.detail, payload, {})
-    quality = measure_quality(
-        "ctp", scan.image, scan.working, scan.brain, scan.registration, planned_map(settings.maps[0])
-    )
-    payload["quality"] = {file.modality: plain(asdict(quality) | asdict(series_quality(found)))}
-    files = dict(registration_files(_prefix(case), scan))
+        return excluded(case, found.reason, found.detail, payload, {})
+    figures = quality_figures(scan, settings.maps[0]) | asdict(series_quality(found))
+    payload["quality"] = {file.modality: figures}
+    files = dict(registration_files(case.prefix, scan))
     perfusion = perfusion_of(found, making.perfusion)
     if scan.registration.is_usable and (ct := _ct(case, contents, parameters)) is not None:
         aligned = same_space(scan, ct) if ct.registration.is_usable else None
@@ -84,7 +80,7 @@ def examine_ctp_core(case: Case, contents: Mapping[str, bytes], settings: StepSe
             "misfit": None if aligned is None else aligned.misfit,
             "correction_mm": None if aligned is None else aligned.correction_mm,
         }
-    files |= kept_maps(_prefix(case), perfusion, image.affine, parameters)
+    files |= kept_maps(case.prefix, perfusion, image.affine, parameters)
     return core_outcome(case, scan, perfusion, settings, (payload, files))
 
 
@@ -102,21 +98,20 @@ def examine_cbf_map(case: Case, contents: Mapping[str, bytes], settings: StepSet
             f"map must have a CT in its own space, got none of modality {parameters['ct']!r}. List the workstation's "
             "average or baseline CT in scans.tsv, or name its modality as ct in the source."
         )
-        return refused(case, "ct_missing", detail, payload, {})
+        return excluded(case, "ct_missing", detail, payload, {})
     ct = prepare(read(ct_file, contents[ct_file.modality], "ncct", parameters["forms"]), "ct")
     payload["scans"][ct_file.modality] = facts(ct.image)
-    quality = measure_quality("ct", ct.image, ct.working, ct.brain, ct.registration, planned_map(settings.maps[0]))
-    payload["quality"] = {ct_file.modality: plain(asdict(quality))}
-    files = dict(registration_files(_prefix(case), ct))
+    payload["quality"] = {ct_file.modality: quality_figures(ct, settings.maps[0])}
+    files = dict(registration_files(case.prefix, ct))
     if ct.registration.reason:
-        return refused(case, ct.registration.reason, ct.registration.detail, payload, files)
+        return excluded(case, ct.registration.reason, ct.registration.detail, payload, files)
     grid = Grid(_three(cbf.values.shape), cbf.affine)
     same = np.eye(4)
     brain = resample_labels(ct.brain_mask, ct.image.affine, grid, same)
     converted = convert_cbf(cbf.values, map_unit(sidecar), brain=brain, zero_means=parameters["zero_means"])
     payload["perfusion"] |= {"factor": converted.factor, "grey_median": converted.grey_median}
     if converted.cbf is None or converted.reason:
-        return refused(case, converted.reason, converted.detail, payload, files)
+        return excluded(case, converted.reason, converted.detail, payload, files)
     measured = np.isfinite(converted.cbf) & (converted.cbf > 0)
     share = float(brain[measured].mean())
     if share < LEAST_SHARE_IN_BRAIN:
@@ -124,7 +119,7 @@ def examine_cbf_map(case: Case, contents: Mapping[str, bytes], settings: StepSet
             f"map must lie in the brain of the CT, got {share:.0%} of its measured voxels. They are in different "
             "spaces: give the CT that the workstation exported with the map."
         )
-        return refused(case, "map_outside_ct", detail, payload, files)
+        return excluded(case, "map_outside_ct", detail, payload, files)
     on_map = resample_image(ct.image.values, ct.image.affine, grid, same, outside=-1000.0)
     working = ct_working_scan(on_map, cbf.affine)
     scan = replace(
@@ -140,9 +135,9 @@ def examine_cbf_map(case: Case, contents: Mapping[str, bytes], settings: StepSet
         maps["tmax"] = resample_image(tmax.values, tmax.affine, grid, same, outside=float("nan"))
     elif parameters["core_tmax_s"] is not None:
         detail = f"core_tmax_s needs a Tmax map, got none of modality {parameters['tmax']!r}. Add it, or leave it out."
-        return refused(case, "tmax_missing", detail, payload, files)
+        return excluded(case, "tmax_missing", detail, payload, files)
     perfusion = Perfusion(maps, masks.tissue, np.ones(on_map.shape, dtype=bool))
-    files |= kept_maps(_prefix(case), perfusion, cbf.affine, {"UnitOfTheMap": map_unit(sidecar), **parameters})
+    files |= kept_maps(case.prefix, perfusion, cbf.affine, {"UnitOfTheMap": map_unit(sidecar), **parameters})
     return core_outcome(case, scan, perfusion, settings, (payload, files))
 
 
@@ -226,7 +221,7 @@ def _series_facts(found: PerfusionSeries) -> dict[str, Any]:
     arterial = found.arterial
     return {
         "frame_times_s": [round(time, 4) for time in found.frame_order.frame_times_s],
-        "bolus": None if found.bolus is None else plain(asdict(found.bolus)),
+        "bolus": None if found.bolus is None else asdict(found.bolus),
         "noise_hu": found.noise_hu,
         "in_plane_sigma_mm": None if found.denoising is None else found.denoising.in_plane_sigma_mm,
         "motion": None
@@ -251,20 +246,10 @@ def _series_facts(found: PerfusionSeries) -> dict[str, Any]:
     }
 
 
-def plain(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures as JSON has them."""
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in figures.items()}
-
-
 def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """The shape of a volume."""
     x, y, z = shape
     return x, y, z
-
-
-def _prefix(case: Case) -> str:
-    """BIDS entities of the step's files."""
-    return f"{case.participant_id}_{case.files[0].modality}"
 
 
 def _listed(voxels: npt.NDArray[np.int64] | None) -> list[list[int]]:

@@ -6,20 +6,27 @@ for the patient's page, and, of diffusion, the lesion mask. A refused scan keeps
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from flows.cases import Case, MapReference, Outcome, StepSettings
-from flows.measure_mask import planned_map, region_counts
-from flows.prepare_scan import PreparedScan, facts, prepare, read, registration_files, shown
+from cohorts.derivatives import image_bytes
+from flows.cases import Case, MapReference, Outcome, StepSettings, excluded
+from flows.measure_mask import planned_map
+from flows.prepare_scan import (
+    PreparedScan,
+    facts,
+    native_counts,
+    prepare,
+    quality_figures,
+    read,
+    registration_files,
+    shown,
+)
 from models.template import load_template, mca_territory
 from reports.scan_picture import scan_picture
 from tasks.density import CTA_DENSITY, NCCT_DENSITY, DensitySettings, measure_density, place_regions
@@ -27,10 +34,9 @@ from tasks.diffusion import adc_on_grid
 from tasks.dwi_threshold import segment_dwi
 from tasks.key_slices import key_slices
 from tasks.lesion import measure_lesion
-from tasks.quality import Modality, measure_quality
+from tasks.quality import Modality
 from tasks.resample import Grid
 
-SCANNER_SPACE = 1  # NIfTI-1: xyz of the scanner
 PICTURE_SUFFIX = "_keyslices.json"
 DENSITY_SETTINGS: Mapping[str, DensitySettings] = {"ct": NCCT_DENSITY, "cta": CTA_DENSITY}
 CT_WINDOW_HU = (0.0, 80.0)  # Tao 2024, section 2.1: width 80, level 40
@@ -96,33 +102,23 @@ def examine_dwi_threshold(case: Case, contents: Mapping[str, bytes], settings: S
     }
     if found.reason:
         files |= _picture(case, scan, settings.maps[0])
-        return _outcome(case, found.reason, found.detail, payload, files)
+        return excluded(case, found.reason, found.detail, payload, files)
     indices = np.flatnonzero(found.mask.reshape(-1, order="F"))
-    counts = {}
-    for reference in settings.maps:
-        label_map, on_grid = scan.labels(reference)
-        flat = on_grid.labels.reshape(-1, order="F")
-        table = np.array([label.index for label in label_map.table.labels])
-        n_region = np.bincount(flat, minlength=int(table.max()) + 1)
-        coverage = [on_grid.coverage[index] for index in table.tolist()]
-        counts[reference.sha256] = region_counts(indices, flat, n_region, table) | {"coverage": coverage}
+    counts = native_counts(scan, settings.maps, {"n_lesion": found.mask})
     lesion = measure_lesion(indices, scan.shape, image.affine, scan.registration.moving_to_fixed)
     files |= _picture(case, scan, settings.maps[0], found.mask)
-    files[f"{_prefix(case)}_label-lesion_mask.nii.gz"] = _mask_bytes(found.mask, image.affine)
+    files[f"{case.prefix}_label-lesion_mask.nii.gz"] = image_bytes(found.mask.astype(np.uint8), image.affine)
     return Outcome("ok", payload=payload | {"lesion": vars(lesion), "counts": counts}, files=files)
 
 
 def _begun(case: Case, scan: PreparedScan, reference: MapReference) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What every scan keeps, usable or not: its grid, its quality figures and its transform."""
     modality = case.files[0].modality
-    quality = measure_quality(
-        scan.contrast, scan.image, scan.working, scan.brain, scan.registration, planned_map(reference)
-    )
     payload: dict[str, Any] = {
         "scans": {modality: facts(scan.image, scan.notes)},
-        "quality": {modality: {name: _plain(value) for name, value in asdict(quality).items()}},
+        "quality": {modality: quality_figures(scan, reference)},
     }
-    return payload, dict(registration_files(_prefix(case), scan))
+    return payload, dict(registration_files(case.prefix, scan))
 
 
 def _refused(
@@ -130,12 +126,7 @@ def _refused(
 ) -> Outcome:
     """A scan that the brain mask or the registration refuses, with a picture of what there is."""
     files |= _picture(case, scan, settings.maps[0])
-    return _outcome(case, scan.registration.reason, scan.registration.detail, payload, files)
-
-
-def _outcome(case: Case, reason: str, detail: str, payload: dict[str, Any], files: dict[str, bytes]) -> Outcome:
-    """An excluded scan; the detail names its file."""
-    return Outcome("excluded", reason, f"{Path(case.files[0].path).name}: {detail}", payload, files)
+    return excluded(case, scan.registration.reason, scan.registration.detail, payload, files)
 
 
 def _picture(
@@ -146,22 +137,4 @@ def _picture(
     window = None if scan.contrast == "dwi" else CT_WINDOW_HU
     slices = key_slices(shown(scan, reference, lesion), table, window)
     picture = scan_picture(slices, table, "" if scan.contrast == "dwi" else "HU")
-    return {f"{_prefix(case)}{PICTURE_SUFFIX}": json.dumps(picture, separators=(",", ":")).encode()}
-
-
-def _mask_bytes(mask: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64]) -> bytes:
-    """A mask as compressed NIfTI; the same mask gives the same bytes."""
-    image: Any = nib.Nifti1Image(mask.astype(np.uint8), affine)  # type: ignore[no-untyped-call]
-    image.set_sform(affine, SCANNER_SPACE)
-    image.set_qform(affine, SCANNER_SPACE)
-    return gzip.compress(image.to_bytes(), compresslevel=3, mtime=0)
-
-
-def _plain(value: float | bool | None) -> float | bool | None:
-    """A number as JSON has it."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _prefix(case: Case) -> str:
-    """BIDS entities of the step's files."""
-    return f"{case.participant_id}_{case.files[0].modality}"
+    return {f"{case.prefix}{PICTURE_SUFFIX}": json.dumps(picture, separators=(",", ":")).encode()}

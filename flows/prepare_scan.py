@@ -5,8 +5,8 @@ A scan that is refused on the way keeps what was measured until then, so that it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from models.template import SPACE, GridLabels, LabelMap, coverage_on_grid, label
 from tasks import key_slices
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.lesion import voxel_volume_mm3
-from tasks.quality import Modality
+from tasks.quality import Modality, measure_quality
 from tasks.refined_labels import labels_to_scan
 from tasks.registration import Registration, register
 from tasks.registration_refine import Refinement, refine
@@ -132,6 +132,54 @@ def shown(
     drawn = scan.image.values if values is None else values
     reference_brain = (template.brain, template.affine)
     return key_slices.PreparedScan(drawn, scan.image.affine, scan.brain_mask, labels, matrix, lesion, reference_brain)
+
+
+def quality_figures(scan: PreparedScan, reference: MapReference) -> dict[str, Any]:
+    """Quality figures of a scan, JSON-able; ``reference`` is the label map whose regions are to be in view."""
+    quality = measure_quality(
+        scan.contrast, scan.image, scan.working, scan.brain, scan.registration, planned_map(reference)
+    )
+    figures = asdict(quality)
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in figures.items()}
+
+
+def native_counts(
+    scan: PreparedScan,
+    references: Sequence[MapReference],
+    parts: Mapping[str, npt.NDArray[np.bool_]],
+    tissue: npt.NDArray[np.bool_] | None = None,
+    covered: npt.NDArray[np.bool_] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Voxels of each label of each map on the scan's grid, and of masks in it, as a record stores them.
+
+    Parameters
+    ----------
+    scan : PreparedScan, registered
+    references : label maps
+    parts : name of a count -> (X, Y, Z) bool array, such as ``n_lesion``
+    tissue : (X, Y, Z) bool array, the voxels that count as a region's own; None counts all
+    covered : (X, Y, Z) bool array, the voxels that the scan really shows; None has all of them
+    """
+    flat_parts = {name: part.reshape(-1, order="F") for name, part in parts.items()}
+    counts = {}
+    for reference in references:
+        label_map, on_grid = scan.labels(reference)
+        flat = on_grid.labels.reshape(-1, order="F")
+        table = np.array([label.index for label in label_map.table.labels])
+        size = int(table.max()) + 1
+        whole = np.bincount(flat, minlength=size)
+        own = whole if tissue is None else np.bincount(flat[tissue.reshape(-1, order="F")], minlength=size)
+        seen = whole if covered is None else np.bincount(flat[covered.reshape(-1, order="F")], minlength=size)
+        shares = seen[table] / np.maximum(1, whole[table]) if covered is not None else np.ones(len(table))
+        counts[reference.sha256] = {
+            "labels": table.tolist(),
+            "n_region": own[table].tolist(),
+            **{name: np.bincount(flat[part], minlength=size)[table].tolist() for name, part in flat_parts.items()},
+            "coverage": [
+                on_grid.coverage[one] * share for one, share in zip(table.tolist(), shares.tolist(), strict=True)
+            ],
+        }
+    return counts
 
 
 def facts(image: ScanImage, notes: tuple[str, ...] | None = None) -> dict[str, Any]:
