@@ -11,6 +11,7 @@ import pytest
 from tasks.anatomy import aspects_label_table
 from tasks.display_plane import EVERY_POINT, outlines, smooth_borders, turn_for_display
 from tasks.key_slices import NO_LEVEL, PreparedScan, key_slices
+from tests.tasks.stored_order import centred, stored
 
 TABLE = aspects_label_table()
 INDEX = {(label.side, label.region): label.index for label in TABLE.labels}
@@ -18,17 +19,9 @@ SHAPE, SPACING = (60, 72, 24), (3.0, 2.5, 6.0)
 WINDOW = (0.0, 80.0)
 
 
-def _world():
-    """World coordinates (RAS, mm) of the phantom's voxels and its affine."""
-    affine = np.diag([*SPACING, 1.0])
-    affine[:3, 3] = [-SPACING[axis] * (SHAPE[axis] - 1) / 2 for axis in range(3)]
-    grid = np.indices(SHAPE).astype(float)
-    return [grid[axis] * SPACING[axis] + affine[axis, 3] for axis in range(3)], affine
-
-
 def _phantom():
     """A brain of 30 with a patch of 50 left, in front and low; a region there, and one of the upper level."""
-    (x, y, z), affine = _world()
+    (x, y, z), affine = centred(SHAPE, SPACING)
     brain = (x / 65) ** 2 + (y / 80) ** 2 + (z / 60) ** 2 < 1
     values = np.where(brain, 30.0, -1000.0)
     patch = (abs(x + 35) < 12) & (abs(y - 30) < 15) & (abs(z + 3) < 13)
@@ -42,12 +35,7 @@ def _phantom():
 
 def _stored(scan, order, flips):
     """The same scan with other axes in another order and direction."""
-    back = np.zeros((4, 4))
-    back[3, 3] = 1
-    for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
-        back[old, new] = -1 if flip else 1
-        back[old, 3] = SHAPE[old] - 1 if flip else 0
-    cut = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
+    back, cut = stored(SHAPE, order, flips)
     arrays = (array.transpose(order)[cut] for array in (scan.values, scan.brain, scan.labels, scan.lesion))
     values, brain, labels, lesion = (np.ascontiguousarray(array) for array in arrays)
     return PreparedScan(values, scan.affine @ back, brain, labels, scan.fixed_to_moving, lesion)
@@ -104,7 +92,7 @@ def test_the_slice_with_most_of_the_regions_is_chosen_and_numbered_as_stored():
 
 def test_a_second_slice_shows_what_the_first_misses():
     scan, brain, affine = _phantom()
-    (x, y, z), _ = _world()
+    (x, y, z), _ = centred(SHAPE, SPACING)
     for region, side in itertools.product(("m2", "m3"), (-1, 1)):
         box = (abs(x - side * 35) < 12) & (abs(y + (5 if region == "m2" else 35)) < 13) & (abs(z - 9) < 4)
         scan.labels[box] = INDEX["left" if side < 0 else "right", region]

@@ -8,6 +8,7 @@ import pytest
 from tasks.anatomy import aspects_label_table
 from tasks.key_slices import PreparedScan, key_slices
 from tasks.map_slices import MAP_PIXEL_MM, map_slices
+from tests.tasks.stored_order import centred, stored
 
 TABLE = aspects_label_table()
 SHAPE, SPACING = (60, 72, 10), (3.0, 2.5, 6.0)
@@ -15,16 +16,9 @@ WINDOW = (0.0, 80.0)
 HOT = {"aif": (22, 50, 2), "vof": (31, 6, 7)}  # stored as RAS: the first left and in front, the second at the back
 
 
-def _world():
-    affine = np.diag([*SPACING, 1.0])
-    affine[:3, 3] = [-SPACING[axis] * (SHAPE[axis] - 1) / 2 for axis in range(3)]
-    grid = np.indices(SHAPE).astype(float)
-    return [grid[axis] * SPACING[axis] + affine[axis, 3] for axis in range(3)], affine
-
-
 def _phantom():
     """A brain of 30 HU with one region left of the middle, a map of 50 with 10 there and NaN on the right."""
-    (x, y, z), affine = _world()
+    (x, y, z), affine = centred(SHAPE, SPACING)
     brain = (x / 70) ** 2 + (y / 80) ** 2 + (z / 60) ** 2 < 1
     region = (abs(x + 35) < 12) & (abs(y - 30) < 15) & (abs(z + 3) < 4)
     values = np.where(brain, 30.0, -1000.0)
@@ -38,12 +32,7 @@ def _phantom():
 
 def _stored(scan, maps, order, flips):
     """The same with other axes in another order and direction, and where the hot voxels then are."""
-    back = np.zeros((4, 4))
-    back[3, 3] = 1
-    for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
-        back[old, new] = -1 if flip else 1
-        back[old, 3] = SHAPE[old] - 1 if flip else 0
-    cut = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
+    back, cut = stored(SHAPE, order, flips)
     turned = [array.transpose(order)[cut] for array in (scan.values, scan.brain, scan.labels, scan.lesion)]
     places = {name: np.rint(np.linalg.inv(back) @ [*voxel, 1]).astype(int)[None, :3] for name, voxel in HOT.items()}
     maps = {name: values.transpose(order)[cut] for name, values in maps.items()}
