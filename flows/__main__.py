@@ -14,14 +14,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cohorts.manifest import CohortError
-from flows import screens
-from flows.cluster import ClusterError
-from flows.lock import LockedError
-from flows.plan import UsageError
-from flows.prefect_server import ServerFailedError
-from flows.run import RunRequest, SignalReceived, ends_on_signals
-from flows.steps import STORAGE_ERRORS, StorageFailedError
+from cohorts.folder.manifest import CohortError
+from flows.commands import screens
+from flows.engine.cluster import ClusterError
+from flows.engine.lock import LockedError
+from flows.engine.prefect_server import ServerFailedError
+from flows.run.plan import UsageError
+from flows.run.running import RunRequest, SignalReceived, ends_on_signals
+from flows.run.steps import STORAGE_ERRORS, StorageFailedError
 
 EXIT_OK, EXIT_FAILED_CASES, EXIT_USAGE, EXIT_PREFLIGHT = 0, 1, 2, 3
 EXIT_SOFTWARE, EXIT_IO, EXIT_LOCKED, EXIT_INTERRUPT, EXIT_TERMINATED = 70, 74, 75, 130, 143
@@ -92,14 +92,14 @@ def init(
     """Write a commented example of a cohort folder, or adopt the public cohort."""
     console = Console()
     if from_soop is not None:
-        from cohorts.soop import adopt_soop, map_argument
+        from cohorts.folder.soop import adopt_soop, map_argument
 
         try:
             adopt_soop(from_soop, cohort, extra_maps=dict(map_argument(text) for text in maps or ()))
         except ValueError as error:
             raise UsageError(str(error)) from error
     else:
-        from cohorts.example import write_example
+        from cohorts.folder.example import write_example
 
         write_example(cohort)
     console.print(f"Written: {cohort}\nNext: aspects check {shlex.quote(str(cohort))}", highlight=False, soft_wrap=True)
@@ -121,7 +121,7 @@ def import_(
     ] = None,
 ) -> None:
     """Bring DICOM exports into a cohort folder: recognised, checked, converted, without any identity."""
-    from flows.import_dicom import import_dicom, import_request
+    from flows.commands.import_dicom import import_dicom, import_request
 
     raise typer.Exit(import_dicom(import_request(source, cohort, key, on_fault or ()), Console()))
 
@@ -129,7 +129,7 @@ def import_(
 @app.command()
 def check(cohort: CohortFolder, n_cpus: Cpus = 0) -> None:
     """Compare what is expected with what is there, images included, and print every problem at once."""
-    from flows.check import check_cohort
+    from flows.commands.check import check_cohort
 
     raise typer.Exit(check_cohort(cohort, n_cpus, Console()))
 
@@ -146,7 +146,7 @@ def run(
     insecure: Insecure = False,
 ) -> None:
     """Run a cohort: tables, statistics and report. Only what is missing or changed is computed."""
-    from flows.run import run_cohort
+    from flows.run.running import run_cohort
 
     console = Console()
     request = _request(cohort, out, participant_label, n_cpus, work_dir, dask, insecure)
@@ -175,7 +175,7 @@ def compare(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Rows shown of each kind")] = 30,
 ) -> None:
     """Compare two runs: what changed, participant by participant and statistic by statistic, and what caused it."""
-    from flows.compare import compare_runs
+    from flows.commands.compare import compare_runs
 
     screens.show_comparison(compare_runs(first, second), limit, Console())
 
@@ -198,7 +198,7 @@ def nightly(
     ] = None,
 ) -> None:
     """Run for cron and timers: one at a time, catches up by content, writes OUT/summary.json, runs a hook."""
-    from flows.nightly import run_nightly
+    from flows.schedule.nightly import run_nightly
 
     request = _request(cohort, out, None, n_cpus, work_dir, dask, insecure)
     raise typer.Exit(run_nightly(request, on_failure=on_failure, on_change=on_change, console=Console()))
@@ -214,7 +214,7 @@ def serve(
     work_dir: WorkDir = None,
 ) -> None:
     """Keep running, and run the cohort on a schedule as a Prefect deployment, visible in Prefect's own pages."""
-    from flows.serve import serve_nightly
+    from flows.schedule.serve import serve_nightly
 
     serve_nightly(_request(cohort, out, None, n_cpus, work_dir, None, False), cron=cron, port=port, console=Console())
 
@@ -226,7 +226,7 @@ def demo(
     n_cpus: Cpus = 0,
 ) -> None:
     """Make a synthetic cohort in DIR/cohort and run it into DIR/out."""
-    from flows.demo import run_demo
+    from flows.commands.demo import run_demo
 
     raise typer.Exit(run_demo(folder, n_participants=n_participants, n_cpus=n_cpus, console=Console()))
 

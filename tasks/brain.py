@@ -1,9 +1,9 @@
 """Brain extraction: the space inside the skull on CT, the brain on diffusion MR, by threshold and morphology.
 
 CT follows the steps of Tao et al. (CTA and radiomics, J X-Ray Sci Technol 2024;32:17-30, section 2): opening, closing,
-connected component, on the working grid (``tasks.working_grid``). A voxel also has to be enclosed by bone, which parts
-brain from neck and face; a scan without skull (stripped before) has no bone and skips that rule. HU below 0 count as 0,
-so that a scan stored with its negatives and one clipped at 0 give the same mask.
+connected component, on the working grid (``tasks.space.working_grid``). A voxel also has to be enclosed by bone, which
+parts brain from neck and face; a scan without skull (stripped before) has no bone and skips that rule. HU below 0 count
+as 0, so that a scan stored with its negatives and one clipped at 0 give the same mask.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from tasks.working_grid import WorkingScan, to_working_grid
+from tasks.space.working_grid import WorkingScan, to_working_grid
 
 Mask = npt.NDArray[np.bool_]
 

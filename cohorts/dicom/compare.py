@@ -8,11 +8,11 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
+from cohorts.dicom.geometry import StackGeometry
 from cohorts.dicom.headers import Frame
 from cohorts.dicom.pixels import convert_with_dcm2niix
 from cohorts.dicom.resample import stack_affine
-from cohorts.geometry import StackGeometry
-from cohorts.images import ImageProblemError
+from cohorts.images.mask import ImageProblemError
 
 Array = npt.NDArray[np.float32]
 Affine = npt.NDArray[np.float64]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from cohorts.dicom.attributes import text_of
 from cohorts.dicom.headers import Frame, Header
-from cohorts.images import ImageProblemError
+from cohorts.images.mask import ImageProblemError
 
 #: Density of brain tissue, g/ml: the value that perfusion software usually takes; a volume flow divided by it is per
 #: mass.

@@ -22,7 +22,7 @@ from pydicom.pixels.utils import pixel_array
 
 from cohorts.dicom.attributes import number_of
 from cohorts.dicom.headers import Frame, silent_pydicom
-from cohorts.images import ImageProblemError
+from cohorts.images.mask import ImageProblemError
 
 #: Ten times what 1,000 slices took, so that only a hang ends here.
 DCM2NIIX_TIMEOUT_S = 300.0

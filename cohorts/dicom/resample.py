@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from cohorts.geometry import StackGeometry
+from cohorts.dicom.geometry import StackGeometry
 
 Array = npt.NDArray[np.float32]
 Affine = npt.NDArray[np.float64]

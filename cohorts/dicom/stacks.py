@@ -14,11 +14,11 @@ from datetime import datetime
 
 import numpy as np
 
-from cohorts.deidentify import identity_of
 from cohorts.dicom.attributes import moment_of, text_of
+from cohorts.dicom.deidentify import identity_of
+from cohorts.dicom.geometry import SAME_POSITION_MM
 from cohorts.dicom.headers import Frame, Header
 from cohorts.dicom.recognise import Recognition, recognise, refusal_of, stack_kind
-from cohorts.geometry import SAME_POSITION_MM
 
 #: Direction cosines of one stack differ by less: half a degree; what varies above COSINE_TOLERANCE is then a fault.
 SAME_ORIENTATION = 0.01

@@ -18,15 +18,15 @@ import numpy.typing as npt
 from cohorts.dicom.attributes import number_of
 from cohorts.dicom.compare import canonical, compare_with_dcm2niix
 from cohorts.dicom.contrast import has_contrast, vessel_share
+from cohorts.dicom.geometry import ACTIONS, Action, Fault, StackGeometry, check_stack
 from cohorts.dicom.headers import Frame
 from cohorts.dicom.maps import CANONICAL_UNITS, map_values
 from cohorts.dicom.pixels import Slices, read_slices
 from cohorts.dicom.recognise import MAP_KINDS
 from cohorts.dicom.resample import regular_volume, stack_affine
 from cohorts.dicom.stacks import Stack
-from cohorts.geometry import ACTIONS, Action, Fault, StackGeometry, check_stack
-from cohorts.images import ImageProblemError
-from cohorts.scan_images import as_adc, as_hounsfield
+from cohorts.images.mask import ImageProblemError
+from cohorts.images.scan import as_adc, as_hounsfield
 
 AIR_HU = -1024.0
 CT_KINDS = ("ct", "ncct", "cta", "ctp")

@@ -15,11 +15,11 @@ import nibabel as nib
 import numpy as np
 from isal import igzip
 
-from cohorts.deidentify import Pseudonymiser, allowed_attributes, holds_identity, identity_tokens
+from cohorts.dicom.deidentify import Pseudonymiser, allowed_attributes, holds_identity, identity_tokens
+from cohorts.dicom.geometry import Action
 from cohorts.dicom.stacks import Stack
 from cohorts.dicom.volume import CT_KINDS, Volume
-from cohorts.geometry import Action
-from cohorts.records import write_bytes
+from cohorts.store.records import write_bytes
 
 #: Folder of each kind, by the data types of BIDS; CT has none there yet.
 FOLDERS = {

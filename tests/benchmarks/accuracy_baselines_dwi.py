@@ -23,15 +23,15 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from cohorts.scan_images import ScanImage, read_scan
-from models.register_template import template_target
+from cohorts.images.scan import ScanImage, read_scan
+from models.anatomy.register_template import template_target
 from tasks.brain import extract_mr_brain, mr_working_scan
-from tasks.diffusion import AdcMap, adc_on_grid
-from tasks.dwi_threshold import DwiLesion, segment_dwi
+from tasks.diffusion.adc import AdcMap, adc_on_grid
+from tasks.diffusion.threshold import DwiLesion, segment_dwi
 from tasks.lesion import voxel_volume_mm3
-from tasks.registration import register
-from tasks.resample import Grid, resample_labels
-from tasks.working_grid import to_native_grid
+from tasks.registration.affine import register
+from tasks.space.resample import Grid, resample_labels
+from tasks.space.working_grid import to_native_grid
 from tests.tasks.dwi_phantom import anatomy, dwi_phantom
 
 NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)

@@ -21,17 +21,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from cohorts.scan_images import read_scan
-from models.register_template import template_target
-from models.template import load_label_map, mca_territory
-from reports.estimate import Proportion
+from cohorts.images.scan import read_scan
+from models.anatomy.register_template import template_target
+from models.anatomy.template import load_label_map, mca_territory
+from reports.estimators.estimate import Proportion
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE, SHORT_CODES
 from tasks.brain import ct_working_scan, extract_ct_brain
-from tasks.density import RegionDensity, measure_density, place_regions
-from tasks.density_rule import NCCT_RATIO, affected_regions, affected_side
-from tasks.registration import register
-from tasks.registration_refine import refine
-from tasks.resample import Grid, resample_labels
+from tasks.density.measure import RegionDensity, measure_density, place_regions
+from tasks.density.rule import NCCT_RATIO, affected_regions, affected_side
+from tasks.registration.affine import register
+from tasks.registration.refinement import refine
+from tasks.space.resample import Grid, resample_labels
 from tests.tasks.density_phantom import make_patient
 
 SCANS = ("sub001", "sub002", "sub003")

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 from scipy import io
 
-from reports.estimate import Proportion
-from tasks.arterial_input import arterial_input_of, find_arterial_input
-from tasks.core_threshold import calibrate_threshold, sample_tissue
-from tasks.deconvolution import (
+from reports.estimators.estimate import Proportion
+from tasks.perfusion.core import CoreSettings
+from tasks.perfusion.core_threshold import calibrate_threshold, sample_tissue
+from tasks.perfusion.deconvolution import (
     BlockCirculantSvd,
     Method,
     OscillationIndexSvd,
@@ -33,9 +33,9 @@ from tasks.deconvolution import (
     build_deconvolver,
     deconvolve,
 )
-from tasks.perfusion import PerfusionMaps, PerfusionSettings, perfusion_maps
-from tasks.perfusion_core import CoreSettings
-from tasks.perfusion_series import SeriesSettings
+from tasks.perfusion.maps import PerfusionMaps, PerfusionSettings, perfusion_maps
+from tasks.perfusion.series import SeriesSettings
+from tasks.perfusion.vessels import arterial_input_of, find_arterial_input
 from tests.benchmarks.perfusion_cohort import (
     CORE_RULE,
     LESIONS,
@@ -47,8 +47,8 @@ from tests.benchmarks.perfusion_cohort import (
     true_core,
     true_regions,
 )
-from tests.tasks.test_deconvolution import OSIPI_CBF, OSIPI_CBV, gamma_variate, tissue
-from tests.tasks.test_perfusion import HEALTHY_LABELS, TRACER_UNITS
+from tests.tasks.perfusion.test_deconvolution import OSIPI_CBF, OSIPI_CBV, gamma_variate, tissue
+from tests.tasks.perfusion.test_maps import HEALTHY_LABELS, TRACER_UNITS
 
 METHODS: tuple[Method, ...] = (OscillationIndexSvd(), BlockCirculantSvd(), StandardSvd())
 #: By their true CBF: 53 and 26, 15 and 6, 5 and 2 ml/100 g/min.

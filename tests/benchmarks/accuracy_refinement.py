@@ -19,15 +19,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from models.register_template import template_target, template_tissues
-from models.template import load_label_map
+from models.anatomy.register_template import template_target, template_tissues
+from models.anatomy.template import load_label_map
 from tasks.brain import ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
-from tasks.head_phantom import Acquisition, Head, build_head, head_pose, scan_grid
-from tasks.head_scans import Infarct, simulate_diffusion, simulate_ncct
-from tasks.refined_labels import labels_to_scan
-from tasks.registration import register
-from tasks.registration_refine import refine
-from tasks.resample import Grid, resample_labels
+from tasks.phantoms.head import Acquisition, Head, build_head, head_pose, scan_grid
+from tasks.phantoms.scans import Infarct, simulate_diffusion, simulate_ncct
+from tasks.registration.affine import register
+from tasks.registration.refined_labels import labels_to_scan
+from tasks.registration.refinement import refine
+from tasks.space.resample import Grid, resample_labels
 from tests.tasks.dwi_phantom import dwi_phantom
 
 SIGMA_MM = 20.0  # width of the displacement, as in the tests of the refinement

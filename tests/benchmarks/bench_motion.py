@@ -17,12 +17,12 @@ import time
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from models.register_template import template_tissues
-from tasks.motion import correct_motion, trace_motion
-from tasks.perfusion_head import prepare_head
-from tasks.perfusion_phantom import PerfusionPhantom, Protocol, simulate_perfusion
-from tasks.rigid_motion import grid_centre, head_motion, pose_matrix
-from tasks.rigid_solver import BONE_LIMITS_HU, displacement_mm
+from models.anatomy.register_template import template_tissues
+from tasks.perfusion.motion import correct_motion, trace_motion
+from tasks.phantoms.perfusion import PerfusionPhantom, Protocol, simulate_perfusion
+from tasks.phantoms.perfusion_head import prepare_head
+from tasks.registration.rigid import BONE_LIMITS_HU, displacement_mm
+from tasks.space.rigid_motion import grid_centre, head_motion, pose_matrix
 
 N_FRAMES = 45
 

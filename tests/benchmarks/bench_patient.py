@@ -27,17 +27,21 @@ from unittest import mock
 import numpy as np
 from rich.console import Console
 
-from cohorts import scan_images
-from cohorts.phantom_scans import scan_bytes
-from cohorts.sources import CtpCoreSource, DensityRatioSource, DwiThresholdSource
-from flows import core_outcome, measure_perfusion, measure_scan, prepare_scan, steps
-from flows.cases import Case, CaseFile, MapReference, StepSettings
-from flows.run import RunRequest, run_cohort
-from models.register_template import template_tissues
-from models.template import load_label_map
-from tasks import perfusion_series
-from tasks.perfusion_head import prepare_head
-from tasks.perfusion_phantom import Protocol, simulate_perfusion
+from cohorts.folder.source import CtpCoreSource, DensityRatioSource, DwiThresholdSource
+from cohorts.images import scan as scan_images
+from cohorts.phantom.native_scans import scan_bytes
+from flows.run import steps
+from flows.run.running import RunRequest, run_cohort
+from flows.sources import ctp_core as measure_perfusion
+from flows.sources import dwi_threshold as measure_scan
+from flows.sources import native_scan as prepare_scan
+from flows.sources import perfusion_core as core_outcome
+from flows.sources.interface import Case, CaseFile, MapReference, StepSettings
+from models.anatomy.register_template import template_tissues
+from models.anatomy.template import load_label_map
+from tasks.perfusion import series as perfusion_series
+from tasks.phantoms.perfusion import Protocol, simulate_perfusion
+from tasks.phantoms.perfusion_head import prepare_head
 
 CT = [f"ncct-aspects/sub00{n}/im.nii.gz" for n in (1, 2, 3)]
 DWI = {

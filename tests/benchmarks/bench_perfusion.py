@@ -24,7 +24,7 @@ import numpy as np
 from scipy.linalg import circulant
 from threadpoolctl import threadpool_limits
 
-from tasks.deconvolution import (
+from tasks.perfusion.deconvolution import (
     BlockCirculantSvd,
     Method,
     OscillationIndexSvd,
@@ -32,7 +32,7 @@ from tasks.deconvolution import (
     build_deconvolver,
     deconvolve,
 )
-from tasks.perfusion import PerfusionSettings, perfusion_maps
+from tasks.perfusion.maps import PerfusionSettings, perfusion_maps
 
 SHAPE, N_FRAMES, N_BRAIN, N_BASELINE = (16, 256, 256), 45, 448_000, 5
 TIMES_S = np.arange(float(N_FRAMES))

@@ -20,9 +20,9 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from threadpoolctl import threadpool_limits
 
-from tasks.deconvolution import BlockCirculantSvd
-from tasks.perfusion import PerfusionSettings
-from tasks.perfusion_series import SeriesSettings, measure_series
+from tasks.perfusion.deconvolution import BlockCirculantSvd
+from tasks.perfusion.maps import PerfusionSettings
+from tasks.perfusion.series import SeriesSettings, measure_series
 from tests.benchmarks.bench_motion import phantom_series
 from tests.benchmarks.bench_perfusion import peak_memory_mib
 

@@ -29,14 +29,14 @@ import nibabel as nib
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from models.register_template import template_target
-from models.template import load_label_map, load_template
+from models.anatomy.register_template import template_target
+from models.anatomy.template import load_label_map, load_template
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
-from tasks.refined_labels import labels_to_scan
-from tasks.registration import Registration, register
-from tasks.registration_refine import labels_to_template, refine
-from tasks.resample import Grid, resample_labels
-from tasks.working_grid import WorkingScan, to_native_grid, to_working_grid
+from tasks.registration.affine import Registration, register
+from tasks.registration.refined_labels import labels_to_scan
+from tasks.registration.refinement import labels_to_template, refine
+from tasks.space.resample import Grid, resample_labels
+from tasks.space.working_grid import WorkingScan, to_native_grid, to_working_grid
 
 PEER_PACKAGES = ("antspyx==0.6.3", "itk-elastix==0.25.4", "SimpleITK==2.5.7")
 CT = {f"sub00{n}": f"ncct-aspects/sub00{n}/im_aligned.nii.gz" for n in (1, 2, 3)}

@@ -20,12 +20,12 @@ import nibabel as nib
 import numpy as np
 from rich.console import Console
 
-from flows.cluster import available_cpus, connect
-from flows.plan import Plan, make_plan, map_location
-from flows.prefect_server import embedded_server
-from flows.progress import CaseProgress
-from flows.steps import run_case
-from models.template import labels_on_grid, load_label_map
+from flows.engine.cluster import available_cpus, connect
+from flows.engine.prefect_server import embedded_server
+from flows.engine.progress import CaseProgress
+from flows.run.plan import Plan, make_plan, map_location
+from flows.run.steps import run_case
+from models.anatomy.template import labels_on_grid, load_label_map
 from tasks.lesion import voxel_volume_mm3
 
 
@@ -56,7 +56,7 @@ def plain_loop(plan: Plan) -> dict[str, tuple[float, list[list[float]]]]:
 
 def our_stage(plan: Plan, out: Path) -> float:
     """Seconds of the scoring stage on fresh workers, Prefect and Dask included, their start excluded."""
-    from flows.cohort import Measuring, run_flow
+    from flows.run.measuring import Measuring, run_flow
 
     seconds: dict[str, float] = {}
     (out / "dask").mkdir(parents=True)

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pingouin
 
-from reports.agreement import bootstrap_icc_a1, intraclass_correlation
-from reports.discrimination import compare_aucs
-from reports.youden import bootstrap_youden
-from tests.reports.test_discrimination import delong_by_definition
-from tests.reports.test_youden import loop, marker
+from reports.estimators.agreement import bootstrap_icc_a1, intraclass_correlation
+from reports.estimators.discrimination import compare_aucs
+from reports.estimators.youden import bootstrap_youden
+from tests.reports.estimators.test_discrimination import delong_by_definition
+from tests.reports.estimators.test_youden import loop, marker
 
 N = 1000
 N_RESAMPLES = 2000

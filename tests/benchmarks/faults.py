@@ -213,7 +213,7 @@ def main() -> None:
     ]
     faults += [
         ("SIGKILL of a worker", kill_child("multiprocessing")),
-        ("SIGKILL of the Prefect server", kill_child("flows.prefect_server")),
+        ("SIGKILL of the Prefect server", kill_child("flows.engine.prefect_server")),
         ("SIGINT", signal_at(signal.SIGINT, 130)),
         ("SIGTERM", signal_at(signal.SIGTERM, 143)),
         ("full disk", full_disk),

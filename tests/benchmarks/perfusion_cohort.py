@@ -12,23 +12,23 @@ from functools import lru_cache
 
 import numpy as np
 
-from models.register_template import template_target, template_tissues
-from models.template import load_label_map
+from models.anatomy.register_template import template_target, template_tissues
+from models.anatomy.template import load_label_map
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, LEFT, RIGHT, Side
 from tasks.brain import ct_working_scan
-from tasks.core_threshold import calibrate_threshold, sample_tissue
-from tasks.ctp_masks import region_coverage
-from tasks.lesion_phantom import lesion_domain
-from tasks.normal_flow import SIDE_SIGN, CoreAnatomy, mirrored_indices, other_side
-from tasks.perfusion_core import CoreSettings, PerfusionCore, find_core
-from tasks.perfusion_head import PhantomHead, prepare_head
-from tasks.perfusion_phantom import PerfusionPhantom, Protocol, simulate_perfusion
-from tasks.perfusion_series import PerfusionSeries, SeriesSettings, measure_series
-from tasks.phantom_curves import Residue
-from tasks.phantom_tissue import PhantomLesion, grow_ischaemia
-from tasks.registration import register
-from tasks.resample import Grid, resample_labels
-from tasks.rigid_motion import head_motion, pose_matrix
+from tasks.perfusion.core import CoreSettings, PerfusionCore, find_core
+from tasks.perfusion.core_threshold import calibrate_threshold, sample_tissue
+from tasks.perfusion.masks import region_coverage
+from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, mirrored_indices, other_side
+from tasks.perfusion.series import PerfusionSeries, SeriesSettings, measure_series
+from tasks.phantoms.curves import Residue
+from tasks.phantoms.lesion import lesion_domain
+from tasks.phantoms.perfusion import PerfusionPhantom, Protocol, simulate_perfusion
+from tasks.phantoms.perfusion_head import PhantomHead, prepare_head
+from tasks.phantoms.tissue import PhantomLesion, grow_ischaemia
+from tasks.registration.affine import register
+from tasks.space.resample import Grid, resample_labels
+from tasks.space.rigid_motion import head_motion, pose_matrix
 
 NOISE_HU = (2.0, 4.0, 8.0)
 DRIFT_MM, JUMP_MM = 2.0, 3.0  # and as many degrees: a restless head

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohorts.compile_lesions import lesion_values
-from cohorts.manifest import Cohort, Problem, Reading, Scan
-from cohorts.participants import standings
-from cohorts.records import Record, StepKey
-from cohorts.rows import MapUse, Measured
-from cohorts.study import StudyConfig
+from cohorts.folder.manifest import Cohort, Problem, Reading, Scan
+from cohorts.folder.study import StudyConfig
+from cohorts.store.records import Record, StepKey
+from cohorts.tables.lesions import lesion_values
+from cohorts.tables.participants import standings
+from cohorts.tables.rows import MapUse, Measured
 from tasks.anatomy import ASPECTS_REGIONS, Label, LabelTable, aspects_label_table
 
 N_REGION = 100  # voxels of every region

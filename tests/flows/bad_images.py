@@ -19,17 +19,17 @@ import nibabel as nib
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from cohorts.images import ImageProblemError
-from cohorts.scan_images import CT_MODALITIES, read_scan
-from models.register_template import template_target, template_tissues
-from models.template import load_label_map
+from cohorts.images.mask import ImageProblemError
+from cohorts.images.scan import CT_MODALITIES, read_scan
+from models.anatomy.register_template import template_target, template_tissues
+from models.anatomy.template import load_label_map
 from tasks.brain import ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
-from tasks.head_phantom import Acquisition, build_head, head_pose, scan_grid
-from tasks.head_scans import simulate_cta, simulate_diffusion, simulate_ncct
-from tasks.quality import measure_quality
-from tasks.quality_gates import GATES, judge_quality
-from tasks.registration import register
-from tasks.resample import resample_labels
+from tasks.phantoms.head import Acquisition, build_head, head_pose, scan_grid
+from tasks.phantoms.scans import simulate_cta, simulate_diffusion, simulate_ncct
+from tasks.quality.figures import measure_quality
+from tasks.quality.gates import GATES, judge_quality
+from tasks.registration.affine import register
+from tasks.space.resample import resample_labels
 
 OK, EXCLUDED = "ok", "excluded"
 CT_SHAPE, MR_SHAPE, SPACING_MM = (120, 132, 34), (120, 132, 32), (1.8, 1.8, 5.0)

@@ -7,18 +7,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from cohorts.phantom_scans import ADC_STORED, scan_bytes
-from cohorts.sources import DensityRatioSource, DwiThresholdSource
-from flows.cases import Case, CaseFile, MapReference, StepSettings
-from models.register_template import template_tissues
-from models.template import load_label_map
-from tasks.head_phantom import Acquisition, build_head, head_pose, scan_grid
-from tasks.head_scans import Infarct, simulate_diffusion, simulate_ncct
+from cohorts.folder.source import DensityRatioSource, DwiThresholdSource
+from cohorts.phantom.native_scans import ADC_STORED, scan_bytes
+from flows.sources.interface import Case, CaseFile, MapReference, StepSettings
+from models.anatomy.register_template import template_tissues
+from models.anatomy.template import load_label_map
+from tasks.phantoms.head import Acquisition, build_head, head_pose, scan_grid
+from tasks.phantoms.scans import Infarct, simulate_diffusion, simulate_ncct
 
 SPACING_MM = (1.8, 1.8, 5.0)
 CT_SHAPE, MR_SHAPE = (112, 128, 34), (120, 132, 32)
 REGIONS = ("insula", "lentiform", "m2", "m5")
-LOWERING_HU = 6.0  # an infarct of seven hours (tasks.head_scans.LOWERING_HU_PER_H)
+LOWERING_HU = 6.0  # an infarct of seven hours (tasks.phantoms.scans.LOWERING_HU_PER_H)
 #: Deep restriction: what is tested is the way from file to record, not how faint a lesion is found.
 ADC_RATIO = 0.6
 POSE = head_pose((5, -4, 6), (8, -150, 320))

@@ -12,9 +12,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cohorts.schemas import EXCLUSIONS, LESIONS, QUALITY_FIGURES, REGIONS, SCANS, SCORES, Table, participants_table
-from cohorts.study import StudyConfig
-from reports.inputs import ReportInput, RunInfo
+from cohorts.folder.study import StudyConfig
+from cohorts.tables.schemas import (
+    EXCLUSIONS,
+    LESIONS,
+    QUALITY_FIGURES,
+    REGIONS,
+    SCANS,
+    SCORES,
+    Table,
+    participants_table,
+)
+from reports.statistics.inputs import ReportInput, RunInfo
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES
 from tasks.scoring import BUILT_IN_RULES, aspects_score
 

@@ -8,12 +8,12 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from reports.inputs import RunInfo
-from reports.patient_view import CohortView, PatientView
-from reports.quality_figures import cohort_quality
-from reports.scan_picture import scan_picture
+from reports.figures.quality_figures import cohort_quality
+from reports.figures.scan_picture import scan_picture
+from reports.pages.view import CohortView, PatientView
+from reports.statistics.inputs import RunInfo
 from tasks.anatomy import aspects_label_table
-from tasks.key_slices import PreparedScan, key_slices
+from tasks.views.key_slices import PreparedScan, key_slices
 
 TABLE = aspects_label_table()
 RUN = RunInfo("2026-01-02T03-04-05", "0.1.0", "2026-01-02T03:04:05+00:00", "c" * 64, "d" * 64, "aspects run COHORT")

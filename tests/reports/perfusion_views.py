@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from reports.perfusion_picture import PerfusionCurves, PerfusionFindings, perfusion_picture
+from reports.figures.perfusion_picture import PerfusionCurves, PerfusionFindings, perfusion_picture
 from tasks.anatomy import aspects_label_table
-from tasks.key_slices import PreparedScan
+from tasks.views.key_slices import PreparedScan
 
 TABLE = aspects_label_table()
 SHAPE, SPACING_MM = (64, 76, 12), np.array([2.5, 2.5, 5.0])

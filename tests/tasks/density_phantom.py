@@ -1,4 +1,4 @@
-"""Non-contrast CT of invented patients, on which the choices of ``tasks.density`` were made.
+"""Non-contrast CT of invented patients, on which the choices of ``tasks.density.measure`` were made.
 
 The template is bent by a random smooth warp that is not the same on both sides; sulci and ventricles are widened
 unevenly; beam hardening, correlated noise, infarcts of known regions and depth, and old infarcts are put in. So
@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from models.template import load_label_map, load_template
+from models.anatomy.template import load_label_map, load_template
 from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, aspects_label_table
 
 GREY_HU, WHITE_HU, FLUID_HU = 37.0, 28.0, 8.0  # common values at 120 kV

@@ -13,8 +13,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
-from models.template import load_label_map, load_template
-from tasks.lesion_phantom import grow_emboli, grow_lacune, grow_lesion
+from models.anatomy.template import load_label_map, load_template
+from tasks.phantoms.lesion import grow_emboli, grow_lacune, grow_lesion
 
 B_VALUE = 1000.0
 TE_MS = 90.0  # echo time of clinical diffusion scans: 60 to 100

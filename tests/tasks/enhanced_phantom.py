@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
-from models.template import load_template
-from tasks.resample import Grid, resample_image
+from models.anatomy.template import load_template
+from tasks.space.resample import Grid, resample_image
 
 PAD = 14  # voxels of 1 mm around the template: room for vessels outside the brain
 

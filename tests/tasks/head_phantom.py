@@ -6,11 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from models.register_template import template_tissues
-from models.template import load_template
-from tasks.head_phantom import Acquisition, build_head, head_pose, sample_head, scan_grid
-from tasks.head_scans import AIR_HU, TISSUE_HU
-from tasks.resample import resample_labels
+from models.anatomy.register_template import template_tissues
+from models.anatomy.template import load_template
+from tasks.phantoms.head import Acquisition, build_head, head_pose, sample_head, scan_grid
+from tasks.phantoms.scans import AIR_HU, TISSUE_HU
+from tasks.space.resample import resample_labels
 
 SHAPE, SPACING_MM = (112, 128, 34), (1.8, 1.8, 5.0)
 SIGNAL = {"grey": 105, "white": 95, "csf": 35, "soft": 12}

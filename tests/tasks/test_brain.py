@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from tasks.brain import ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
-from tasks.working_grid import to_native_grid
+from tasks.space.working_grid import to_native_grid
 from tests.tasks.enhanced_phantom import add_contrast_agent
 from tests.tasks.head_phantom import head_scan, overlap
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from cohorts import study
+from cohorts.folder import study
 from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS, HEMISPHERES
 from tasks.scoring import BUILT_IN_RULES, RegionRule, Score, aspects_score, choose_side, fraction_rule
 

@@ -1,0 +1,1 @@
+"""What a study writes: the study file, its tables, their problems."""

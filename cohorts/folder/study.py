@@ -1,0 +1,303 @@
+"""``cohort.toml``: what a study is, which sources score it, by which rules, and how its columns are read.
+
+Every model is frozen and rejects unknown keys. Names of rules, maps and columns are checked against each other here, so
+that a wrong study stops before any work. Terms: a *source* scores patients (METHODS 0); a *rule* turns stored region
+fractions into affected regions; a *dichotomy* splits a score or volume at a declared cut.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cohorts.folder.source import NAME, ComputedSource, LesionSource, Part, ReadingsSource, Source
+from tasks.anatomy import ASPECTS_REGIONS
+from tasks.quality.figures import Modality
+from tasks.quality.gates import GATES, Gate, with_limits
+
+Operator = Literal["ge", "gt", "le", "lt"]
+ReadAs = Literal["integer", "number", "category", "boolean", "date", "text"]
+
+BUILT_IN_RULES = ("any", "wei", "danet")
+BUILT_IN_MAPS = ("classic", "territory")
+
+
+class StudySection(Part):
+    """``[study]``: name, seed and how the report introduces the cohort."""
+
+    name: str = Field(min_length=1, description="Name printed on every page")
+    description: str = Field("", description="One paragraph for the report's first page")
+    synthetic: bool = Field(False, description="Marks every page as synthetic data")
+    seed: int = Field(20260101, ge=0, description="Seed of every bootstrap")
+    bootstrap_resamples: int = Field(2000, ge=100, le=100_000, description="Resamples of every bootstrap interval")
+
+
+class TemplateSection(Part):
+    """``[template]``: the label map used by sources that do not name their own."""
+
+    regions: str = Field("classic", description="classic, territory, or a label map file inside the cohort folder")
+
+
+class FractionRule(Part):
+    """A region counts as affected when its lesion fraction meets the cut of its group."""
+
+    name: str = Field(pattern=NAME)
+    kind: Literal["fraction"]
+    deep: float = Field(ge=0, le=1, description="Cut for caudate, lentiform, internal capsule and insula")
+    cortical: float = Field(ge=0, le=1, description="Cut for M1 to M6")
+    operator: Literal["ge", "gt"] = Field("ge", description="fraction >= cut, or fraction > cut")
+    minimum_voxels: int = Field(1, ge=1, description="Fewer lesion voxels in a region never count")
+
+
+class PerRegionRule(Part):
+    """A cut of its own for each of the ten regions (regional lesion load)."""
+
+    name: str = Field(pattern=NAME)
+    kind: Literal["per_region"]
+    cuts: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(description="Region name -> cut; all ten regions")
+    operator: Literal["ge", "gt"] = "ge"
+    minimum_voxels: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _all_regions(self) -> PerRegionRule:
+        if set(self.cuts) != set(ASPECTS_REGIONS):
+            raise ValueError(
+                f"cuts must name exactly {', '.join(ASPECTS_REGIONS)}; "
+                f"missing {sorted(set(ASPECTS_REGIONS) - set(self.cuts))}, "
+                f"unknown {sorted(set(self.cuts) - set(ASPECTS_REGIONS))}"
+            )
+        return self
+
+
+Rule = Annotated[FractionRule | PerRegionRule, Field(discriminator="kind")]
+
+
+class ClinicalColumn(Part):
+    """How one further column of ``participants.tsv`` is read and checked."""
+
+    column: str = Field(min_length=1)
+    read_as: ReadAs
+    label: str = Field("", description="Name in the report; default the column")
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    levels: dict[str, str] | None = Field(None, description="Value as written -> meaning; any other value is an error")
+    top_code: str | None = Field(None, description="A written value such as 89+ that is read as its number")
+    not_before: str | None = Field(None, description="A date column that must not be later than this one")
+    in_table: bool = Field(True, description="Shown in the cohort table")
+
+    @property
+    def title(self) -> str:
+        """The label, or the column's own name."""
+        return self.label or self.column
+
+
+class Grade(Part):
+    """One severity grade: an inclusive range of the severity column."""
+
+    name: str
+    minimum: float
+    maximum: float
+
+
+class SeveritySection(Part):
+    """``[severity]``: the column that grades severity, its grades, and the positive class of every ROC."""
+
+    column: str = "nihss"
+    positive_minimum: float = Field(8, description="column >= this is moderate-severe, the positive class")
+    grades: tuple[Grade, ...] = (
+        Grade(name="mild", minimum=0, maximum=7),  # Wei 2026, Study population: mild 0-7
+        Grade(name="moderate", minimum=8, maximum=16),
+        Grade(name="severe", minimum=17, maximum=42),
+    )
+
+
+class GateLimit(Part):
+    """``[[gate]]``: a study's own limits of one quality figure; it replaces both default limits."""
+
+    figure: str = Field(description="Quality figure, a column of the scans table")
+    image: Modality | None = Field(None, description="Which scans it holds for; default all")
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class Dichotomy(Part):
+    """A declared cut: ``score OP cut`` is the test-positive side."""
+
+    name: str = Field(pattern=NAME)
+    on: Literal["score", "volume_ml"] = "score"
+    cut: float
+    operator: Operator = Field(description="The side called positive: value OP cut")
+    source: str = Field("", description="Where the cut comes from")
+    primary: bool = False
+
+
+DEFAULT_DICHOTOMIES: tuple[Dichotomy, ...] = (
+    Dichotomy(name="wei_le6", cut=6, operator="le", source="Wei 2026: score <= 6 marks moderate-severe", primary=True),
+    Dichotomy(name="guideline_lt6", cut=6, operator="lt", source="AHA/ASA, cited by Wei 2026: thrombectomy if >= 6"),
+    Dichotomy(name="danet_not_gt6", cut=6, operator="le", source="Cao 2022: > 6 against <= 6"),
+    Dichotomy(name="gt4_fails", cut=4, operator="le", source="Kuang 2019: > 4 against <= 4"),
+    Dichotomy(name="large_core_le5", cut=5, operator="le", source="HERMES stratum 0-5; large-core trials: up to 5"),
+    Dichotomy(name="wei_volume", on="volume_ml", cut=27.86, operator="ge", source="Wei 2026: core >= 27.86 ml"),
+    Dichotomy(name="large_core_50ml", on="volume_ml", cut=50, operator="ge", source="SELECT2 trial: core >= 50 ml"),
+)
+
+
+class EligibilitySection(Part):
+    """``[eligibility]``: who enters the eligible analysis set (Wei 2026, Study population), each rule with a reason."""
+
+    minimum_max_diameter_mm: float | None = Field(
+        None, description="Lesions of at most this maximum diameter are lacunar (Wei 2026: 15 mm)"
+    )
+    minimum_mca_share: float | None = Field(None, ge=0, le=1, description="Least share of the lesion in MCA territory")
+    maximum_aca_share: float | None = Field(
+        None, ge=0, le=1, description="Largest share of the lesion in ACA territory"
+    )
+    maximum_pca_share: float | None = Field(
+        None, ge=0, le=1, description="Largest share of the lesion in PCA and posterior-fossa territory"
+    )
+    maximum_volume_ml: float | None = Field(None, gt=0, description="Larger lesions are implausible")
+    required_columns: tuple[str, ...] = Field((), description="Clinical columns that may not be n/a")
+
+    @property
+    def is_set(self) -> bool:
+        """Whether any rule is declared."""
+        return self != EligibilitySection()  # type: ignore[call-arg]
+
+    @property
+    def needs_lesion(self) -> bool:
+        """Whether any rule is about the lesion."""
+        return self.model_copy(update={"required_columns": ()}).is_set
+
+
+class AgreementPair(Part):
+    """One agreement question: a candidate source against a reference source."""
+
+    reference: str
+    candidate: str
+
+
+class StudyConfig(Part):
+    """The whole of ``cohort.toml``."""
+
+    study: StudySection
+    template: TemplateSection = TemplateSection()  # type: ignore[call-arg]
+    source: tuple[Source, ...] = Field(min_length=1)
+    rule: tuple[Rule, ...] = ()
+    clinical: tuple[ClinicalColumn, ...] = ()
+    severity: SeveritySection | None = None
+    outcome: str | None = Field(None, description="Ordinal outcome column, such as the 90-day mRS")
+    clinical_side: str | None = Field(None, description="Column with the affected hemisphere, left or right")
+    eligibility: EligibilitySection = EligibilitySection()  # type: ignore[call-arg]
+    gate: tuple[GateLimit, ...] = ()
+    dichotomy: tuple[Dichotomy, ...] = DEFAULT_DICHOTOMIES
+    agreement: tuple[AgreementPair, ...] = Field((), description="Default: every pair of sources that give a score")
+
+    @property
+    def computed_sources(self) -> tuple[ComputedSource, ...]:
+        """The sources that are measured from images, in their order."""
+        return tuple(source for source in self.source if not isinstance(source, ReadingsSource))
+
+    @property
+    def lesion_sources(self) -> tuple[LesionSource, ...]:
+        """The computed sources that measure a lesion, in their order."""
+        return tuple(source for source in self.source if isinstance(source, LesionSource))
+
+    @property
+    def measurements(self) -> dict[str, tuple[ComputedSource, ...]]:
+        """Measurement -> the sources that share it, in their order."""
+        found: dict[str, tuple[ComputedSource, ...]] = {}
+        for source in self.computed_sources:
+            found[source.measurement] = (*found.get(source.measurement, ()), source)
+        return found
+
+    @property
+    def readings_source(self) -> ReadingsSource | None:
+        """The readings source, if declared."""
+        return next((source for source in self.source if isinstance(source, ReadingsSource)), None)
+
+    def gates_of(self, image: Modality) -> tuple[Gate, ...]:
+        """The limits of quality figures for one kind of scan: the defaults, or the study's own."""
+        own = {
+            item.figure: (item.minimum, item.maximum) for item in self.gate if item.image is None or item.image == image
+        }
+        return with_limits(GATES[image], own)
+
+    def regions_of(self, source: ComputedSource) -> str:
+        """Name or path of the label map that ``source`` is measured with."""
+        return source.regions or self.template.regions
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> StudyConfig:
+        problems = _repeated("source", [source.name for source in self.source])
+        problems += _repeated("rule", [rule.name for rule in self.rule])
+        problems += _repeated("dichotomy", [dichotomy.name for dichotomy in self.dichotomy])
+        problems += _repeated("clinical column", [clinical.column for clinical in self.clinical])
+        rules = [*BUILT_IN_RULES, *(rule.name for rule in self.rule)]
+        problems += [
+            f"rule {rule.name!r} is built in: give yours another name"
+            for rule in self.rule
+            if rule.name in BUILT_IN_RULES
+        ]
+        problems += [
+            f"source {source.name!r}: rule must be one of {', '.join(rules)}, got {source.rule!r}"
+            for source in self.lesion_sources
+            if source.rule not in rules
+        ]
+        problems += [
+            f"source {source.name!r}: names beginning with reader: are those of readers, give yours another"
+            for source in self.computed_sources
+            if source.name.startswith("reader:")
+        ]
+        problems += [
+            f"source {source.name!r}: modality must not contain /, got {modality!r}"
+            for source in self.computed_sources
+            for modality in source.scans
+            if "/" in modality
+        ]
+        problems += [
+            f"sources {sharing[0].name!r} and {other.name!r} measure the same scans ({sharing[0].modality}) and must "
+            "agree in everything but name, regions, rule, laterality and description"
+            for sharing in self.measurements.values()
+            for other in sharing[1:]
+            if other.measured_with != sharing[0].measured_with
+        ]
+        problems += [
+            f"clinical column {item.column!r}: minimum and maximum need read_as integer or number, got {item.read_as}"
+            for item in self.clinical
+            if item.read_as not in ("integer", "number") and (item.minimum, item.maximum) != (None, None)
+        ]
+        columns = [clinical.column for clinical in self.clinical]
+        named = {
+            "outcome": self.outcome,
+            "clinical_side": self.clinical_side,
+            "severity column": self.severity.column if self.severity else None,
+            **{f"eligibility required_columns {name}": name for name in self.eligibility.required_columns},
+        }
+        problems += [
+            f"{what} must be a declared [[clinical]] column ({', '.join(columns) or 'none declared'}), got {name!r}"
+            for what, name in named.items()
+            if name is not None and name not in columns
+        ]
+        if self.clinical_side is None and any(source.laterality == "clinical_side" for source in self.source):
+            problems.append("laterality 'clinical_side' needs clinical_side = \"<column>\"")
+        if sum(dichotomy.primary for dichotomy in self.dichotomy) > 1:
+            problems.append("at most one dichotomy may be primary")
+        try:
+            for image in GATES:
+                self.gates_of(image)
+        except ValueError as error:
+            problems.append(f"gate: {error}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _repeated(what: str, names: list[str]) -> list[str]:
+    """One problem per name that occurs twice."""
+    return [
+        f"{what} {name!r} is declared {names.count(name)} times"
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]

@@ -1,0 +1,1 @@
+"""A synthetic cohort of known truth."""

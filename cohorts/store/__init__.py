@@ -1,0 +1,1 @@
+"""What a run keeps: commit records and digests."""

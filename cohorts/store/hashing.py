@@ -1,0 +1,59 @@
+"""sha256 of input files, remembered between runs by path, size, modification time and inode.
+
+A file modified within the last two seconds is never remembered: its clock may not yet tell a further change apart.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cohorts.images.mask import file_sha256
+from cohorts.store.records import write_bytes
+
+GUARD_NS = 2_000_000_000
+
+
+class HashCache:
+    """Digests of files below one folder, kept in a JSON file that may be deleted at any time."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._known: dict[str, tuple[str, str]] = {}
+        try:
+            self._known = {path: (entry[0], entry[1]) for path, entry in json.loads(store.read_bytes()).items()}
+        except (OSError, ValueError, AttributeError, LookupError, TypeError):
+            self._known = {}
+
+    def sha256_of(self, files: Iterable[Path], *, n_threads: int = 2) -> dict[Path, str]:
+        """Digest each file that exists; changed files are read again.
+
+        Returns
+        -------
+        file -> sha256; a file that cannot be read is left out.
+        """
+        with ThreadPoolExecutor(n_threads) as pool:
+            return {path: digest for path, digest in pool.map(self._one, files) if digest is not None}
+
+    def save(self) -> None:
+        """Keep what is known for the next run."""
+        self._store.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(self._store, json.dumps(self._known, separators=(",", ":")).encode())
+
+    def _one(self, path: Path) -> tuple[Path, str | None]:
+        """Digest one file, from memory where its stamp is unchanged."""
+        try:
+            stat = path.stat()
+            stamp = f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
+            known = self._known.get(str(path))
+            if known is not None and known[0] == stamp:
+                return path, known[1]
+            digest = file_sha256(path)
+        except OSError:
+            return path, None
+        if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > GUARD_NS:
+            self._known[str(path)] = (stamp, digest)
+        return path, digest

@@ -1,0 +1,1 @@
+"""What a run gives: table contracts, compiling and writing."""

@@ -1,0 +1,248 @@
+"""Where each participant stands: every exclusion with its stage and reason, one of them primary, and the analysis sets.
+
+Stages follow the flowchart: *screening* (the cohort's tables), *intake* (the image), *scoring* (the computation),
+*eligibility* (the study's criteria). ``included + excluded + failed = screened``, always.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from cohorts.folder.manifest import Cohort, natural_key
+from cohorts.folder.study import EligibilitySection, SeveritySection
+from cohorts.store.records import Record
+from cohorts.tables.schemas import EXCLUSIONS, STAGES, participants_table
+
+NOT_MEASURED = "not_measured"
+NO_SCAN_OF_MODALITY = "no_scan_of_this_modality"
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """One reason why a participant is not in an analysis set."""
+
+    stage: str
+    reason: str
+    status: Literal["excluded", "failed"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A participant's exclusions in the order of the flowchart; the first is the primary one."""
+
+    is_listed: bool
+    exclusions: tuple[Exclusion, ...]
+
+    @property
+    def primary(self) -> Exclusion | None:
+        """The reason under which the flowchart counts this participant."""
+        return self.exclusions[0] if self.exclusions else None
+
+    @property
+    def is_scored(self) -> bool:
+        """Listed and not stopped before eligibility."""
+        return self.is_listed and all(exclusion.stage == "eligibility" for exclusion in self.exclusions)
+
+    @property
+    def is_eligible(self) -> bool:
+        """Kept by every stage."""
+        return self.is_listed and not self.exclusions
+
+    @property
+    def status(self) -> str:
+        """Included, excluded or failed."""
+        return "included" if self.primary is None else self.primary.status
+
+
+def standings(
+    cohort: Cohort,
+    records: Mapping[tuple[str, str], Record],
+    lesions: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Standing]:
+    """Where every known participant stands, in order of participant.
+
+    Parameters
+    ----------
+    cohort : the cohort folder as read
+    records : (participant, measurement) -> record
+    lesions : participant -> numeric columns of its ``lesions`` row, for those measured
+    """
+    listed = set(cohort.participants["participant_id"])
+    found: dict[str, list[Exclusion]] = defaultdict(list)
+    for problem in cohort.problems:
+        if problem.participant_id is not None and problem.excludes_participant:
+            found[problem.participant_id].append(Exclusion(problem.stage, problem.reason, "excluded", problem.text))
+    usable = {participant_id for (participant_id, _), record in records.items() if record.status == "ok"}
+    for (participant_id, _), record in records.items():
+        if record.status == "excluded" and participant_id not in usable:  # the row of the scan says why it is refused
+            found[participant_id].append(
+                Exclusion("intake", record.reason or "excluded", "excluded", record.detail or "")
+            )
+        elif record.status == "failed":
+            found[participant_id].append(Exclusion("scoring", record.reason or "failed", "failed", record.detail or ""))
+    measured = {
+        sources[0].scans[0]: measurement for measurement, sources in cohort.config.measurements.items()
+    }  # by the modality that must be there
+    for scan in cohort.scans:
+        if scan.modality in measured and (scan.participant_id, measured[scan.modality]) not in records:
+            detail = f"{scan.path} must be measured, got no result. Check that the file can be read and run again."
+            found[scan.participant_id].append(Exclusion("scoring", NOT_MEASURED, "failed", detail))
+    used = {scan.participant_id for scan in cohort.scans if scan.modality in measured}
+    used |= {reading.participant_id for reading in cohort.readings}
+    for participant_id in (listed - used - set(found)) if measured else ():
+        detail = (
+            f"{participant_id} must have a scan of {' or '.join(measured)}, got others. Correct the modality or add it."
+        )
+        found[participant_id].append(Exclusion("intake", NO_SCAN_OF_MODALITY, "excluded", detail))
+    clinical = cohort.participants.set_index("participant_id", drop=False)
+    known = list(dict.fromkeys([*cohort.participants["participant_id"], *_further(cohort, records, found)]))
+    result = {}
+    for participant_id in known:
+        exclusions = _merged(found[participant_id])
+        if participant_id in listed and not exclusions:
+            exclusions = eligibility_exclusions(
+                cohort.config.eligibility,
+                lesions.get(participant_id),
+                clinical.loc[participant_id].to_dict(),
+                measures_lesion=bool(cohort.config.lesion_sources),
+            )
+        result[participant_id] = Standing(participant_id in listed, exclusions)
+    return result
+
+
+def eligibility_exclusions(
+    rules: EligibilitySection,
+    lesion: Mapping[str, Any] | None,
+    clinical: Mapping[str, Any],
+    *,
+    measures_lesion: bool,
+) -> tuple[Exclusion, ...]:
+    """Every eligibility rule that a participant breaks.
+
+    Parameters
+    ----------
+    rules : the study's criteria
+    lesion : numeric columns of the participant's ``lesions`` row; None where no lesion was measured
+    clinical : column -> typed value
+    measures_lesion : the study declares sources that measure a lesion
+    """
+    broken: list[tuple[str, str]] = [
+        (f"missing_{column}", f"{column} must be given, got n/a. Complete it in participants.tsv.")
+        for column in rules.required_columns
+        if pd.isna(clinical.get(column))
+    ]
+    if lesion is None:
+        if measures_lesion and rules.needs_lesion:
+            broken.append(
+                ("lesion_not_measured", "the lesion must be measured for the criteria, got no lesion measurement.")
+            )
+    elif not lesion["n_voxels"]:
+        if rules.needs_lesion:
+            broken.append(("no_lesion", "a lesion must be found for the criteria, got none."))
+    else:
+        diameter, volume = lesion["max_diameter_mm"], lesion["volume_ml"]
+        far = lesion["pca_share"] + lesion["posterior_fossa_share"]
+        checks: Sequence[tuple[bool, str, str]] = (
+            (
+                rules.minimum_max_diameter_mm is not None and diameter <= rules.minimum_max_diameter_mm,
+                "lacunar",
+                f"maximum diameter must be > {rules.minimum_max_diameter_mm} mm, got {diameter:.1f} mm.",
+            ),
+            (
+                rules.minimum_mca_share is not None and lesion["mca_share"] < rules.minimum_mca_share,
+                "outside_mca_territory",
+                f"share in MCA territory must be >= {rules.minimum_mca_share}, got {lesion['mca_share']:.3f}.",
+            ),
+            (
+                rules.maximum_aca_share is not None and lesion["aca_share"] > rules.maximum_aca_share,
+                "aca_territory_involved",
+                f"share in ACA territory must be <= {rules.maximum_aca_share}, got {lesion['aca_share']:.3f}.",
+            ),
+            (
+                rules.maximum_pca_share is not None and far > rules.maximum_pca_share,
+                "posterior_circulation_involved",
+                f"share in PCA territory and posterior fossa must be <= {rules.maximum_pca_share}, got {far:.3f}.",
+            ),
+            (
+                rules.maximum_volume_ml is not None and volume > rules.maximum_volume_ml,
+                "implausible_volume",
+                f"volume must be <= {rules.maximum_volume_ml} ml, got {volume:.1f} ml. Look at the mask.",
+            ),
+        )
+        broken += [(reason, detail) for is_broken, reason, detail in checks if is_broken]
+    return tuple(Exclusion("eligibility", reason, "excluded", detail) for reason, detail in broken)
+
+
+def participants_batch(cohort: Cohort, found: Mapping[str, Standing]) -> dict[str, list[Any]]:
+    """Rows of ``participants``: every known participant, clinical columns typed, unlisted ones with nulls."""
+    table = participants_table(cohort.config.clinical)
+    clinical = {item.column for item in cohort.config.clinical} | {"site", "split"}
+    given = cohort.participants.set_index("participant_id").reindex(list(found))
+    columns: dict[str, list[Any]] = {name: [] for name in table.names}
+    for name in clinical & set(given.columns):
+        columns[name] = [None if pd.isna(value) else value for value in given[name].tolist()]
+    severity = cohort.config.severity
+    grades = (
+        [severity_grade(value, severity) for value in given[severity.column].tolist()]
+        if severity
+        else [None] * len(found)
+    )
+    for participant_id, standing in found.items():
+        primary = standing.primary
+        columns["participant_id"].append(participant_id)
+        columns["status"].append(standing.status)
+        columns["stage"].append(primary.stage if primary else None)
+        columns["reason"].append(primary.reason if primary else None)
+        columns["is_listed"].append(standing.is_listed)
+        columns["is_scored"].append(standing.is_scored)
+        columns["is_eligible"].append(standing.is_eligible)
+    columns["severity"] = grades
+    return {name: values or [None] * len(found) for name, values in columns.items()}
+
+
+def exclusions_batch(found: Mapping[str, Standing]) -> dict[str, list[Any]]:
+    """Rows of ``exclusions``."""
+    columns: dict[str, list[Any]] = {name: [] for name in EXCLUSIONS.names}
+    for participant_id, standing in found.items():
+        for position, exclusion in enumerate(standing.exclusions):
+            columns["participant_id"].append(participant_id)
+            columns["stage"].append(exclusion.stage)
+            columns["reason"].append(exclusion.reason)
+            columns["status"].append(exclusion.status)
+            columns["is_primary"].append(position == 0)
+            columns["detail"].append(exclusion.detail)
+    return columns
+
+
+def severity_grade(value: Any, severity: SeveritySection) -> str | None:
+    """Grade whose inclusive range holds the value; None where the value is missing or in no range."""
+    if pd.isna(value):
+        return None
+    return next((grade.name for grade in severity.grades if grade.minimum <= value <= grade.maximum), None)
+
+
+def _merged(exclusions: Iterable[Exclusion]) -> tuple[Exclusion, ...]:
+    """One exclusion per stage and reason, in the order of the flowchart."""
+    merged: dict[tuple[str, str], Exclusion] = {}
+    for exclusion in exclusions:
+        key = (exclusion.stage, exclusion.reason)
+        earlier = merged.get(key)
+        detail = f"{earlier.detail} {exclusion.detail}" if earlier else exclusion.detail
+        merged[key] = Exclusion(exclusion.stage, exclusion.reason, exclusion.status, detail)
+    return tuple(sorted(merged.values(), key=lambda exclusion: STAGES.index(exclusion.stage)))
+
+
+def _further(
+    cohort: Cohort, records: Mapping[tuple[str, str], Record], found: Mapping[str, Sequence[Exclusion]]
+) -> list[str]:
+    """Participants that only scans, readings or problems know of, in the order of the cohort."""
+    ids = {scan.participant_id for scan in cohort.scans} | {reading.participant_id for reading in cohort.readings}
+    ids |= {scan.participant_id for scan in cohort.refused_scans}
+    ids |= {participant_id for participant_id, _ in records} | set(found)
+    return sorted(ids - set(cohort.participants["participant_id"]), key=natural_key)

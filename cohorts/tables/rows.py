@@ -1,0 +1,56 @@
+"""What the rows of every table are made from: committed records, and columns being filled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cohorts.store.records import Record
+from cohorts.tables.contract import Table
+from cohorts.tables.participants import NO_SCAN_OF_MODALITY, NOT_MEASURED, Standing
+from tasks.anatomy import LabelTable
+
+Batch = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class MapUse:
+    """A label map as the tables need it: its content digest and its label table."""
+
+    sha256: str
+    table: LabelTable
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known when tables are made: records by (participant, measurement), maps by source name."""
+
+    records: Mapping[tuple[str, str], Record]
+    maps: Mapping[str, MapUse]
+    vascular: MapUse
+
+
+class Rows:
+    """Columns being filled, in the order and with the names of one contract; what is not given is null."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self.columns: Batch = {name: [] for name in table.names}
+
+    def add(self, **values: Any) -> None:
+        """Add one row."""
+        for name, column in self.columns.items():
+            column.append(values.pop(name, None))
+        if values:
+            raise TypeError(f"table {self._table.name} has no column {', '.join(values)}")
+
+
+def state_of(record: Record | None, standing: Standing) -> tuple[str, str | None]:
+    """Status and reason of a row: the record's, or why there is none."""
+    if record is not None:
+        return record.status, record.reason
+    for exclusion in standing.exclusions:  # those of other stages are about another scan, or come after the scores
+        if exclusion.stage == "screening" or exclusion.reason == NOT_MEASURED:
+            return exclusion.status, exclusion.reason
+    return "excluded", NO_SCAN_OF_MODALITY

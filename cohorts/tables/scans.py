@@ -1,0 +1,70 @@
+"""Rows of ``scans``: every listed file with its grid, its quality figures, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cohorts.folder.manifest import Cohort, Scan
+from cohorts.store.records import Record
+from cohorts.tables.participants import Standing
+from cohorts.tables.rows import Batch, Measured, Rows, state_of
+from cohorts.tables.schemas import QUALITY_FIGURES, SCANS
+
+
+def scans_batch(
+    cohort: Cohort, measured: Measured, standings: Mapping[str, Standing], files: Mapping[str, tuple[str, int]]
+) -> Batch:
+    """Rows of ``scans``; ``files`` gives (sha256, size in bytes) by path inside the cohort folder."""
+    rows = Rows(SCANS)
+    refused = {(scan.participant_id, scan.modality): scan for scan in cohort.refused_scans}
+    users = _users(cohort)
+    for scan in (*cohort.scans, *cohort.refused_scans):
+        sha256, size = files.get(scan.path, (None, None))
+        row: dict[str, Any] = {
+            "participant_id": scan.participant_id,
+            "modality": scan.modality,
+            "space": scan.space,
+            "path": scan.path,
+            "sha256": sha256,
+            "size_bytes": size,
+        }
+        if (scan.participant_id, scan.modality) in refused:
+            row |= {"status": "excluded", "reason": scan.reason}
+        elif scan.modality not in users:
+            row |= {"status": "excluded", "reason": "modality_not_used"}
+        else:
+            found = (measured.records.get((scan.participant_id, measurement)) for measurement in users[scan.modality])
+            record = next((one for one in found if one is not None), None)
+            row |= _measured_columns(scan, record, standings[scan.participant_id])
+        rows.add(**row)
+    return rows.columns
+
+
+def _users(cohort: Cohort) -> dict[str, list[str]]:
+    """Modality -> the measurements that read it, those that cannot do without it first."""
+    users: dict[str, list[str]] = {}
+    for first in (True, False):
+        for measurement, (source, *_) in cohort.config.measurements.items():
+            for modality in source.scans[:1] if first else source.scans[1:]:
+                users.setdefault(modality, []).append(measurement)
+    return users
+
+
+def _measured_columns(scan: Scan, record: Record | None, standing: Standing) -> dict[str, Any]:
+    """Columns that come from the measurement that read the scan."""
+    status, reason = state_of(record, standing)
+    detail = record.detail if record is not None and record.status != "ok" else None
+    facts = record.payload.get("scans", {}).get(scan.modality) if record is not None else None
+    quality = record.payload.get("quality", {}).get(scan.modality, {}) if record is not None else {}
+    columns: dict[str, Any] = {"status": status, "reason": reason, "detail": detail}
+    if facts:
+        columns |= {
+            "shape": "x".join(map(str, facts["shape"])),
+            "spacing_mm": "x".join(f"{length:g}" for length in facts["spacing_mm"]),
+            "orientation": facts["orientation"],
+            "voxel_volume_mm3": facts["voxel_volume_mm3"],
+            "notes": ", ".join(facts.get("notes", ())) or None,
+        }
+    columns |= {figure.name: quality[figure.name] for figure in QUALITY_FIGURES if figure.name in quality}
+    return columns

@@ -1,0 +1,215 @@
+"""``aspects import``: a folder of DICOM files becomes scans of a cohort folder, and every series found gets its row.
+
+Nothing printed, written or raised here holds a header's text or the name of an input file: both may name a patient.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from cohorts.dicom.deidentify import KeyFileError, Pseudonymiser, read_key
+from cohorts.dicom.geometry import ACTIONS, Action, Fault
+from cohorts.dicom.headers import Unread, find_files, read_headers
+from cohorts.dicom.intake_tables import (
+    ReportRow,
+    TableFormError,
+    add_participants,
+    add_scans,
+    listed_scans,
+    write_report,
+)
+from cohorts.dicom.stacks import Stack, group_stacks
+from cohorts.dicom.volume import DEFAULT_ACTIONS, StackRefusedError, Volume, build_volume
+from cohorts.dicom.writing import numbers_text, write_volume
+from cohorts.folder.problems import did_you_mean
+from cohorts.images.mask import ImageProblemError
+from flows.engine.lock import run_lock
+from flows.run.plan import UsageError
+from flows.run.steps import STORAGE_ERRORS
+
+COMMAND = "aspects import"
+EXIT_OK, EXIT_FAILED_CASES = 0, 1
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """What to import, where to, with which key and which actions for faults."""
+
+    source: Path
+    cohort: Path
+    key: Path
+    actions: Mapping[str, Action]
+
+
+def import_request(source: Path, cohort: Path, key: Path | None, on_fault: Iterable[str]) -> ImportRequest:
+    """Check the arguments of the command.
+
+    Parameters
+    ----------
+    source : folder of DICOM files, outside the cohort folder
+    cohort : the cohort folder, made where it does not exist
+    key : key file; None stands for ``<cohort>.key`` beside the cohort folder
+    on_fault : texts such as ``gantry_tilt=reject``
+
+    Raises
+    ------
+    UsageError
+        An argument breaks its rule.
+    """
+    if not source.is_dir():
+        raise UsageError("DICOM_DIR must be a folder. Give the folder that holds the exported files.")
+    if source.resolve().is_relative_to(cohort.resolve()):
+        raise UsageError("DICOM_DIR must lie outside the cohort folder, which holds no identities. Move it.")
+    actions = dict(DEFAULT_ACTIONS)
+    for text in on_fault:
+        reason, _, action = text.partition("=")
+        if reason not in ACTIONS:
+            hint = did_you_mean(reason, ACTIONS)
+            raise UsageError(f"--on-fault must name a fault ({', '.join(ACTIONS)}), got {reason}. {hint}")
+        allowed = {known: known for known in ACTIONS[reason]}
+        if action not in allowed:
+            raise UsageError(
+                f"--on-fault {reason} must be {' or '.join(allowed)}, got {action or 'nothing'}. Correct it."
+            )
+        actions[reason] = next(known for known in ACTIONS[reason] if known == action)
+    name = cohort.resolve()
+    return ImportRequest(source, cohort, key or name.with_name(name.name + ".key"), actions)
+
+
+def import_dicom(request: ImportRequest, console: Console) -> int:
+    """Import a folder of DICOM files; returns the exit code.
+
+    Writes volumes and sidecars, adds rows to participants.tsv and scans.tsv, and replaces import_report.tsv. One
+    scan per
+    participant and modality is listed in scans.tsv: of several the earliest, then the one with fewest faults, then the
+    one with most slices; the others are converted, and the report says so.
+
+    Raises
+    ------
+    UsageError
+        The key file or a table of the cohort folder cannot be used.
+    """
+    try:
+        pseudonymiser = read_key(request.key, request.cohort)
+        with run_lock(request.cohort, COMMAND):
+            rows, unread = _import(request, pseudonymiser)
+    except (KeyFileError, TableFormError) as error:
+        raise UsageError(str(error)) from None
+    _show(rows, unread, request, console)
+    return EXIT_FAILED_CASES if any(row.reason == "unexpected_error" for row in rows) else EXIT_OK
+
+
+def _import(request: ImportRequest, pseudonymiser: Pseudonymiser) -> tuple[list[ReportRow], Counter[str]]:
+    """Convert every series and write the tables."""
+    listed_scans(request.cohort)  # a table that cannot be extended stops before any work
+    headers, unread = read_headers(find_files(request.source))
+    stacks = group_stacks(headers)
+    results = [(stack, _import_stack(stack, request, pseudonymiser)) for stack in stacks]
+    rows = [row for _, row in results]
+    chosen = _choose([(stack, row) for stack, row in results if row.path], listed_scans(request.cohort))
+    rows = [replace(row, is_listed=True) if row.path in chosen else row for row in rows]
+    add_participants(request.cohort, (row.participant_id for row in rows))  # also where nothing could be used
+    present = set(listed_scans(request.cohort).values())
+    added = [row for row in rows if row.is_listed and row.path not in present]
+    add_scans(
+        request.cohort,
+        [{"participant_id": row.participant_id, "modality": row.detected_as, "path": row.path or ""} for row in added],
+    )
+    counts = Counter(item.reason for item in unread)
+    write_report(request.cohort, [*rows, *_unread_rows(unread)])
+    return rows, counts
+
+
+def _import_stack(stack: Stack, request: ImportRequest, pseudonymiser: Pseudonymiser) -> ReportRow:
+    """Convert one stack, or say why not."""
+    row = ReportRow(
+        series=pseudonymiser.series_id(stack.key),
+        participant_id=pseudonymiser.participant_id(stack.identity),
+        detected_as=stack.recognition.kind,
+        evidence=stack.recognition.evidence,
+        n_files=stack.n_files,
+        n_slices=stack.n_slices,
+        n_copies=stack.n_copies,
+        action="rejected",
+        started=pseudonymiser.shifted(stack.started, stack.identity),
+    )
+    if stack.recognition.refusal:
+        return replace(row, reason=stack.recognition.refusal, detail=f"shown by {stack.recognition.evidence}")
+    try:
+        volume = build_volume(stack, request.actions)
+        path = write_volume(stack, volume, pseudonymiser, request.cohort, request.actions)
+    except StackRefusedError as error:
+        return replace(row, reason=error.reason, detail=str(error), numbers=_fault_numbers(error.faults))
+    except ImageProblemError as error:
+        return replace(row, reason=error.reason, detail=str(error))
+    except OSError as error:
+        if error.errno in STORAGE_ERRORS:
+            raise OSError(error.errno, os.strerror(error.errno)) from None
+        return replace(row, reason="unexpected_error", detail=type(error).__name__)
+    except Exception as error:  # one series must not end the import, and the message may quote the header
+        return replace(row, reason="unexpected_error", detail=type(error).__name__)
+    return _converted(row, volume, path)
+
+
+def _converted(row: ReportRow, volume: Volume, path: str) -> ReportRow:
+    """The row of a volume that was written."""
+    reasons = [fault.reason for fault in volume.faults]
+    return replace(
+        row,
+        detected_as=volume.kind,
+        action="resampled" if reasons else "converted",
+        reason=", ".join([*reasons, *volume.notes]) or None,
+        detail="; ".join(fault.text for fault in volume.faults) or None,
+        numbers=_fault_numbers(volume.faults) | numbers_text(volume.numbers),
+        path=path,
+    )
+
+
+def _fault_numbers(faults: Iterable[Fault]) -> dict[str, float]:
+    """All measured numbers of faults."""
+    return numbers_text({name: value for fault in faults for name, value in fault.numbers.items()})
+
+
+def _choose(results: list[tuple[Stack, ReportRow]], listed: Mapping[tuple[str, str], str]) -> set[str | None]:
+    """Paths of the scans that scans.tsv lists, those that it lists already included."""
+
+    def rank(item: tuple[Stack, ReportRow]) -> tuple[object, ...]:
+        stack, row = item
+        return stack.started is None, str(stack.started), row.action == "resampled", -stack.n_slices, row.path
+
+    chosen = dict(listed)
+    for _, row in sorted(results, key=rank):
+        chosen.setdefault((row.participant_id, row.detected_as), row.path or "")
+    return set(chosen.values())
+
+
+def _unread_rows(unread: Iterable[Unread]) -> list[ReportRow]:
+    """One row per reason for files that are no images; their names stay out."""
+    counts = Counter(item.reason for item in unread)
+    return [
+        ReportRow("n/a", "n/a", "no image", "file", count, 0, 0, "rejected", reason)
+        for reason, count in sorted(counts.items())
+    ]
+
+
+def _show(rows: list[ReportRow], unread: Counter[str], request: ImportRequest, console: Console) -> None:
+    """A short account on the terminal, with pseudonyms only."""
+    actions = Counter(row.action for row in rows)
+    counts = ", ".join(f"{count} {action}" for action, count in sorted(actions.items())) or "none"
+    console.print(f"Series found: {len(rows)} ({counts})", markup=False, highlight=False)
+    reasons = Counter(row.reason for row in rows if row.action == "rejected")
+    for reason, count in [*reasons.most_common(), *unread.most_common()]:
+        console.print(f"  {reason}: {count}", markup=False, highlight=False)
+    console.print(
+        f"Written: {request.cohort}/import_report.tsv, one row per series\n"
+        f"Keep {request.key}: without it the same patients get other pseudonyms. It stays out of the cohort folder.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )

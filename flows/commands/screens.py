@@ -1,0 +1,164 @@
+"""What the command prints: plans, problems, outcomes, status and comparisons, for a tired coordinator."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cohorts.folder.manifest import natural_key
+from cohorts.folder.problems import Problem
+from flows.engine.lock import current_owner
+from flows.run.plan import Plan, make_plan, stale_causes, why_stale
+from flows.run.publishing import LATEST, RESULTS, is_current, latest_summary
+from flows.run.running import RunOutcome, RunRequest
+
+REASONS_SHOWN = 12
+
+
+def show_problems(problems: Sequence[Problem], console: Console) -> None:
+    """Every problem: what stops the study first, then participants, then warnings."""
+    groups = (
+        ("These problems stop the study. Mend them, then run again:", [p for p in problems if p.stops_the_study]),
+        ("These problems exclude participants:", [p for p in problems if p.excludes_participant]),
+        ("Warnings, which change nothing:", [p for p in problems if p.is_warning]),
+    )
+    for title, group in groups:
+        if group:
+            console.print(f"{title} ({len(group)})", markup=False, highlight=False, style="bold")
+            for problem in group:
+                console.print(f"  {problem.text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_plan(request: RunRequest, console: Console) -> None:
+    """What a run would do, without doing it."""
+    plan = make_plan(request.cohort, request.out, labels=request.labels)
+    causes = stale_causes(plan, request.out)
+    _line(console, "Participants listed", len(plan.cohort.participants))
+    _line(console, "Scans to measure with", f"{len(plan.cases)} of {len(plan.cohort.scans)}")
+    _line(console, "Already measured", len(plan.records))
+    _line(console, "To measure", f"{len(plan.pending)} {_causes_text(causes)}".strip())
+    _line(console, "Workers", request.dask_address or f"{request.workers} on this machine")
+    if not plan.pending and is_current(plan, request.out):
+        console.print("Nothing changed since the latest results: a run would do nothing.")
+
+
+def show_outcome(outcome: RunOutcome, request: RunRequest, console: Console) -> None:
+    """One page at the end of a run: what was done, who is in, and where everything is."""
+    summary, counts = outcome.summary, outcome.summary["counts"]
+    console.rule(f"{summary['study']}", style="dim")
+    if outcome.is_unchanged:
+        console.print(f"Nothing changed since {summary['run_id']}; nothing was computed.", highlight=False)
+    else:
+        _line(console, "Measured now / reused", f"{outcome.n_computed} / {outcome.n_reused}")
+    _line(console, "Screened", counts["screened"])
+    _line(console, "  included", counts["included"])
+    _line(console, "  excluded", counts["excluded"])
+    _line(console, "  failed", counts["failed"])
+    reasons = sorted(summary["exclusions"].items(), key=lambda item: -item[1])
+    for code, count in reasons[:REASONS_SHOWN]:
+        stage, reason = code.split(":", 1)
+        console.print(f"      {count:>6}  {reason} ({stage})", highlight=False, markup=False)
+    if len(reasons) > REASONS_SHOWN:
+        console.print(f"      ... and {len(reasons) - REASONS_SHOWN} further reasons, in the report", highlight=False)
+    _line(console, "Scored / eligible", f"{counts['scored']} / {counts['eligible']}")
+    latest = request.out / RESULTS / LATEST
+    folder = outcome.run_folder if summary["is_subset"] else latest
+    _line(console, "Report", folder / "report.html")
+    _line(console, "Tables", folder / "tables")
+    _line(console, "This run", outcome.run_folder)
+    if summary["is_subset"]:
+        console.print("Only some participants were asked for: latest results are left as they are.")
+    parts = ", ".join(f"{name} {value:.1f} s" for name, value in outcome.seconds.items() if name != "total")
+    _line(console, "Time", f"{outcome.seconds['total']:.1f} s ({parts})")
+    if counts["failed"]:
+        console.print("Some cases failed; they are tried again in the next run. The report says why.", style="bold")
+
+
+def show_status(request: RunRequest, why: str | None, console: Console) -> None:
+    """What is done, what is due and why."""
+    owner = current_owner(request.out)
+    if owner is not None:
+        console.print(f"At work now: {owner.text}", highlight=False, markup=False)
+    plan = make_plan(request.cohort, request.out)
+    if why is not None:
+        _show_why(plan, request, why, console)
+        return
+    summary = latest_summary(request.out)
+    _line(console, "Latest results", f"{summary['run_id']}, {summary['started_at']}" if summary else "none yet")
+    _line(console, "Scans measured", f"{len(plan.records)} of {len(plan.cases)}")
+    _line(console, "To measure", f"{len(plan.pending)} {_causes_text(stale_causes(plan, request.out))}".strip())
+    current = is_current(plan, request.out)
+    _line(console, "Results up to date", "yes" if current else "no: aspects run makes them anew")
+    due = sorted({case.participant_id for _, case in plan.pending}, key=natural_key)
+    if due:
+        _line(
+            console, "Due", ", ".join(due[:REASONS_SHOWN]) + (f", ... ({len(due)})" if len(due) > REASONS_SHOWN else "")
+        )
+
+
+def _show_why(plan: Plan, request: RunRequest, label: str, console: Console) -> None:
+    """Everything known about one participant."""
+    participant_id = label if label.startswith("sub-") else f"sub-{label}"
+    cases = {key: case for key, case in plan.cases.items() if key[0] == participant_id}
+    for problem in plan.cohort.problems:
+        if problem.participant_id == participant_id:
+            console.print(problem.text, markup=False, highlight=False, soft_wrap=True)
+    for key, case in cases.items():
+        record = plan.records.get(key)
+        if record is None:
+            causes = ", ".join(why_stale(plan, request.out, *key))
+            console.print(f"{participant_id}, {case.step}: due, because of {causes}.", highlight=False, markup=False)
+            continue
+        state = record.status + (f", {record.reason}: {record.detail}" if record.reason else "")
+        console.print(
+            f"{participant_id}, {case.step}: done {record.finished_at}, {state}\n"
+            f"  input {record.key.input_sha256[:16]}, settings {record.key.settings_sha256[:16]}, "
+            f"code {record.key.code}, address {record.key.digest[:16]}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    if not cases:
+        known = participant_id in set(plan.cohort.participants["participant_id"])
+        console.print(
+            f"{participant_id} " + ("has no scan to measure." if known else "is not in this cohort."), highlight=False
+        )
+
+
+def show_comparison(comparison: Any, limit: int, console: Console) -> None:
+    """What changed between two runs, and why."""
+    console.print(comparison.headline, highlight=False, markup=False)
+    for title, rows in comparison.sections():
+        if not rows:
+            continue
+        table = Table(title=f"{title} ({len(rows)})", title_justify="left", show_edge=False, pad_edge=False)
+        for name in rows[0]:
+            table.add_column(name, overflow="fold")
+        for row in rows[:limit]:
+            table.add_row(*(_escaped(value) for value in row.values()))
+        console.print(table)
+        if len(rows) > limit:
+            console.print(f"... and {len(rows) - limit} more", highlight=False)
+
+
+def _escaped(value: object) -> str:
+    """Text of a cell, with rich's markup taken literally."""
+    from rich.markup import escape
+
+    return escape("n/a" if value is None else str(value))
+
+
+def _line(console: Console, name: str, value: object) -> None:
+    """One line of a summary; a path is never broken."""
+    shown = str(value) if isinstance(value, Path) else value
+    console.print(f"{name:<24}{shown}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _causes_text(causes: Counter[str]) -> str:
+    """Why cases are due."""
+    return "(" + ", ".join(f"{count} {cause}" for cause, count in causes.items()) + ")" if causes else ""

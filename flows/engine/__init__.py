@@ -1,0 +1,1 @@
+"""What a run stands on: the Prefect server, the Dask cluster, the lock, progress."""

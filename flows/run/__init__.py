@@ -1,0 +1,1 @@
+"""One run: plan, measuring, steps, publishing."""

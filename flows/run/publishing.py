@@ -1,0 +1,296 @@
+"""A run's results: tables, statistics, report and summary in one folder, published whole.
+
+``OUT/results/<run id>/`` is written under a temporary name and renamed; ``OUT/results/latest`` is a link that is
+switched atomically, so a reader never sees half a run, and old runs stay.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cohorts.store.records import Record, write_bytes
+from cohorts.tables.features import features_batch
+from cohorts.tables.gates import gated
+from cohorts.tables.lesions import lesion_measurements, lesion_values, lesions_batch
+from cohorts.tables.participants import Standing, exclusions_batch, participants_batch, standings
+from cohorts.tables.regions_and_scores import regions_and_scores
+from cohorts.tables.rows import Measured
+from cohorts.tables.scans import scans_batch
+from cohorts.tables.schemas import (
+    EXCLUSIONS,
+    FEATURES,
+    LESIONS,
+    PROVENANCE,
+    REGIONS,
+    SCANS,
+    SCORES,
+    SEGMENTATION,
+    STATISTICS,
+    TABLES,
+    TIMINGS,
+    participants_table,
+)
+from cohorts.tables.storage import columns_of, data_dictionary, read_table, tsv_text, write_table
+from flows.run.pages import write_pages
+from flows.run.plan import Plan, code_digest, run_digest
+
+RESULTS = "results"
+LATEST = "latest"
+TABLES_FOLDER = "tables"
+SUMMARY = "summary.json"
+PACKAGES_SHOWN = (
+    "aspects-cohort",
+    "prefect",
+    "distributed",
+    "nibabel",
+    "nilearn",
+    "numpy",
+    "pandas",
+    "pingouin",
+    "pyarrow",
+    "scikit-learn",
+    "scipy",
+    "statsmodels",
+)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What names a run and how it was started."""
+
+    run_id: str
+    started_at: str
+    command: str
+    is_subset: bool = False
+
+
+def latest_summary(out: Path) -> dict[str, Any] | None:
+    """Summary of the latest published run; None where there is none or it is damaged."""
+    return read_summary(out / RESULTS / LATEST)
+
+
+def read_summary(run_folder: Path) -> dict[str, Any] | None:
+    """Summary of one run."""
+    try:
+        summary: dict[str, Any] = json.loads((run_folder / SUMMARY).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return summary
+
+
+def is_current(plan: Plan, out: Path) -> bool:
+    """Whether the latest run answers exactly this plan and its files are whole."""
+    summary = latest_summary(out)
+    if summary is None or summary.get("digest") != run_digest(plan, out):
+        return False
+    folder = out / RESULTS / LATEST
+    return all(
+        (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in summary["files"].items()
+    )
+
+
+def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[str, Any]]:
+    """Make and publish the tables, the statistics and the report of a plan whose cases are all committed or failed.
+
+    Parameters
+    ----------
+    plan : with the records as they are now
+    out : output folder
+    facts : names the run
+
+    Returns
+    -------
+    (run folder, summary).
+
+    Raises
+    ------
+    ImpossibleReportError
+        The lint found a number that cannot be; the tables stay for inspection, nothing is published.
+    """
+    results = out / RESULTS
+    results.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(results)
+    draft = results / f".draft-{uuid.uuid4().hex}"
+    (draft / TABLES_FOLDER).mkdir(parents=True)
+    found = write_tables(plan, draft / TABLES_FOLDER)
+    lint_failed = _write_report(plan, out, draft, facts, run_digest(plan, out))
+    summary = _summary(plan, found, facts, run_digest(plan, out), draft)
+    write_bytes(draft / SUMMARY, json.dumps(summary, indent=2).encode())
+    final = results / facts.run_id
+    if lint_failed is not None:
+        final = results / f"refused-{facts.run_id}"
+        draft.replace(final)
+        raise lint_failed
+    draft.replace(final)
+    if not facts.is_subset:
+        _switch_latest(results, final)
+    return final, summary
+
+
+def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
+    """Write every table that comes from the cohort and its records; statistics follow from the report."""
+    cohort = plan.cohort
+    records = gated(plan.records, cohort.config)
+    measured = Measured(records, plan.maps, plan.vascular)
+    leading = lesion_measurements(cohort.config)[:1]
+    lesions = {
+        participant_id: lesion_values(record, plan.vascular)
+        for (participant_id, measurement), record in records.items()
+        if record.status == "ok" and measurement in leading
+    }
+    found = standings(cohort, records, lesions)
+    write_table(participants_table(cohort.config.clinical), [participants_batch(cohort, found)], folder)
+    write_table(SCANS, [scans_batch(cohort, measured, found, plan.files)], folder)
+    write_table(EXCLUSIONS, [exclusions_batch(found)], folder)
+    write_table(LESIONS, [lesions_batch(cohort, measured, found)], folder)
+    regions, scores = [], []
+    for region_batch, score_batch in regions_and_scores(cohort, measured, found):
+        regions.append(region_batch)
+        scores.append(score_batch)
+    write_table(REGIONS, regions, folder)
+    write_table(SCORES, scores, folder)
+    write_table(FEATURES, [features_batch(cohort, measured)], folder)
+    write_table(SEGMENTATION, [], folder)  # no source of this version makes rows for it
+    ordered = {key: records[key] for key in plan.cases if key in records}
+    write_table(TIMINGS, [_timings(ordered)], folder)
+    write_table(PROVENANCE, [_provenance(ordered)], folder)
+    tables = [participants_table(cohort.config.clinical), *list(TABLES.values())[1:]]
+    dictionary = data_dictionary(tables)
+    write_bytes(folder / "dictionary.tsv", tsv_text(dictionary).encode())
+    write_bytes(folder / "dictionary.json", json.dumps(dictionary, indent=1).encode())
+    return found
+
+
+def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_digest: str) -> Exception | None:
+    """Analyse the tables just written, lint, and write statistics and report; a lint refusal is given back."""
+    from reports.document.document import write_report
+    from reports.lint.lint import ImpossibleReportError, lint, refuse
+    from reports.statistics.analysis import analyse
+    from reports.statistics.inputs import ReportInput, RunInfo
+
+    tables = draft / TABLES_FOLDER
+    frames = {
+        name: read_table(tables / f"{name}.parquet")
+        for name in ("participants", "scans", "exclusions", "regions", "scores", "lesions")
+    }
+    config = plan.cohort.config
+    data = ReportInput(
+        config=config,
+        map_names={source.name: config.regions_of(source) for source in config.computed_sources},
+        **frames,
+    )
+    statistics = analyse(data)
+    write_table(STATISTICS, [columns_of(statistics)], tables)
+    try:
+        refuse(lint(statistics, data))
+    except ImpossibleReportError as error:
+        return error
+    run = RunInfo(
+        run_id=facts.run_id,
+        version=importlib.metadata.version("aspects-cohort"),
+        started_at=facts.started_at,
+        code_digest=code_digest(),
+        settings_digest=settings_digest,
+        command=facts.command,
+        packages={name: importlib.metadata.version(name) for name in PACKAGES_SHOWN},
+        warnings=tuple(problem.text for problem in plan.cohort.warnings),
+    )
+    write_report(data, statistics, run, _atlas_slices(plan), draft)
+    later = {name: read_table(tables / f"{name}.parquet") for name in ("provenance", "timings")}
+    write_pages(plan, frames | later, run, out, draft)
+    return None
+
+
+def _atlas_slices(plan: Plan) -> Any:
+    """Cut the template and the first ASPECTS map of the study at the two levels for the report's maps."""
+    from flows.run.atlas import atlas_slices
+
+    aspects = [source for source in plan.cohort.config.computed_sources if plan.maps[source.name].table.is_aspects]
+    if not aspects:
+        return None
+    return atlas_slices(plan.cohort.config.regions_of(aspects[0]), plan.cohort.folder)
+
+
+def _summary(plan: Plan, found: Mapping[str, Standing], facts: RunFacts, digest: str, draft: Path) -> dict[str, Any]:
+    """Counts, exclusions and file sizes of a run."""
+    statuses = [standing.status for standing in found.values()]
+    reasons: dict[str, int] = {}
+    for standing in found.values():
+        if standing.primary is not None:
+            code = f"{standing.primary.stage}:{standing.primary.reason}"
+            reasons[code] = reasons.get(code, 0) + 1
+    return {
+        "run_id": facts.run_id,
+        "study": plan.cohort.config.study.name,
+        "started_at": facts.started_at,
+        "command": facts.command,
+        "version": importlib.metadata.version("aspects-cohort"),
+        "is_subset": facts.is_subset,
+        "digest": digest,
+        "code_digest": code_digest(),
+        "config": plan.cohort.config.model_dump(mode="json"),
+        "maps": {name: use.sha256 for name, use in plan.maps.items()},
+        "counts": {
+            "screened": len(found),
+            "included": statuses.count("included"),
+            "excluded": statuses.count("excluded"),
+            "failed": statuses.count("failed"),
+            "scored": sum(standing.is_scored for standing in found.values()),
+            "eligible": sum(standing.is_eligible for standing in found.values()),
+        },
+        "exclusions": dict(sorted(reasons.items())),
+        "files": {
+            str(path.relative_to(draft)): path.stat().st_size for path in sorted(draft.rglob("*")) if path.is_file()
+        },
+    }
+
+
+def _timings(records: Mapping[tuple[str, str], Record]) -> dict[str, list[Any]]:
+    """Rows of ``timings``."""
+    rows = list(records.values())
+    return {
+        "participant_id": [record.participant_id for record in rows],
+        "step": [record.key.step for record in rows],
+        "seconds": [record.seconds for record in rows],
+        "cpu_seconds": [record.cpu_seconds for record in rows],
+        "peak_mib": [record.peak_mib for record in rows],
+        "finished_at": [record.finished_at for record in rows],
+    }
+
+
+def _provenance(records: Mapping[tuple[str, str], Record]) -> dict[str, list[Any]]:
+    """Rows of ``provenance``."""
+    rows = list(records.values())
+    return {
+        "participant_id": [record.participant_id for record in rows],
+        "step": [record.key.step for record in rows],
+        "digest": [record.key.digest for record in rows],
+        "input_sha256": [record.key.input_sha256 for record in rows],
+        "settings_sha256": [record.key.settings_sha256 for record in rows],
+        "weights_sha256": [record.key.weights_sha256 for record in rows],
+        "code": [record.key.code for record in rows],
+        "status": [record.status for record in rows],
+        "reason": [record.reason for record in rows],
+    }
+
+
+def _switch_latest(results: Path, final: Path) -> None:
+    """Point ``latest`` at a run in one step."""
+    temporary = results / f".latest-{uuid.uuid4().hex}"
+    temporary.symlink_to(final.name)
+    temporary.replace(results / LATEST)
+
+
+def _remove_leftovers(results: Path) -> None:
+    """Remove drafts that a killed run left; the run lock guarantees that nobody writes one now."""
+    for path in results.glob(".draft-*"):
+        shutil.rmtree(path)
+    for path in results.glob(".latest-*"):
+        path.unlink()

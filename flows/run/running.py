@@ -1,0 +1,251 @@
+"""One run from start to end: lock, plan, compute what is due, make the results, clean up.
+
+What happens, in order, and what it costs when nothing changed: the cohort is read and its files' digests are looked up;
+if the latest results answer exactly this, the run ends there, without Prefect or Dask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from flows.engine import prefect_server
+from flows.engine.cluster import available_cpus, connect
+from flows.engine.lock import run_lock
+from flows.engine.progress import CaseProgress
+from flows.run.plan import Plan, make_plan, stale_causes, with_records
+from flows.run.publishing import LATEST, RESULTS, RunFacts, is_current, latest_summary, publish_results
+from flows.run.steps import StorageFailedError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+WORK = "work"
+LEAST_FREE_BYTES = 100 * 2**20  # Prefect's database and one run's results take about 30 MiB
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What was asked for on the command line."""
+
+    cohort: Path
+    out: Path
+    labels: tuple[str, ...] = ()
+    n_cpus: int = 0
+    work_dir: Path | None = None
+    dask_address: str | None = None
+    allow_insecure: bool = False
+    command: str = ""
+
+    @property
+    def workers(self) -> int:
+        """Local workers: as asked, or one per core."""
+        return self.n_cpus or available_cpus()
+
+    @property
+    def work(self) -> Path:
+        """Folder for what may be deleted between runs."""
+        return (self.work_dir or self.out / WORK).resolve()
+
+
+@dataclass
+class RunOutcome:
+    """How a run ended."""
+
+    run_folder: Path
+    summary: dict[str, Any]
+    is_unchanged: bool
+    n_computed: int
+    n_reused: int
+    causes: dict[str, int]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every case is committed, 1 if some failed."""
+        return 1 if self.summary["counts"]["failed"] else 0
+
+
+class SignalReceived(BaseException):
+    """SIGINT or SIGTERM: leave by way of every ``finally``."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _check_room(*folders: Path) -> None:
+    """Refuse to begin where there is no room to end."""
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < LEAST_FREE_BYTES:
+            raise StorageFailedError(
+                f"{folder} must have {LEAST_FREE_BYTES // 2**20} MiB free, got {free // 2**20} MiB. Free space or "
+                "choose another folder, then run again; what is committed stays."
+            )
+
+
+def new_run_id() -> str:
+    """Run id that sorts by time: ``YYYYMMDD-HHMMSS_xxxxxxxx``."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}_{uuid.uuid4().hex[:8]}"
+
+
+def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
+    """Run a cohort; resumes by itself, and does nothing if nothing changed.
+
+    Raises
+    ------
+    CohortError
+        The study must be mended first.
+    LockedError
+        Another run is at work in the output folder.
+    StorageFailedError, ClusterError, ServerFailedError, ImpossibleReportError
+        As named.
+    """
+    started = time.perf_counter()
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    with run_lock(request.out, request.command) as dead_owner:
+        if dead_owner is not None:
+            console.print(f"Taking over from {dead_owner.text}, which ended without a word.", highlight=False)
+        plan = make_plan(request.cohort, request.out, labels=request.labels)
+        causes = dict(stale_causes(plan, request.out))
+        seconds = {"plan": time.perf_counter() - started}
+        n_due, n_cases = len(plan.pending), len(plan.cases)
+        if not n_due and not request.labels and is_current(plan, request.out):
+            if dead_owner is not None:
+                with _prefect(request):
+                    pass  # what the dead owner left unfinished is set to Crashed
+            summary = latest_summary(request.out) or {}
+            seconds["total"] = time.perf_counter() - started
+            folder = (request.out / RESULTS / LATEST).resolve()
+            return RunOutcome(folder, summary, True, 0, n_cases, {}, seconds)
+        _check_room(request.out, request.work)
+        console.print(_due_text(n_cases, n_due, causes), highlight=False)
+        facts = RunFacts(new_run_id(), started_at, request.command, is_subset=bool(request.labels))
+        published: list[tuple[Path, dict[str, Any]]] = []
+
+        def publish() -> None:
+            published.append(_publish(plan, request, facts, seconds))
+
+        _under_prefect(plan, request, facts, console, seconds, publish)
+        folder, summary = published[0]
+    seconds["total"] = time.perf_counter() - started
+    return RunOutcome(folder, summary, False, n_due, n_cases - n_due, causes, seconds)
+
+
+def _under_prefect(
+    plan: Plan,
+    request: RunRequest,
+    facts: RunFacts,
+    console: Console,
+    seconds: dict[str, float],
+    publish: Callable[[], None],
+) -> None:
+    """Start Prefect, and Dask where anything is due; run the flow, and leave no process behind."""
+    begun = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_prefect(request, is_awaited=False))
+        client = stack.enter_context(_dask(request)) if plan.pending else None
+        from flows.run.measuring import Measuring, run_flow
+
+        server.wait()
+        seconds["start"] = time.perf_counter() - begun
+        progress = CaseProgress(len(plan.pending), console)
+        shared = Measuring(plan, request.out.resolve(), client, progress, threading.Event(), seconds)
+        run_flow(facts.run_id, shared, publish)
+
+
+@contextlib.contextmanager
+def _dask(request: RunRequest) -> Iterator[Client]:
+    """Connect to the workers of this run."""
+    folder = request.work / "dask"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with connect(
+            n_cpus=request.workers,
+            address=request.dask_address,
+            work_dir=str(folder),
+            allow_insecure=request.allow_insecure,
+        ) as client:
+            yield client
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(
+    plan: Plan, request: RunRequest, facts: RunFacts, seconds: dict[str, float]
+) -> tuple[Path, dict[str, Any]]:
+    """Make the results of what is now committed."""
+    begun = time.perf_counter()
+    folder, summary = publish_results(with_records(plan, request.out, with_failed=True), request.out, facts)
+    seconds["results"] = time.perf_counter() - begun
+    return folder, summary
+
+
+class _Prefect:
+    """The Prefect server of this run: our own, or one that the environment names."""
+
+    def __init__(self, server: prefect_server.PrefectServer | None) -> None:
+        self._server = server
+
+    def wait(self) -> None:
+        """Block until it answers; what earlier owners left unfinished on our own server is set to Crashed."""
+        if self._server is not None:
+            self._server.wait_until_healthy()
+            from flows.engine.reconcile import crash_stale_runs
+
+            crash_stale_runs()
+
+
+@contextlib.contextmanager
+def _prefect(request: RunRequest, *, is_awaited: bool = True) -> Iterator[_Prefect]:
+    """Use the Prefect server that the environment names, if it answers; else run one of our own."""
+    home = request.work / "prefect"
+    given = os.environ.get("PREFECT_API_URL")
+    with contextlib.ExitStack() as stack:
+        if given and prefect_server.is_healthy(given):
+            prefect_server.set_environment(home, given)
+            prefect = _Prefect(None)
+        else:
+            prefect = _Prefect(stack.enter_context(prefect_server.embedded_server(home)))
+        if is_awaited:
+            prefect.wait()
+        yield prefect
+
+
+@contextlib.contextmanager
+def ends_on_signals() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into an exception, so that everything started here is stopped."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SignalReceived(number)
+
+    previous = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _due_text(n_cases: int, n_due: int, causes: dict[str, int]) -> str:
+    """What the run will do and why, in one line."""
+    if not n_due:
+        return f"All {n_cases} scans are measured already; making tables and report."
+    why = ", ".join(f"{count} {cause if cause == 'new' else cause + ' changed'}" for cause, count in causes.items())
+    done = n_cases - n_due
+    return f"{n_due} of {n_cases} scans to measure ({why})" + (f"; {done} are done already." if done else ".")

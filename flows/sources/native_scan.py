@@ -1,0 +1,216 @@
+"""What every step on a scan in native space begins with: reading, brain, registration, labels - and what it keeps.
+
+A scan that is refused on the way keeps what was measured until then, so that its page can show why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cohorts.folder.source import RegistrationName
+from cohorts.images.scan import FormRule, ScanImage, read_scan
+from cohorts.images.transforms import displacement_files, transform_files
+from flows.sources.interface import CaseFile, MapReference
+from flows.sources.mask import planned_map
+from models.anatomy.register_template import template_target
+from models.anatomy.template import SPACE, GridLabels, LabelMap, coverage_on_grid, labels_on_grid, load_template
+from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
+from tasks.lesion import voxel_volume_mm3
+from tasks.quality.figures import Modality, measure_quality
+from tasks.registration.affine import Registration, register
+from tasks.registration.refined_labels import labels_to_scan
+from tasks.registration.refinement import Refinement, refine
+from tasks.space.resample import Grid
+from tasks.space.working_grid import WorkingScan, to_native_grid
+from tasks.views import key_slices
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedScan:
+    """A scan with its brain and its place in the template; ``registration`` says whether it can be used.
+
+    ``refinement`` is there where it was asked for and found, folded or not.
+    ``native`` is the brain on the scan's own grid where it is known better than from the working grid.
+    """
+
+    contrast: Modality
+    image: ScanImage
+    working: WorkingScan
+    brain: Brain
+    registration: Registration
+    refinement: Refinement | None = None
+    native: npt.NDArray[np.bool_] | None = None
+    _labels: dict[MapReference, GridLabels] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        return self.working.native_shape
+
+    @property
+    def brain_mask(self) -> npt.NDArray[np.bool_]:
+        """(X, Y, Z) bool array on the native grid."""
+        return to_native_grid(self.brain.mask, self.working) if self.native is None else self.native
+
+    @property
+    def warp(self) -> Refinement | None:
+        """The refinement, unless it folds: then the affine transform serves alone."""
+        return None if self.refinement is None or self.refinement.reason else self.refinement
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was mended or seen on the way, by its code."""
+        refused = self.refinement.reason if self.refinement is not None else ""
+        return (*self.image.notes, *((refused,) if refused else ()))
+
+    def labels(self, reference: MapReference) -> tuple[LabelMap, GridLabels]:
+        """A label map and its labels on the native grid, made once per map.
+
+        Coverage is that of the affine transform: the refinement moves regions by millimetres.
+        """
+        label_map = planned_map(reference)
+        if reference not in self._labels:
+            to_template = self.registration.moving_to_fixed @ self.image.affine
+            if self.warp is None:
+                self._labels[reference] = labels_on_grid(label_map, self.shape, to_template)
+            else:
+                grid = Grid(self.shape, self.image.affine)
+                labels = labels_to_scan(label_map.labels, label_map.affine, grid, self.warp)
+                self._labels[reference] = GridLabels(labels, coverage_on_grid(label_map, self.shape, to_template))
+        return label_map, self._labels[reference]
+
+
+def read(file: CaseFile, content: bytes, image: str, forms: FormRule) -> ScanImage:
+    """Read one file of a case as what it is declared to be: ``ncct``, ``cta``, ``dwi``, ``adc`` or ``dwi-b0``."""
+    return read_scan(content, Path(file.path).name, image, forms=forms)
+
+
+def prepare(image: ScanImage, contrast: Modality, registration: RegistrationName = "affine") -> PreparedScan:
+    """Find the brain and register it to the template.
+
+    Parameters
+    ----------
+    image : ScanImage, three axes
+    contrast : what the template is made to look like
+    registration : ``refined`` lets regions follow a displacement beneath the affine transform
+    """
+    is_mr = contrast == "dwi"
+    working = (mr_working_scan if is_mr else ct_working_scan)(image.values, image.affine)
+    brain = (extract_mr_brain if is_mr else extract_ct_brain)(working)
+    target = template_target(contrast)
+    found = register(working, brain, target)
+    is_refined = registration == "refined" and found.is_usable
+    refinement = refine(working, brain, target, found) if is_refined else None
+    return PreparedScan(contrast, image, working, brain, found, refinement)
+
+
+def shown(
+    scan: PreparedScan,
+    reference: MapReference,
+    lesion: npt.NDArray[np.bool_] | None = None,
+    values: npt.NDArray[np.float32] | None = None,
+) -> key_slices.PreparedScan:
+    """The scan as pictures are cut from it; without regions where nothing was registered.
+
+    Parameters
+    ----------
+    scan : PreparedScan
+    reference : label map to draw
+    lesion : (X, Y, Z) bool array
+    values : another image on the scan's grid to draw in its place
+    """
+    template = load_template()
+    labels, matrix = np.zeros(scan.shape, np.int16), None
+    if scan.registration.fixed_to_moving is not None:
+        labels, matrix = scan.labels(reference)[1].labels, scan.registration.matrix
+    drawn = scan.image.values if values is None else values
+    reference_brain = (template.brain, template.affine)
+    return key_slices.PreparedScan(drawn, scan.image.affine, scan.brain_mask, labels, matrix, lesion, reference_brain)
+
+
+def quality_figures(scan: PreparedScan, reference: MapReference) -> dict[str, Any]:
+    """Quality figures of a scan, JSON-able; ``reference`` is the label map whose regions are to be in view."""
+    quality = measure_quality(
+        scan.contrast, scan.image, scan.working, scan.brain, scan.registration, planned_map(reference)
+    )
+    figures = asdict(quality)
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in figures.items()}
+
+
+def native_counts(
+    scan: PreparedScan,
+    references: Sequence[MapReference],
+    parts: Mapping[str, npt.NDArray[np.bool_]],
+    tissue: npt.NDArray[np.bool_] | None = None,
+    covered: npt.NDArray[np.bool_] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Voxels of each label of each map on the scan's grid, and of masks in it, as a record stores them.
+
+    Parameters
+    ----------
+    scan : PreparedScan, registered
+    references : label maps
+    parts : name of a count -> (X, Y, Z) bool array, such as ``n_lesion``
+    tissue : (X, Y, Z) bool array, the voxels that count as a region's own; None counts all
+    covered : (X, Y, Z) bool array, the voxels that the scan really shows; None has all of them
+    """
+    flat_parts = {name: part.reshape(-1, order="F") for name, part in parts.items()}
+    counts = {}
+    for reference in references:
+        label_map, on_grid = scan.labels(reference)
+        flat = on_grid.labels.reshape(-1, order="F")
+        table = np.array([label.index for label in label_map.table.labels])
+        size = int(table.max()) + 1
+        whole = np.bincount(flat, minlength=size)
+        own = whole if tissue is None else np.bincount(flat[tissue.reshape(-1, order="F")], minlength=size)
+        seen = whole if covered is None else np.bincount(flat[covered.reshape(-1, order="F")], minlength=size)
+        shares = seen[table] / np.maximum(1, whole[table]) if covered is not None else np.ones(len(table))
+        counts[reference.sha256] = {
+            "labels": table.tolist(),
+            "n_region": own[table].tolist(),
+            **{name: np.bincount(flat[part], minlength=size)[table].tolist() for name, part in flat_parts.items()},
+            "coverage": [
+                on_grid.coverage[one] * share for one, share in zip(table.tolist(), shares.tolist(), strict=True)
+            ],
+        }
+    return counts
+
+
+def facts(image: ScanImage, notes: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Grid and notes of a scan, as the ``scans`` table shows them; ``notes`` in place of the image's own."""
+    return {
+        "shape": list(image.values.shape),
+        "spacing_mm": [round(size, 6) for size in image.spacing_mm],
+        "orientation": image.orientation,
+        "voxel_volume_mm3": voxel_volume_mm3(image.affine),
+        "notes": list(image.notes if notes is None else notes),
+        "numbers": {name: float(value) for name, value in image.numbers.items()},
+    }
+
+
+def registration_files(prefix: str, scan: PreparedScan) -> Mapping[str, bytes]:
+    """The transform as ITK and BIDS files, with its figures of merit; none where nothing was registered."""
+    registration = scan.registration
+    if registration.fixed_to_moving is None:
+        return {}
+    merits = {
+        "Profile": registration.profile,
+        "BrainDice": registration.brain_dice,
+        "TissueCorrelation": registration.tissue_correlation,
+        "Refused": registration.reason or None,
+    }
+    files = transform_files(prefix, SPACE, registration.matrix, merits)
+    if (warp := scan.warp) is not None:
+        measures = {
+            "MeanDisplacement": warp.mean_mm,
+            "LargestDisplacement": warp.largest_mm,
+            "SmallestVolumeRatio": warp.smallest_volume_ratio,
+        }
+        files |= displacement_files(prefix, SPACE, (warp.displacement, warp.inverse), warp.affine, measures)
+    return files

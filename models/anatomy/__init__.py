@@ -1,0 +1,1 @@
+"""The anatomical model: template, label maps, landmarks."""

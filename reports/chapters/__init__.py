@@ -1,1 +1,0 @@
-"""One module per part of the document; each makes chapters out of ``reports.page.Material``."""

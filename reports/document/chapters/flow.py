@@ -1,0 +1,180 @@
+"""Who is in the report: the flowchart, why each participant left, and what the coordinator can do about it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from cohorts.tables.schemas import STAGES
+from reports.document.page import Block, Chapter, FigureView, Folded, Group, Material, TableView, Text
+from reports.document.tables import EMPTY, Cell, Row, whole, words
+from reports.figures.flowchart import Departure, Reason, Station, flowchart
+
+ROWS_SHOWN = 30  # participants listed before the rest is folded
+STAGE_TITLES = {
+    "screening": "At screening",
+    "intake": "At intake",
+    "scoring": "At scoring",
+    "eligibility": "By the eligibility rules",
+}
+_CHASE_COLUMNS = ("Participant", "File", "What was found, and what to do")
+_CHASED = tuple(stage for stage in STAGES if stage != "eligibility")
+
+
+def flow_chapter(material: Material) -> Chapter:
+    """The flowchart with its check, and each reason explained."""
+    counts = {row.quantity: row for row in material.statistics.select("flow") if ":" not in row.quantity}
+    chart = flowchart(_stations(material, counts))
+    terms = " + ".join(f"{whole(counts.get(f'n_{status}'))} {status}" for status in ("included", "excluded", "failed"))
+    blocks: tuple[Block, ...] = (
+        FigureView(
+            chart,
+            "Who was screened and who is left. A participant with several reasons is counted once, under the first "
+            "stage "
+            f"that it fails. n = {whole(counts.get('n_screened'))} screened.",
+        ),
+        Text(f"Check: {whole(counts.get('n_screened'))} screened = {terms}.", "check"),
+        _reasons_table(material),
+    )
+    return Chapter("flow", "Who is in this report", blocks)
+
+
+def chase_chapter(material: Material) -> Chapter:
+    """Participants with something to mend, and scored ones whose clinical values are missing."""
+    exclusions = material.data.exclusions
+    todo = exclusions[exclusions["stage"].isin(_CHASED)]
+    blocks: list[Block] = []
+    if todo.empty:
+        blocks.append(Text("Nothing to chase: every participant was read and scored."))
+    else:
+        blocks.append(
+            Text("Each line is one thing to mend. After mending, run the same command again: only these are redone.")
+        )
+        blocks += _chase_tables(todo, _paths(material.data.scans))
+    blocks.extend(_missing_values(material))
+    return Chapter("next", "What to do next", tuple(blocks))
+
+
+def _stations(material: Material, counts: dict[str, Row]) -> list[Station]:
+    """The boxes of the flowchart, from the rows of section ``flow``."""
+    departures: dict[str, list[Reason]] = {stage: [] for stage in STAGES}
+    for row in material.statistics.select("flow"):
+        if ":" not in row.quantity or row.estimate is None:
+            continue
+        stage, _, reason = row.detail.partition(":")
+        failed = " (failed)" if row.name == "n_failed" else ""
+        departures[stage].append(Reason(f"{words(reason)}{failed}", int(row.estimate)))
+    leaving = {
+        stage: Departure(STAGE_TITLES[stage], tuple(reasons)) for stage, reasons in departures.items() if reasons
+    }
+    before = tuple(leaving[stage] for stage in _CHASED if stage in leaving)
+    sets = {"n_scored": before, "n_eligible": tuple(leaving[s] for s in ("eligibility",) if s in leaving)}
+    names = {"n_scored": "Scored", "n_eligible": "Eligible"}
+    present = [quantity for quantity in sets if quantity in counts]
+    stations = [Station("Screened", _count(counts.get("n_screened")))]
+    for quantity in present:
+        parts = _grades(material, quantity.removeprefix("n_"))
+        stations.append(Station(names[quantity], _count(counts[quantity]), sets[quantity], parts))
+    return stations
+
+
+def _grades(material: Material, stratum: str) -> tuple[Reason, ...]:
+    """How a set divides into severity grades."""
+    found = [(grade, material.grade_n(stratum, grade)) for grade in (*material.grades, "ungraded")]
+    return tuple(
+        Reason("without a severity grade" if grade == "ungraded" else grade, _count(row))
+        for grade, row in found
+        if row is not None and (grade != "ungraded" or row.estimate)
+    )
+
+
+def _reasons_table(material: Material) -> TableView:
+    """Every reason with its count and, from one participant, what was found."""
+    exclusions = material.data.exclusions.sort_values(["participant_id", "stage", "reason"], kind="stable")
+    primary = exclusions[exclusions["is_primary"].fillna(False).astype(bool)]
+    groups: list[Group] = []
+    for stage in STAGES:
+        rows = []
+        for row in material.statistics.select("flow"):
+            where, _, reason = row.detail.partition(":")
+            if not reason or where != stage:
+                continue
+            status = row.name.removeprefix("n_")
+            of_reason = primary[
+                (primary["stage"] == stage) & (primary["reason"] == reason) & (primary["status"] == status)
+            ]
+            example = of_reason.iloc[0] if len(of_reason) else None
+            rows.append(
+                (
+                    Cell(words(reason), badge=_failed(status)),
+                    Cell(whole(row), statistic_id=row.statistic_id, method=row.method),
+                    EMPTY if example is None else Cell(str(example["detail"]), str(example["participant_id"])),
+                )
+            )
+        if rows:
+            groups.append(Group(STAGE_TITLES[stage], tuple(rows)))
+    return TableView(
+        "Why participants left, with what was found in one of them",
+        ("Reason", "n", "Example: what was found, and the remedy"),
+        tuple(groups),
+        is_prose=True,
+    )
+
+
+def _chase_tables(todo: pd.DataFrame, paths: dict[str, str]) -> list[Block]:
+    """Some participants of every reason, the others folded by reason; all of them where they are few."""
+    reasons = sorted(
+        todo.groupby(["stage", "reason"], sort=False), key=lambda item: (STAGES.index(str(item[0][0])), str(item[0][1]))
+    )
+    shown = ROWS_SHOWN if len(todo) <= ROWS_SHOWN else max(ROWS_SHOWN // len(reasons), 1)
+    open_groups: list[Group] = []
+    folded: list[Block] = []
+    for (stage, reason), rows in reasons:
+        title = f"{words(str(reason))} · {str(STAGE_TITLES[str(stage)]).lower()}"
+        lines = [
+            (
+                Cell(str(record["participant_id"]), badge=_failed(record["status"])),
+                Cell(paths.get(str(record["participant_id"]), "no file")),
+                Cell(str(record["detail"])),
+            )
+            for record in rows.sort_values("participant_id").to_dict("records")
+        ]
+        open_groups.append(Group(title, tuple(lines[:shown])))
+        if lines[shown:]:
+            further = TableView(title, _CHASE_COLUMNS, (Group("", tuple(lines[shown:])),), n_text=3, is_prose=True)
+            folded.append(Folded(f"{len(lines) - shown} more: {title}", (further,)))
+    caption = "What was found, by stage and reason"
+    return [TableView(caption, _CHASE_COLUMNS, tuple(open_groups), n_text=3, is_prose=True), *folded]
+
+
+def _missing_values(material: Material) -> list[Block]:
+    """Scored patients without severity or outcome, by name."""
+    blocks: list[Block] = []
+    table = material.main.patients.table
+    for column in dict.fromkeys(c for c in (material.severity, material.data.config.outcome) if c):
+        row = material.row("cohort", "n_missing", None, column, material.main.stratum)
+        if row is None or not row.estimate or column not in table:
+            continue
+        names = table.loc[table[column].isna(), "participant_id"].astype(str).tolist()
+        title = f"{whole(row)} scored patients have no {material.label(column)}: find and enter it, or leave n/a"
+        blocks.append(Folded(title, (Text(", ".join(names)),)))
+    return blocks
+
+
+def _paths(scans: pd.DataFrame) -> dict[str, str]:
+    """Participant -> the paths of its scans that were not usable, or of all its scans where all were."""
+    paths: dict[str, str] = {}
+    for participant, rows in scans.groupby("participant_id", sort=True):
+        bad = rows[rows["status"] != "ok"]
+        chosen = bad if len(bad) else rows
+        paths[str(participant)] = ", ".join(sorted(chosen["path"].dropna().astype(str)))
+    return paths
+
+
+def _failed(status: object) -> str:
+    """The badge of a failure; exclusions have none."""
+    return "failed" if status == "failed" else ""
+
+
+def _count(row: Row | None) -> int:
+    """The count of a row, 0 where there is none."""
+    return 0 if row is None or row.estimate is None else int(row.estimate)

@@ -1,0 +1,109 @@
+"""The document: one self-contained HTML page that opens offline, and its figures as SVG files.
+
+The page loads nothing: style and drawings are inside, there is no script, and its security policy forbids all else.
+Whatever people wrote (names, identifiers, details) is escaped and appears as text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from reports.document.chapters.agreement import agreement_chapter
+from reports.document.chapters.association import association_chapter
+from reports.document.chapters.cohort import cohort_chapter, distribution_chapter
+from reports.document.chapters.cuts import dichotomy_chapter, youden_chapter
+from reports.document.chapters.flow import chase_chapter, flow_chapter
+from reports.document.chapters.methods import REFERENCES, guide_chapter, methods_chapter, provenance_chapter
+from reports.document.chapters.regions import region_chapter
+from reports.document.chapters.roc import roc_chapter
+from reports.document.chapters.summary import Summary, summary
+from reports.document.page import Chapter, Material, material
+from reports.document.page_template import page_template
+from reports.document.tables import Statistics
+from reports.figures.brain_maps import AtlasLevel, AtlasSlices
+from reports.figures.drawing import Chart, style
+from reports.statistics.inputs import ReportInput, RunInfo
+
+__all__ = ["AtlasLevel", "AtlasSlices", "Document", "document", "write_report"]
+
+FILE_NAME = "report.html"
+DISCLAIMER = "Research use only; never a diagnosis"
+_CHAPTERS = (
+    flow_chapter, chase_chapter, cohort_chapter, distribution_chapter, region_chapter, roc_chapter, dichotomy_chapter,
+    youden_chapter, association_chapter, agreement_chapter, methods_chapter, guide_chapter,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Document:
+    """A rendered report: the page and its figures."""
+
+    html: str
+    charts: tuple[Chart, ...]
+
+
+def write_report(
+    data: ReportInput, statistics: pd.DataFrame, run: RunInfo, atlas_slices: AtlasSlices | None, folder: Path
+) -> Path:
+    """Write ``report.html`` and ``figures/*.svg`` into a folder.
+
+    Parameters
+    ----------
+    data : ReportInput
+    statistics : pandas.DataFrame
+        The ``statistics`` contract as ``reports.statistics.analysis.analyse`` gives it for ``data``, after the lint.
+    run : RunInfo
+    atlas_slices : AtlasSlices or None
+        Slices of one label map to paint region frequencies on; without them the report says that there are no maps.
+    folder : pathlib.Path
+        Made if absent. Figures of an earlier report in it are replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        Of ``report.html``; the same bytes for the same input.
+
+    Raises
+    ------
+    ValueError
+        The flowchart does not add up.
+    """
+    made = document(data, statistics, run, atlas_slices)
+    figures = folder / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    for stale in figures.glob("*.svg"):
+        stale.unlink()
+    for chart in made.charts:
+        (figures / f"{chart.name}.svg").write_text(chart.svg, encoding="utf-8")
+    path = folder / FILE_NAME
+    path.write_text(made.html, encoding="utf-8")
+    return path
+
+
+def document(
+    data: ReportInput, statistics: pd.DataFrame, run: RunInfo, atlas_slices: AtlasSlices | None = None
+) -> Document:
+    """Render the report in memory; parameters and errors as in ``write_report``."""
+    with style():
+        parts = material(data, Statistics(statistics), run, atlas_slices)
+        chapters = [*(make(parts) for make in _CHAPTERS)]
+        provenance = provenance_chapter(parts)
+        html = _render(parts, summary(parts), chapters, provenance)
+    return Document(html, tuple(chart for chapter in chapters for chart in chapter.charts()))
+
+
+def _render(parts: Material, first_page: Summary, chapters: list[Chapter], provenance: Chapter) -> str:
+    """Fill the template."""
+    return page_template("report.html.j2").render(
+        study=parts.data.config.study,
+        run=parts.run,
+        disclaimer=DISCLAIMER,
+        summary=first_page,
+        chapters=chapters,
+        provenance=provenance,
+        references=REFERENCES,
+        contents=[*((c.anchor, c.title) for c in chapters), ("references", "References"), ("provenance", "Provenance")],
+    )

@@ -1,0 +1,1 @@
+"""Estimators: numbers in, result objects with intervals out."""

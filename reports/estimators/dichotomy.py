@@ -1,0 +1,252 @@
+"""Performance of a yes/no test against a yes/no reference, from its four counts, and its clinical utility.
+
+Everything is derived from TP, FP, FN and TN, so that a printed table can be re-derived from the counts beside it. The
+positive class is that of ``reference``; F1 is given for both classes, because the two differ and papers mix them up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.estimators.estimate import (
+    FloatArray,
+    Interval,
+    PointEstimate,
+    Proportion,
+    checked_flags,
+    checked_level,
+    checked_vector,
+    not_estimable,
+    wald_interval,
+)
+from tasks.thresholds import Threshold
+
+
+@dataclass(frozen=True)
+class LikelihoodRatio:
+    """Ratio of two independent proportions, LR+ or LR-."""
+
+    estimate: float
+    n: int
+    standard_error_log: float
+    reason: str | None = None
+
+    def confidence_interval(self, level: float = 0.95) -> Interval:
+        """Wald interval on the log scale: Simel et al. (1991), J Clin Epidemiol 44:763-770."""
+        if self.reason is not None or not self.estimate > 0:
+            return not_estimable("log Wald", level, self.reason or "the ratio is 0")
+        interval = wald_interval(math.log(self.estimate), self.standard_error_log, level, "log Wald")
+        return Interval(math.exp(interval.lower), math.exp(interval.upper), level, interval.method)
+
+
+@dataclass(frozen=True)
+class BinaryPerformance:
+    """A two-by-two table and all that follows from it.
+
+    Parameters
+    ----------
+    tp, fn, fp, tn : int
+        True positive, false negative, false positive and true negative patients.
+    threshold : Threshold or None
+        The dichotomy that made the test positive, where there was one.
+    """
+
+    tp: int
+    fn: int
+    fp: int
+    tn: int
+    threshold: Threshold | None = None
+
+    def __post_init__(self) -> None:
+        negative = [f"{name}={value}" for name, value in self.counts().items() if value < 0]
+        if negative:
+            raise ValueError(f"counts must be >= 0, got {', '.join(negative)}.")
+
+    def counts(self) -> dict[str, int]:
+        """The four counts by name."""
+        return {"tp": self.tp, "fn": self.fn, "fp": self.fp, "tn": self.tn}
+
+    @property
+    def n(self) -> int:
+        """Number of patients."""
+        return self.tp + self.fn + self.fp + self.tn
+
+    def proportions(self) -> dict[str, Proportion]:
+        """The statistics that are proportions, each with its own denominator and Wilson interval."""
+        n_positive, n_negative = self.tp + self.fn, self.fp + self.tn
+        return {
+            "sensitivity": Proportion(self.tp, n_positive),
+            "specificity": Proportion(self.tn, n_negative),
+            "accuracy": Proportion(self.tp + self.tn, self.n),
+            "ppv": Proportion(self.tp, self.tp + self.fp),
+            "npv": Proportion(self.tn, self.tn + self.fn),
+            "prevalence": Proportion(n_positive, self.n),
+        }
+
+    def likelihood_ratios(self) -> dict[str, LikelihoodRatio]:
+        """LR+ = sensitivity / (1 - specificity) and LR- = (1 - sensitivity) / specificity."""
+        n_positive, n_negative = self.tp + self.fn, self.fp + self.tn
+        return {
+            "lr_positive": _ratio(self.tp, n_positive, self.fp, n_negative),
+            "lr_negative": _ratio(self.fn, n_positive, self.tn, n_negative),
+        }
+
+    def indices(self) -> dict[str, PointEstimate]:
+        """Balanced accuracy, Youden's index, F1 of both classes and Matthews' correlation (MCC), without interval."""
+        shares = self.proportions()
+        balanced = (shares["sensitivity"].estimate + shares["specificity"].estimate) / 2
+        margins = (self.tp + self.fn, self.fp + self.tn, self.tp + self.fp, self.fn + self.tn)
+        return {
+            "balanced_accuracy": _index(balanced, 1, self.n, "a class is empty"),
+            "youden_index": _index(2 * balanced - 1, 1, self.n, "a class is empty"),
+            "f1_positive": _index(
+                2 * self.tp, 2 * self.tp + self.fp + self.fn, self.n, "no positive in test or reference"
+            ),
+            "f1_negative": _index(
+                2 * self.tn, 2 * self.tn + self.fp + self.fn, self.n, "no negative in test or reference"
+            ),
+            "mcc": _index(
+                self.tp * self.tn - self.fp * self.fn,
+                math.sqrt(math.prod(margins)),
+                self.n,
+                "test or reference has one class only",
+            ),
+        }
+
+    def predictive_values_at(self, prevalence: float) -> tuple[float, float]:
+        """PPV and NPV by Bayes' theorem at a declared prevalence in (0, 1): a cohort's own seldom is the user's."""
+        if not 0 < prevalence < 1:
+            raise ValueError(f"prevalence must be > 0 and < 1, got {prevalence}.")
+        shares = self.proportions()
+        sensitivity, specificity = shares["sensitivity"].estimate, shares["specificity"].estimate
+        positive = sensitivity * prevalence + (1 - specificity) * (1 - prevalence)
+        negative = specificity * (1 - prevalence) + (1 - sensitivity) * prevalence
+        ppv = sensitivity * prevalence / positive if positive else math.nan
+        npv = specificity * (1 - prevalence) / negative if negative else math.nan
+        return ppv, npv
+
+
+@dataclass(frozen=True, eq=False)
+class DecisionCurve:
+    """Net benefit per patient of acting on the model, on everybody and on nobody (0) at each threshold probability."""
+
+    threshold_probability: FloatArray
+    estimate: FloatArray
+    standard_error: FloatArray
+    treat_all: FloatArray
+    n: int
+    reason: str | None = None
+
+    def confidence_interval(self, level: float = 0.95) -> tuple[Interval, ...]:
+        """Pointwise Wald intervals; net benefit is a mean over patients, so its standard error is that of a mean."""
+        checked_level(level)
+        return tuple(
+            wald_interval(float(estimate), float(error), level, "pointwise Wald")
+            for estimate, error in zip(self.estimate, self.standard_error, strict=True)
+        )
+
+
+def binary_performance(*, reference: npt.ArrayLike, candidate: npt.ArrayLike) -> BinaryPerformance:
+    """Performance of a test that is already true or false.
+
+    Parameters
+    ----------
+    reference, candidate : (n,) boolean arrays, true: positive
+
+    Returns
+    -------
+    BinaryPerformance
+
+    Raises
+    ------
+    ValueError
+        Lengths differ, or a value is neither true nor false.
+
+    Examples
+    --------
+    >>> table = binary_performance(reference=[1, 1, 1, 0], candidate=[1, 1, 0, 0])
+    >>> round(table.proportions()["sensitivity"].estimate, 3), table.indices()["f1_positive"].estimate
+    (0.667, 0.8)
+    """
+    condition = checked_flags("reference", reference)
+    test = checked_flags("candidate", candidate, condition.size)
+    return _counted(condition, test, None)
+
+
+def dichotomy_performance(
+    *, reference: npt.ArrayLike, candidate: npt.ArrayLike, threshold: Threshold
+) -> BinaryPerformance:
+    """Performance of a number cut at a declared threshold, its positive side being a positive test.
+
+    Parameters
+    ----------
+    reference : (n,) boolean array, true: the patient has the condition
+    candidate : (n,) float array, finite, in the unit of the threshold
+    threshold : Threshold
+    """
+    values = checked_vector("candidate", candidate)
+    condition = checked_flags("reference", reference, values.size)
+    return _counted(condition, threshold.is_positive(values), threshold)
+
+
+def decision_curve(
+    *, reference: npt.ArrayLike, probability: npt.ArrayLike, threshold_probability: npt.ArrayLike
+) -> DecisionCurve:
+    """Net benefit TP/n - FP/n x p/(1 - p) of acting where the predicted probability is at least p.
+
+    Parameters
+    ----------
+    reference : (n,) boolean array, true: the patient has the condition
+    probability : (n,) float array in [0, 1], predicted, better not on the patients it was fitted to
+    threshold_probability : (m,) float array in (0, 1)
+
+    References
+    ----------
+    Vickers AJ, Elkin EB (2006). Medical Decision Making 26:565-574.
+    """
+    predicted = checked_vector("probability", probability)
+    condition = checked_flags("reference", reference, predicted.size)
+    cuts = checked_vector("threshold_probability", threshold_probability)
+    problems = []
+    if predicted.size and not (predicted.min() >= 0 and predicted.max() <= 1):
+        problems.append(f"probability must be within 0..1, got {predicted.min():g}..{predicted.max():g}.")
+    if cuts.size and not (cuts.min() > 0 and cuts.max() < 1):
+        problems.append(f"threshold_probability must be > 0 and < 1, got {cuts.min():g}..{cuts.max():g}.")
+    if problems:
+        raise ValueError(" ".join(problems))
+    n = predicted.size
+    if n < 2:
+        nowhere = np.full(cuts.size, math.nan)
+        return DecisionCurve(cuts, nowhere, nowhere, nowhere, n, f"{n} patients, at least 2 are needed")
+    gain = np.where(condition[None, :], 1.0, -(cuts / (1 - cuts))[:, None])
+    acted = np.where(predicted[None, :] >= cuts[:, None], gain, 0.0)
+    return DecisionCurve(cuts, acted.mean(axis=1), acted.std(axis=1, ddof=1) / math.sqrt(n), gain.mean(axis=1), n)
+
+
+def _counted(
+    condition: npt.NDArray[np.bool_], test: npt.NDArray[np.bool_], threshold: Threshold | None
+) -> BinaryPerformance:
+    """Count the four cells."""
+    tp, fn = np.count_nonzero(condition & test), np.count_nonzero(condition & ~test)
+    fp, tn = np.count_nonzero(~condition & test), np.count_nonzero(~condition & ~test)
+    return BinaryPerformance(int(tp), int(fn), int(fp), int(tn), threshold)
+
+
+def _index(numerator: float, denominator: float, n: int, reason: str) -> PointEstimate:
+    """Return a quotient, or NaN with the reason where it is not defined."""
+    if denominator == 0 or math.isnan(numerator):
+        return PointEstimate(math.nan, n, reason)
+    return PointEstimate(numerator / denominator, n)
+
+
+def _ratio(count_a: int, n_a: int, count_b: int, n_b: int) -> LikelihoodRatio:
+    """Return (count_a / n_a) / (count_b / n_b) with the standard error of its logarithm."""
+    n = n_a + n_b
+    if 0 in (n_a, n_b, count_b):
+        return LikelihoodRatio(math.nan, n, math.nan, "a class is empty or the denominator of the ratio is 0")
+    error = math.sqrt(1 / count_a - 1 / n_a + 1 / count_b - 1 / n_b) if count_a else math.nan
+    return LikelihoodRatio(count_a / n_a * n_b / count_b, n, error)

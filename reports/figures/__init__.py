@@ -1,0 +1,1 @@
+"""Figures: charts, maps, flowchart, key slices."""

@@ -1,0 +1,1 @@
+"""The lint: numbers that cannot be are refused."""

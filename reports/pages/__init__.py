@@ -1,0 +1,1 @@
+"""One page per patient, and the page of quality figures."""

@@ -1,0 +1,150 @@
+"""One page per patient: what is known, what was found where, how good the scans are, and how it was computed.
+
+Pages stand in ``patients/`` beside ``report.html`` and ``quality.html``. They load nothing and hold no script; whatever
+people wrote appears as text. A patient who was left out has a page too, with the reason and the remedy first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cohorts.tables.schemas import PARTICIPANTS
+from reports.document.chapters.flow import STAGE_TITLES
+from reports.document.document import DISCLAIMER, FILE_NAME
+from reports.document.page_template import page_template
+from reports.document.tables import DASH, words
+from reports.figures.drawing import file_stem
+from reports.pages.perfusion import perfusion_panel
+from reports.pages.remedies import remedy
+from reports.pages.scans import picture_rows, quality_rows
+from reports.pages.tables import patient_chapters
+from reports.pages.view import (
+    PAGES_FOLDER,
+    QUALITY_PAGE,
+    CohortView,
+    PatientView,
+    TableRow,
+    decimal,
+    given,
+    modality_title,
+    page_name,
+)
+from tasks.anatomy import MAXIMUM_SCORE
+
+_STATUS_TITLES = {"included": "Included", "excluded": "Left out", "failed": "Failed"}
+
+
+def write_patient_pages(views: Iterable[PatientView], cohort: CohortView, folder: Path) -> int:
+    """Write one page per patient; the same views give the same bytes.
+
+    Parameters
+    ----------
+    views : any number, taken one at a time
+    cohort : CohortView
+    folder : the folder of ``report.html``; pages go to ``patients/`` inside it, made if absent
+
+    Returns
+    -------
+    int
+        How many were written.
+    """
+    pages = folder / PAGES_FOLDER
+    pages.mkdir(parents=True, exist_ok=True)
+    n_written = 0
+    for view in views:
+        name = page_name(str(view.participant["participant_id"]))
+        (pages / name).write_text(patient_page(view, cohort), encoding="utf-8")
+        n_written += 1
+    return n_written
+
+
+def patient_page(view: PatientView, cohort: CohortView) -> str:
+    """Render one patient's page."""
+    drawn = {*view.pictures, *view.perfusion}
+    scans = sorted(view.scans, key=lambda scan: (scan["modality"] not in drawn, str(scan["modality"])))
+    return page_template("patient.html.j2").render(
+        title=str(view.participant["participant_id"]),
+        kicker="Patient",
+        disclaimer=DISCLAIMER,
+        links=((f"../{FILE_NAME}", "Report of the cohort"), (f"../{QUALITY_PAGE}", "Quality of all scans")),
+        facts=_facts(view, cohort),
+        cohort=cohort,
+        status=_status(view),
+        scans=[_scan(scan, view, cohort) for scan in scans],
+        chapters=patient_chapters(view),
+    )
+
+
+def _facts(view: PatientView, cohort: CohortView) -> list[tuple[str, str]]:
+    """Who it is and which run made the page; what is not known is left out, but a clinical value shows as a dash."""
+    row = view.participant
+    facts = [(name.capitalize(), str(row[name])) for name in ("site", "split", "severity") if given(row.get(name))]
+    known = dict.fromkeys(name for name in row if name not in PARTICIPANTS.names)
+    for column in {**cohort.columns, **known}:
+        value = given(row.get(column))
+        shown = DASH if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        facts.append((cohort.columns.get(column, column), shown))
+    return [*facts, ("Study", cohort.study), ("Run", cohort.run.run_id), ("aspects-cohort", cohort.run.version)]
+
+
+def _status(view: PatientView) -> dict[str, Any]:
+    """Included, or every reason with what was found and what to do, the primary one first; scores as tiles."""
+    row = view.participant
+    title = _STATUS_TITLES.get(str(row.get("status")), str(row.get("status")))
+    if (stage := given(row.get("stage"))) and (reason := given(row.get("reason"))):
+        title += f" {STAGE_TITLES.get(str(stage), str(stage)).lower()}: {words(str(reason))}"
+    exclusions = [
+        {
+            "stage": STAGE_TITLES.get(str(one["stage"]), str(one["stage"])),
+            "reason": words(str(one["reason"])),
+            "badge": ("failed" if one["status"] == "failed" else ""),
+            "detail": one["detail"],
+            "remedy": remedy(str(one["stage"]), str(one["reason"])),
+        }
+        for one in sorted(view.exclusions, key=lambda one: not one.get("is_primary"))
+    ]
+    tiles = [
+        {
+            "value": f"{int(score['score'])} / {MAXIMUM_SCORE}",
+            "name": f"ASPECTS, {score['source']}",
+            "under": f"scored side: {score['scored_side']}" if given(score.get("scored_side")) else "",
+        }
+        for score in view.scores
+        if given(score.get("score")) is not None
+    ]
+    tiles += [
+        {
+            "value": f"{decimal(lesion['volume_ml'], 1)} ml",
+            "name": f"Volume, {lesion['source']}",
+            "under": "",
+        }
+        for lesion in view.lesions
+        if given(lesion.get("volume_ml")) is not None
+    ]
+    return {"title": title, "exclusions": exclusions, "tiles": tiles}
+
+
+def _scan(scan: TableRow, view: PatientView, cohort: CohortView) -> dict[str, Any]:
+    """One scan's section."""
+    modality = str(scan["modality"])
+    picture, perfusion = view.pictures.get(modality), view.perfusion.get(modality)
+    sources = [source for source, of in cohort.source_modality.items() if of == modality]
+    judged = {row["source"] for row in view.regions}
+    figures = quality_rows(scan, cohort.quality.of(modality))
+    facts = [str(scan["path"])]
+    columns = (("shape", "voxels"), ("spacing_mm", "mm"), ("orientation", ""))
+    facts += [f"{scan[column]} {name}" for column, name in columns if given(scan.get(column))]
+    if scan["status"] != "ok":
+        facts.append(f"{scan['status']}: {words(str(scan.get('reason') or 'no reason given'))}")
+    if picture is None and perfusion is None:
+        facts.append("no slices are drawn of this file")
+    return {
+        "title": modality_title(modality),
+        "lead": ", ".join(part.strip() for part in facts) + ".",
+        "perfusion": perfusion and perfusion_panel(perfusion, f"perfusion-{file_stem(modality)}"),
+        "picture": picture and picture_rows(picture, view.regions, [one for one in sources if one in judged]),
+        "figures": figures,
+        "figures_caption": f"Quality of this scan beside all {modality_title(modality)} scans of the cohort",
+    }

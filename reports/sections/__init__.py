@@ -1,1 +1,0 @@
-"""One module per section of the report; each adds its rows to ``reports.rows.Rows``."""

@@ -1,0 +1,52 @@
+"""What a report is made from: the study, its contract tables as pandas, and the facts of the run.
+
+Tables follow ``cohorts.tables.schemas`` column by column: counts as ``Int64``, flags as ``boolean``, text as object or
+string with None for null. Nothing here reads or writes a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from cohorts.folder.study import StudyConfig
+
+
+@dataclass(frozen=True, eq=False)
+class ReportInput:
+    """The study and the tables that its report is computed from.
+
+    Parameters
+    ----------
+    config : StudyConfig
+    participants : pandas.DataFrame
+        ``participants`` contract with the study's clinical columns behind the fixed ones.
+    scans, exclusions, regions, scores, lesions : pandas.DataFrame
+        The contract tables of the same names.
+    map_names : dict
+        Mask source name -> name of the label map that measured it.
+    """
+
+    config: StudyConfig
+    participants: pd.DataFrame
+    scans: pd.DataFrame
+    exclusions: pd.DataFrame
+    regions: pd.DataFrame
+    scores: pd.DataFrame
+    lesions: pd.DataFrame
+    map_names: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The facts of the run that the report prints beside its numbers."""
+
+    run_id: str
+    version: str
+    started_at: str
+    code_digest: str
+    settings_digest: str
+    command: str
+    packages: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

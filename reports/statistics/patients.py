@@ -1,0 +1,198 @@
+"""The contract tables side by side: one row per participant, in the order of ``participant_id``.
+
+A missing value is NaN everywhere. Only rows with ``status`` ``ok`` count as measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cohorts.folder.study import ClinicalColumn, Grade, StudyConfig
+from reports.estimators.estimate import BoolArray, FloatArray
+from reports.statistics.inputs import ReportInput
+from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES
+
+SCORE, VOLUME = "score", "volume_ml"
+
+
+@dataclass(frozen=True, eq=False)
+class RegionFlags:
+    """Affected regions of one source: (n participants, 2 sides, n regions), 1, 0 or NaN."""
+
+    regions: tuple[str, ...]
+    affected: FloatArray
+
+    def of_side(self, side: str) -> FloatArray:
+        """(n, n regions) flags of ``left``, ``right`` or ``any`` side; NaN where a side needed is missing."""
+        if side == "any":
+            either: FloatArray = self.affected.max(axis=1)  # NaN where a side is missing
+            return either
+        return self.affected[:, HEMISPHERES.index(side)]
+
+
+@dataclass(frozen=True, eq=False)
+class Patients:
+    """Participants of one analysis set with every measure.
+
+    Parameters
+    ----------
+    config : StudyConfig
+    table : pandas.DataFrame
+        ``participants`` sorted by ``participant_id``.
+    scores, volumes : dict
+        Scoring source, and modality -> (n,) float array, points and ml; NaN where not measured.
+    flags : dict
+        Scoring source -> its region flags; only sources that give any.
+    assisted : frozenset
+        Sources whose readers used the registered template.
+    """
+
+    config: StudyConfig
+    table: pd.DataFrame
+    scores: dict[str, FloatArray]
+    volumes: dict[str, FloatArray]
+    flags: dict[str, RegionFlags]
+    assisted: frozenset[str]
+
+    @property
+    def n(self) -> int:
+        """Number of participants."""
+        return len(self.table)
+
+    def within(self, kept: BoolArray) -> Patients:
+        """The participants where ``kept`` is true."""
+        return replace(
+            self,
+            table=self.table[kept],
+            scores={source: values[kept] for source, values in self.scores.items()},
+            volumes={modality: values[kept] for modality, values in self.volumes.items()},
+            flags={source: replace(flags, affected=flags.affected[kept]) for source, flags in self.flags.items()},
+        )
+
+    def complete(self, *columns: FloatArray) -> BoolArray:
+        """(n,) whether every column has a value."""
+        return np.asarray(~np.isnan(np.column_stack(columns)).any(axis=1))
+
+    def volumes_of(self, source: str) -> dict[str, FloatArray]:
+        """The volumes to set beside a score: a lesion source's own lesion, every lesion for other sources."""
+        own = next((item.measurement for item in self.config.lesion_sources if item.name == source), None)
+        return {lesion: values for lesion, values in self.volumes.items() if own in (None, lesion)}
+
+    def measures(self) -> list[tuple[str, str, FloatArray]]:
+        """(measure, source, values) of every score and volume."""
+        return [(SCORE, source, values) for source, values in self.scores.items()] + [
+            (VOLUME, modality, values) for modality, values in self.volumes.items()
+        ]
+
+    def numbers(self, column: str) -> FloatArray:
+        """A clinical column as floats; all NaN where it is absent or not a number."""
+        if column not in self.table:
+            return np.full(self.n, np.nan)
+        values = pd.to_numeric(self.table[column], errors="coerce")
+        return np.asarray(values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
+
+    def clinical(self, column: str) -> ClinicalColumn | None:
+        """How a clinical column was declared."""
+        return next((item for item in self.config.clinical if item.column == column), None)
+
+    def grades(self) -> tuple[Grade, ...]:
+        """The severity grades of the study."""
+        return self.config.severity.grades if self.config.severity else ()
+
+    def grade_names(self) -> npt.NDArray[np.object_]:
+        """(n,) severity grade of each participant, an empty text where there is none."""
+        return self.table["severity"].astype(object).where(self.table["severity"].notna(), "").to_numpy(dtype=object)
+
+    def positive(self) -> FloatArray:
+        """(n,) 1 in the positive class of the study, 0 outside, NaN where the severity column is missing."""
+        if self.config.severity is None:
+            return np.full(self.n, np.nan)
+        values = self.numbers(self.config.severity.column)
+        return np.where(np.isnan(values), np.nan, values >= self.config.severity.positive_minimum)
+
+    def positive_class(self) -> str:
+        """The positive class spelled out, such as ``NIHSS >= 8``."""
+        severity = self.config.severity
+        if severity is None:
+            return ""
+        clinical = self.clinical(severity.column)
+        return f"{clinical.title if clinical else severity.column} >= {severity.positive_minimum:g}"
+
+
+def patients_of(data: ReportInput) -> Patients:
+    """Every screened participant with the measures of the tables."""
+    table = data.participants.sort_values("participant_id", kind="stable").reset_index(drop=True)
+    ids = pd.Index(table["participant_id"])
+    measured = data.scores[data.scores["status"] == "ok"]
+    assisted = measured.loc[measured["template_assisted"].fillna(False).astype(bool), "source"]
+    return Patients(
+        config=data.config,
+        table=table,
+        scores=_wide(measured, "score", ids, _source_order(data)),
+        volumes=_wide(data.lesions[data.lesions["status"] == "ok"], "volume_ml", ids, _lesion_order(data)),
+        flags=_region_flags(data, ids),
+        assisted=frozenset(assisted),
+    )
+
+
+def analysis_sets(patients: Patients) -> dict[str, Patients]:
+    """``scored``, and ``eligible`` where the study declares eligibility rules."""
+    sets = {"scored": patients.within(_flag(patients.table["is_scored"]))}
+    if patients.config.eligibility.is_set:
+        sets["eligible"] = patients.within(_flag(patients.table["is_eligible"]))
+    return sets
+
+
+def _flag(column: pd.Series) -> BoolArray:
+    """A flag column as booleans; null is false."""
+    return np.asarray(column.astype("boolean").fillna(False).to_numpy(dtype=bool))
+
+
+def _source_order(data: ReportInput) -> list[str]:
+    """Computed sources in the study's order; readers and others follow by name."""
+    return [source.name for source in data.config.computed_sources]
+
+
+def _lesion_order(data: ReportInput) -> list[str]:
+    """Measurements of lesions in the order of their sources: the study's first lesion leads."""
+    return list(dict.fromkeys(source.measurement for source in data.config.lesion_sources))
+
+
+def _wide(rows: pd.DataFrame, value: str, ids: pd.Index, first: list[str]) -> dict[str, FloatArray]:
+    """Source -> one value per participant; ``first`` sources lead, sources without any value are left out."""
+    kept = rows[rows[value].notna()]
+    found = sorted(kept["source"].unique(), key=lambda name: (first.index(name) if name in first else len(first), name))
+    values = {}
+    for source in found:
+        of_source = kept[kept["source"] == source]
+        column = np.full(len(ids), np.nan)
+        at = ids.get_indexer(of_source["participant_id"])
+        column[at[at >= 0]] = of_source[value].to_numpy(dtype=np.float64)[at >= 0]
+        values[source] = column
+    return values
+
+
+def _region_flags(data: ReportInput, ids: pd.Index) -> dict[str, RegionFlags]:
+    """Region flags per source, ASPECTS regions first and in their order, sides of the hemispheres only."""
+    rows = data.regions
+    rows = rows[(rows["status"] == "ok") & rows["affected"].notna() & rows["side"].isin(HEMISPHERES)]
+    first = _source_order(data)
+    flags = {}
+    for source in sorted(
+        rows["source"].unique(), key=lambda name: (first.index(name) if name in first else len(first), name)
+    ):
+        of_source = rows[rows["source"] == source]
+        named = set(of_source["region"].unique())
+        regions = tuple(name for name in ASPECTS_REGIONS if name in named) + tuple(sorted(named - set(ASPECTS_REGIONS)))
+        affected = np.full((len(ids), len(HEMISPHERES), len(regions)), np.nan)
+        at = ids.get_indexer(of_source["participant_id"])
+        known = at >= 0
+        side = pd.Index(HEMISPHERES).get_indexer(of_source["side"])
+        region = pd.Index(regions).get_indexer(of_source["region"])
+        affected[at[known], side[known], region[known]] = of_source["affected"].to_numpy(dtype=np.float64)[known]
+        flags[source] = RegionFlags(regions, affected)
+    return flags

@@ -1,0 +1,122 @@
+"""Agreement of two scoring sources: of the score, and region by region where both give all ten."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from cohorts.folder.study import AgreementPair, StudyConfig
+from reports.estimators.agreement import agreement_within, bootstrap_icc_a1, icc_a1
+from reports.estimators.association import spearman
+from reports.estimators.bland_altman import bland_altman
+from reports.estimators.categorical_agreement import binary_agreement, gwet_ac, kappa
+from reports.estimators.estimate import FloatArray, Interval
+from reports.statistics.patients import Patients
+from reports.statistics.rows import LEVEL, Details, Rows, Scope, joined
+from tasks.anatomy import ASPECTS_REGIONS, MAXIMUM_SCORE
+
+SCORES = range(MAXIMUM_SCORE + 1)
+BCA_MAXIMUM = 5000  # chosen here: the jackknife of BCa grows with n squared, what it corrects shrinks with n
+
+
+def add_agreement(rows: Rows, patients: Patients, name: str) -> None:
+    """Add the agreement of every declared pair, by default of every pair of sources that give a score."""
+    for reference, candidate in _pairs(patients):
+        scope = Scope("agreement", name, candidate, reference)
+        absent = [source for source in (reference, candidate) if source not in patients.scores]
+        if absent:
+            rows.missing(scope, "icc_a1", 0, "F, icc_a1", f"{' and '.join(absent)} gave no score")
+            continue
+        note = _shared_method(patients, reference, candidate)
+        first, second = patients.scores[reference], patients.scores[candidate]
+        kept = patients.complete(first, second)
+        if not kept.any():
+            rows.missing(scope, "icc_a1", 0, "F, icc_a1", "no participant was scored by both sources")
+            continue
+        _add_scores(rows, scope, (first[kept], second[kept]), patients.config, note)
+        _add_regions(rows, scope, patients, note)
+
+
+def _pairs(patients: Patients) -> list[tuple[str, str]]:
+    """(reference, candidate) of every question; by default readers are the reference of computed sources."""
+    if patients.config.agreement:
+        pairs: dict[AgreementPair, None] = dict.fromkeys(patients.config.agreement)
+        return [(pair.reference, pair.candidate) for pair in pairs]
+    computed = {source.name for source in patients.config.computed_sources}
+    readers_first = sorted(patients.scores, key=lambda source: source in computed)
+    return list(combinations(readers_first, 2))
+
+
+def _shared_method(patients: Patients, reference: str, candidate: str) -> str | None:
+    """Why two sources agree more than independent ones would (Wei 2026, Raters_template), or None."""
+    computed = {source.name: source.measurement for source in patients.config.computed_sources}
+    if reference in computed and candidate in computed and computed[reference] == computed[candidate]:
+        return "shared-method agreement: both sources rest on the same measurement"
+    assisted = [source for source in (reference, candidate) if source in patients.assisted]
+    if assisted and (reference in computed or candidate in computed):
+        return f"shared-method agreement: {' and '.join(assisted)} was shown the registered template"
+    return f"{' and '.join(assisted)} was shown the registered template" if assisted else None
+
+
+def _add_scores(
+    rows: Rows, scope: Scope, scores: tuple[FloatArray, FloatArray], config: StudyConfig, note: str | None
+) -> None:
+    """Add the agreement of two scores of the same patients."""
+    reference, candidate = scores
+    noted = Details(note=note)
+    icc = icc_a1(reference=reference, candidate=candidate)
+    rows.statistic(scope, "icc_a1", icc, icc.confidence_interval(LEVEL), noted)
+    seed = scope.seed("icc_a1_bootstrap", config.study.seed)
+    resampled = bootstrap_icc_a1(
+        reference=reference, candidate=candidate, seed=seed, n_resamples=config.study.bootstrap_resamples
+    )
+    interval = resampled.confidence_interval(LEVEL, "bca" if resampled.n <= BCA_MAXIMUM else "percentile")
+    rows.statistic(scope, "icc_a1_bootstrap", resampled, interval, Details(note=note, seed=seed))
+    linear = kappa(reference=reference, candidate=candidate, categories=SCORES, weights="linear")
+    rows.statistic(scope, "kappa_linear", linear, linear.confidence_interval(LEVEL), noted)
+    quadratic = kappa(reference=reference, candidate=candidate, categories=SCORES, weights="quadratic")
+    rows.statistic(scope, "kappa_quadratic", quadratic, quadratic.confidence_interval(LEVEL), noted)
+    ac2 = gwet_ac(reference=reference, candidate=candidate, categories=SCORES, weights="quadratic")
+    rows.statistic(scope, "ac2", ac2, ac2.confidence_interval(LEVEL), noted)
+    for quantity, tolerance in (("exact", 0), ("within_1", 1), ("within_2", 2)):
+        share = agreement_within(reference=reference, candidate=candidate, tolerance=tolerance)
+        rows.proportion(scope, quantity, share, note)
+    limits = bland_altman(reference=reference, candidate=candidate)
+    lower, upper = limits.limit_intervals(LEVEL)
+    with_p = Details(unit="points", note=note, p_value=limits.p)
+    rows.statistic(scope, "bias", limits, _named(limits.confidence_interval(LEVEL), "candidate - reference"), with_p)
+    points = Details(unit="points", note=joined(note, limits.reason))
+    rows.add(scope, "loa_lower", limits.loa_lower, limits.n, lower, points)
+    rows.add(scope, "loa_upper", limits.loa_upper, limits.n, upper, points)
+    slope = Details(note=joined(note, limits.slope_reason), p_value=limits.slope_p)
+    rows.add(scope, "proportional_slope", limits.slope, limits.n, limits.slope_interval(LEVEL), slope)
+    rho = spearman(reference=reference, candidate=candidate)
+    rows.statistic(scope, "spearman", rho, rho.confidence_interval(LEVEL), Details(note=note, p_value=rho.p))
+
+
+def _add_regions(rows: Rows, scope: Scope, patients: Patients, note: str | None) -> None:
+    """Add the agreement of each region, affected on either side of the patient."""
+    sources = [patients.flags.get(source) for source in (scope.reference or "", scope.source or "")]
+    if any(flags is None or flags.regions != ASPECTS_REGIONS for flags in sources):
+        return
+    first, second = (flags.of_side("any") for flags in sources if flags is not None)
+    kept = patients.complete(first, second)
+    if not kept.any():
+        return
+    for at, region in enumerate(ASPECTS_REGIONS):
+        reference, candidate = first[kept, at], second[kept, at]
+        table = binary_agreement(reference=reference, candidate=candidate)
+        for quantity, share in table.proportions().items():
+            rows.proportion(scope, f"region_{quantity}:{region}", share, note)
+        coefficient = kappa(reference=reference, candidate=candidate, categories=(0, 1), weights="none")
+        interval = coefficient.confidence_interval(LEVEL)
+        rows.statistic(scope, f"region_kappa:{region}", coefficient, interval, Details(note=note))
+        ac1 = gwet_ac(reference=reference, candidate=candidate, categories=(0, 1))
+        rows.statistic(scope, f"region_ac1:{region}", ac1, ac1.confidence_interval(LEVEL), Details(note=note))
+        for quantity in ("positive_agreement", "negative_agreement"):
+            index = table.indices()[quantity]
+            rows.statistic(scope, f"region_{quantity}:{region}", index, "specific agreement", Details(note=note))
+
+
+def _named(interval: Interval, prefix: str) -> Interval:
+    """The interval with what was estimated before its method."""
+    return Interval(interval.lower, interval.upper, interval.level, f"{prefix}, {interval.method}")

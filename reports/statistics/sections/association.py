@@ -1,0 +1,48 @@
+"""Rank correlation of score and volume with severity and outcome, and the odds of a worse outcome."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reports.estimators.association import kendall_tau_b, ordinal_odds_ratios, spearman
+from reports.estimators.estimate import FloatArray
+from reports.statistics.patients import SCORE, Patients
+from reports.statistics.rows import LEVEL, Details, Rows, Scope
+
+MAXIMUM_CATEGORIES = 11  # mRS has seven; beyond this a proportional-odds model has more cut points than it is good for
+
+
+def add_association(rows: Rows, patients: Patients, name: str) -> None:
+    """Add correlations with the severity and outcome columns, and the odds ratio of a worse outcome."""
+    config = patients.config
+    columns = [config.severity.column if config.severity else None, config.outcome]
+    for column in dict.fromkeys(item for item in columns if item is not None):
+        clinical = patients.numbers(column)
+        for measure, source, values in patients.measures():
+            kept = patients.complete(clinical, values)
+            scope = Scope("association", name, source, column)
+            for quantity, coefficient in (("spearman", spearman), ("kendall", kendall_tau_b)):
+                result = coefficient(reference=clinical[kept], candidate=values[kept])
+                details = Details(p_value=result.p)
+                rows.statistic(scope, f"{quantity}:{measure}", result, result.confidence_interval(LEVEL), details)
+            if column == config.outcome:
+                _add_odds_ratio(rows, scope, measure, (clinical[kept], values[kept]))
+
+
+def _add_odds_ratio(rows: Rows, scope: Scope, measure: str, columns: tuple[FloatArray, FloatArray]) -> None:
+    """Add the proportional odds of a higher outcome category."""
+    outcome, values = columns
+    quantity = f"odds_ratio:{measure}"
+    n_categories = np.unique(outcome).size
+    if n_categories > MAXIMUM_CATEGORIES:
+        reason = f"{n_categories} outcome categories, at most {MAXIMUM_CATEGORIES} are modelled"
+        rows.missing(scope, quantity, outcome.size, "proportional odds", reason)
+        return
+    note = f"of a higher {scope.reference}, per point of the score"
+    if measure != SCORE:
+        kept = values > 0  # a doubling needs something to double
+        outcome, values = outcome[kept], np.log2(values[kept])
+        note = f"of a higher {scope.reference}, per doubling of the volume"
+    (result,) = ordinal_odds_ratios(outcome=outcome, predictors=values[:, None], names=(measure,))
+    details = Details(p_value=result.p, note=note)
+    rows.statistic(scope, quantity, result, result.confidence_interval(LEVEL), details)

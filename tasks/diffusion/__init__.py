@@ -1,0 +1,1 @@
+"""Diffusion MR: ADC, normal tissue, lesion by thresholds."""

@@ -1,0 +1,1 @@
+"""CT perfusion: from a series to maps and core."""

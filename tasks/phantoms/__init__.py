@@ -1,0 +1,1 @@
+"""Arrays of known truth, for demo, tests and training."""

@@ -1,0 +1,1 @@
+"""Quality figures of scans and their limits."""

@@ -1,0 +1,1 @@
+"""Grids and transforms: resampling, working grid, rigid motion."""

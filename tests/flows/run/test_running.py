@@ -1,0 +1,230 @@
+"""The run from the command line, night after night; the tests of this module build on each other, in order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from cohorts.tables.storage import read_table
+from flows.commands.compare import compare_runs
+from flows.engine.prefect_server import free_port
+from flows.run.plan import make_plan, with_records
+from flows.run.publishing import write_tables
+from flows.run.steps import run_case
+from tests.flows.conftest import BOXES, STUDY, TinyCohort, box_mask
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """sha256 of every table of a run but the timings."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((folder / "tables").iterdir())
+        if not path.name.startswith("timings")
+    }
+
+
+def living(word: str) -> list[str]:
+    """Command lines of living processes that hold ``word``."""
+    listing = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listing.splitlines() if word in line and not line.startswith("Z") and "ps -eo" not in line]
+
+
+def test_a_first_run_cases_everybody_and_leaves_nothing_running(tiny: TinyCohort) -> None:
+    done = tiny.run()
+    assert "8 of 8 scans to measure (8 new)" in done.stdout
+    lesions = read_table(tiny.latest / "tables" / "lesions.parquet").set_index("participant_id")
+    for number, (centre_mm, half_width_mm) in enumerate(BOXES, start=1):
+        row = lesions.loc[f"sub-{number:02d}"]
+        assert row["volume_ml"] == box_mask(centre_mm, half_width_mm).sum() * 8 / 1000  # 2 mm voxels: 8 mm3
+        assert row["side"] == ("left" if centre_mm[0] < 0 else "right")
+    assert (tiny.latest / "report.html").stat().st_size > 100_000
+    assert not living(str(tiny.out))
+    assert not living(f"--parent {done.args}")
+    database = tiny.out / "work" / "prefect" / "prefect.db"
+    with sqlite3.connect(database) as connection:
+        states = connection.execute("select name, state_type from flow_run").fetchall()
+    assert [state for _, state in states] == ["COMPLETED"]
+    assert states[0][0] == tiny.latest.name
+
+
+def test_the_same_steps_without_prefect_and_dask_give_the_same_tables(tiny: TinyCohort, tmp_path: Path) -> None:
+    plan = make_plan(tiny.folder, tmp_path)
+    for measurement, case in plan.pending:
+        run_case(case, plan.settings[measurement], tmp_path)
+    (tmp_path / "tables").mkdir()
+    write_tables(with_records(plan, tmp_path), tmp_path / "tables")
+    plain, run = digests(tmp_path), digests(tiny.latest)
+    assert plain == {name: run[name] for name in plain}
+    assert len(plain) > 10
+
+
+def test_a_second_run_does_nothing(tiny: TinyCohort) -> None:
+    before = tiny.latest
+    done = tiny.run()
+    assert f"Nothing changed since {before.name}; nothing was computed." in done.stdout
+    assert tiny.latest == before
+    assert "Results up to date      yes" in tiny.aspects("status", str(tiny.folder), str(tiny.out)).stdout
+
+
+def test_a_replaced_scan_reruns_one_participant_and_is_named_as_the_cause(tiny: TinyCohort) -> None:
+    before = tiny.latest
+    tiny.write_mask(3, (-50, -4, 34), 20)
+    why = tiny.aspects("status", str(tiny.folder), str(tiny.out), "--why", "03").stdout
+    assert "sub-03, measure-lesion: due, because of input." in why
+    assert "1 of 8 scans to measure (1 input changed); 7 are done already." in tiny.run().stdout
+    comparison = compare_runs(before, tiny.latest)
+    assert [(row["participant_id"], row["cause"]) for row in comparison.participants] == [("sub-03", "input")]
+    assert not comparison.settings
+    assert comparison.statistics
+
+
+def test_a_changed_rule_measures_nobody_again(tiny: TinyCohort) -> None:
+    before = tiny.latest
+    (tiny.folder / "cohort.toml").write_text(
+        STUDY.replace('name = "lesion-classic"', 'name = "lesion-classic"\nrule = "any"')
+    )
+    assert "All 8 scans are measured already" in tiny.run().stdout
+    comparison = compare_runs(before, tiny.latest)
+    assert comparison.settings == [{"setting": "source.lesion-classic.rule", "earlier": '"wei"', "later": '"any"'}]
+    assert {row["cause"] for row in comparison.participants} == {"settings"}
+    regions = read_table(tiny.latest / "tables" / "regions.parquet")
+    any_rule = regions[(regions["source"] == "lesion-classic") & regions["fraction"].notna()]
+    assert (any_rule["affected"] == (any_rule["fraction"] > 0)).all()
+
+
+def test_going_back_to_the_earlier_rule_gives_the_earlier_tables(tiny: TinyCohort) -> None:
+    before = tiny.latest
+    (tiny.folder / "cohort.toml").write_text(STUDY)
+    tiny.run()
+    earlier = sorted(path for path in (tiny.out / "results").iterdir() if path.name not in ("latest", tiny.latest.name))
+    assert digests(tiny.latest) == digests(earlier[1])
+    assert digests(tiny.latest) != digests(before)
+
+
+def test_nights_with_a_new_patient_a_hook_and_no_change(tiny: TinyCohort, tmp_path: Path) -> None:
+    hook = tmp_path / "hook.sh"
+    hook.write_text(f"#!/bin/sh\ncp $1 {tmp_path}/told.json\n")
+    hook.chmod(0o755)
+    tiny.write_mask(9, (30, -4, 30), 12)
+    tiny.write_tables(9, nihss={2: 21})
+    tiny.aspects("nightly", str(tiny.folder), str(tiny.out), "--on-change", str(hook))
+    night = json.loads((tmp_path / "told.json").read_text())
+    assert night["changes"]["causes"] == {"new participant": 1, "clinical values (nihss)": 1}
+    assert night["n_computed"] == 1
+    assert night["exit_code"] == 0
+    assert json.loads((tiny.latest / "changes.json").read_text())["participants"][1]["participant_id"] == "sub-09"
+    (tmp_path / "told.json").unlink()
+    tiny.aspects("nightly", str(tiny.folder), str(tiny.out), "--on-change", str(hook))
+    assert json.loads((tiny.out / "summary.json").read_text())["status"] == "unchanged"
+    assert not (tmp_path / "told.json").exists()
+
+
+def test_a_night_with_a_broken_study_calls_the_failure_hook(tiny: TinyCohort, tmp_path: Path) -> None:
+    hook = tmp_path / "hook.sh"
+    hook.write_text(f"#!/bin/sh\ncp $1 {tmp_path}/told.json\n")
+    hook.chmod(0o755)
+    (tiny.folder / "cohort.toml").write_text(STUDY.replace("severity", "severty"))
+    done = tiny.aspects("nightly", str(tiny.folder), str(tiny.out), "--on-failure", str(hook), expect=3)
+    assert "severity" in done.stdout
+    assert "severty" in json.loads((tmp_path / "told.json").read_text())["error"]
+    (tiny.folder / "cohort.toml").write_text(STUDY)
+
+
+def test_a_participant_can_be_run_alone_without_touching_the_latest_results(tiny: TinyCohort) -> None:
+    before = tiny.latest
+    done = tiny.run("--participant-label", "04")
+    assert tiny.latest == before
+    assert "Only some participants were asked for" in done.stdout
+    alone = max(path for path in (tiny.out / "results").iterdir() if not path.is_symlink())
+    assert pd.read_parquet(alone / "tables" / "participants.parquet")["participant_id"].tolist() == ["sub-04"]
+    wrong = tiny.run("--participant-label", "004", expect=3)
+    assert "got sub-004. Nearest: sub-04" in wrong.stderr
+
+
+def test_a_dry_run_does_nothing(tiny: TinyCohort, tmp_path: Path) -> None:
+    done = tiny.aspects("run", str(tiny.folder), str(tmp_path / "none"), "--dry-run")
+    assert "To measure              9 (9 new)" in done.stdout
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_killed_run_is_resumed_to_the_same_tables_and_two_starts_exclude_each_other(tiny: TinyCohort) -> None:
+    whole = digests(tiny.latest)
+    shutil.rmtree(tiny.out)
+    process = start(tiny)
+    wait_for_record(tiny, process)
+    busy = tiny.run(expect=75)
+    assert "Busy:" in busy.stderr
+    assert str(process.pid) in busy.stderr
+    process.kill()
+    process.wait()
+    done = tiny.run()
+    assert f"Taking over from process {process.pid}" in done.stdout
+    assert digests(tiny.latest) == whole
+    assert not living(str(tiny.out))
+    with sqlite3.connect(tiny.out / "work" / "prefect" / "prefect.db") as connection:
+        states = {state for (state,) in connection.execute("select state_type from flow_run")}
+    assert states <= {"COMPLETED", "CRASHED"}
+
+
+def test_sigterm_stops_everything_with_its_exit_code(tiny: TinyCohort) -> None:
+    shutil.rmtree(tiny.out)
+    process = start(tiny)
+    wait_for_record(tiny, process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "What is committed stays" in errors
+    assert not living(str(tiny.out))
+    assert not living(f"--parent {process.pid}")
+
+
+def start(tiny: TinyCohort) -> subprocess.Popen[str]:
+    """Start a run in the background."""
+    command = [sys.executable, "-m", "flows", "run", str(tiny.folder), str(tiny.out)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_record(tiny: TinyCohort, process: subprocess.Popen[str]) -> None:
+    """Wait for the first committed result."""
+    deadline = time.monotonic() + 120
+    while not list(tiny.out.glob("records/*/[!.]*.json")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
+def test_serve_runs_on_schedule_and_outlives_its_server(tiny: TinyCohort, tmp_path: Path) -> None:
+    out, port = tmp_path / "out", free_port()
+    command = [sys.executable, "-m", "flows", "serve", str(tiny.folder), str(out), "--cron", "* * * * *"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
+    try:
+        wait_until(lambda: "Scheduled:" in (tmp_path / "log").read_text(), process)
+        subprocess.run(["pkill", "-9", "-f", f"flows.engine.prefect_server --port {port}"], check=True)
+        wait_until((out / "results" / "latest").exists, process)  # the next full minute, and the run
+        wait_until((out / "summary.json").exists, process)
+        assert json.loads((out / "summary.json").read_text())["exit_code"] == 0
+        assert read_table(out / "results" / "latest" / "tables" / "lesions.parquet")["status"].eq("ok").all()
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130, (tmp_path / "log").read_text()
+    assert not living(str(out))
+    assert not living(f"--port {port}")
+
+
+def wait_until(is_true: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Wait for something to become true, while the process lives."""
+    deadline = time.monotonic() + 240
+    while not is_true():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

@@ -1,0 +1,136 @@
+"""Two-by-two performance by hand and against scikit-learn; decision curve."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from reports.estimators.dichotomy import BinaryPerformance, binary_performance, decision_curve, dichotomy_performance
+from tasks.thresholds import Threshold
+
+
+def test_counts_at_a_threshold_by_hand() -> None:
+    condition, score = [1, 1, 1, 0, 0, 0, 0], [3, 6, 8, 5, 6, 7, 10]
+    table = dichotomy_performance(
+        reference=condition, candidate=score, threshold=Threshold("le6", 6, "le", "low", "by hand")
+    )
+    assert table.counts() == {"tp": 2, "fn": 1, "fp": 2, "tn": 2}
+    other_side = dichotomy_performance(
+        reference=condition, candidate=score, threshold=Threshold("le6", 6, "le", "high", "by hand")
+    )
+    assert other_side.counts() == {"tp": 1, "fn": 2, "fp": 2, "tn": 2}
+
+
+def test_all_indices_equal_scikit_learn() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.random(200) < 0.3
+    test = rng.random(200) < np.where(truth, 0.8, 0.25)
+    table = binary_performance(reference=truth, candidate=test)
+    shares = {name: share.estimate for name, share in table.proportions().items()}
+    values = {name: index.estimate for name, index in table.indices().items()}
+    assert shares["sensitivity"] == pytest.approx(metrics.recall_score(truth, test))
+    assert shares["specificity"] == pytest.approx(metrics.recall_score(~truth, ~test))
+    assert shares["ppv"] == pytest.approx(metrics.precision_score(truth, test))
+    assert shares["npv"] == pytest.approx(metrics.precision_score(~truth, ~test))
+    assert shares["accuracy"] == pytest.approx(metrics.accuracy_score(truth, test))
+    assert values["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, test))
+    assert values["f1_positive"] == pytest.approx(metrics.f1_score(truth, test))
+    assert values["f1_negative"] == pytest.approx(metrics.f1_score(~truth, ~test))
+    assert values["mcc"] == pytest.approx(metrics.matthews_corrcoef(truth, test))
+    plus, minus = metrics.class_likelihood_ratios(truth, test)
+    ratios = table.likelihood_ratios()
+    assert ratios["lr_positive"].estimate == pytest.approx(plus)
+    assert ratios["lr_negative"].estimate == pytest.approx(minus)
+
+
+def test_swapping_the_classes_swaps_the_statistics() -> None:
+    table, swapped = BinaryPerformance(26, 5, 4, 36), BinaryPerformance(36, 4, 5, 26)
+    pairs = {"sensitivity": "specificity", "specificity": "sensitivity", "ppv": "npv", "npv": "ppv"}
+    for name, other in (pairs | {"accuracy": "accuracy"}).items():
+        assert table.proportions()[name] == swapped.proportions()[other]
+    for name, other in {"f1_positive": "f1_negative", "mcc": "mcc", "balanced_accuracy": "balanced_accuracy"}.items():
+        assert table.indices()[name].estimate == pytest.approx(swapped.indices()[other].estimate)
+
+
+def test_likelihood_ratio_interval_by_hand() -> None:
+    ratio = BinaryPerformance(tp=26, fn=5, fp=4, tn=36).likelihood_ratios()["lr_positive"]
+    assert ratio.estimate == pytest.approx((26 / 31) / (4 / 40))
+    error = math.sqrt(1 / 26 - 1 / 31 + 1 / 4 - 1 / 40)
+    interval = ratio.confidence_interval()
+    assert interval.lower == pytest.approx(ratio.estimate * math.exp(-1.959963984540054 * error))
+    assert interval.upper == pytest.approx(ratio.estimate * math.exp(1.959963984540054 * error))
+
+
+def test_predictive_values_at_a_declared_prevalence() -> None:
+    table = BinaryPerformance(tp=90, fn=10, fp=20, tn=80)
+    ppv, npv = table.predictive_values_at(0.1)  # 0.09 / (0.09 + 0.18), 0.72 / (0.72 + 0.01)
+    assert (ppv, npv) == pytest.approx((1 / 3, 72 / 73))
+    own = table.proportions()
+    assert table.predictive_values_at(0.5) == pytest.approx((own["ppv"].estimate, own["npv"].estimate))
+    with pytest.raises(ValueError, match="prevalence must be > 0 and < 1"):
+        table.predictive_values_at(0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "undefined"),
+    [
+        ((0, 0, 2, 3), {"sensitivity", "balanced_accuracy", "youden_index", "mcc", "lr_positive", "lr_negative"}),
+        ((2, 3, 0, 0), {"specificity", "balanced_accuracy", "youden_index", "mcc", "lr_positive", "lr_negative"}),
+        ((0, 2, 0, 3), {"ppv", "mcc", "lr_positive"}),
+        ((2, 0, 3, 0), {"npv", "mcc", "lr_negative"}),
+        ((2, 0, 0, 3), {"lr_positive"}),
+    ],
+)
+def test_undefined_statistics_are_nan_with_a_reason(counts: tuple[int, int, int, int], undefined: set[str]) -> None:
+    table = BinaryPerformance(*counts)
+    everything = table.proportions() | table.indices() | table.likelihood_ratios()
+    missing = {name for name, value in everything.items() if math.isnan(value.estimate)}
+    assert missing == undefined
+    assert {name for name, value in everything.items() if value.reason} == missing
+    for name in missing & {"sensitivity", "specificity", "ppv", "npv", "lr_positive", "lr_negative"}:
+        assert math.isnan({**table.proportions(), **table.likelihood_ratios()}[name].confidence_interval().lower)
+
+
+def test_nobody_has_no_statistic() -> None:
+    table = BinaryPerformance(0, 0, 0, 0)
+    everything = table.proportions() | table.indices() | table.likelihood_ratios()
+    assert all(math.isnan(value.estimate) for value in everything.values())
+    assert all(value.reason for value in everything.values())
+
+
+def test_a_ratio_of_zero_has_no_interval() -> None:
+    ratio = BinaryPerformance(tp=0, fn=5, fp=2, tn=5).likelihood_ratios()["lr_positive"]
+    assert ratio.estimate == 0
+    assert math.isnan(ratio.confidence_interval().lower)
+
+
+def test_misuse_is_refused() -> None:
+    with pytest.raises(ValueError, match="counts must be >= 0, got fp=-1"):
+        BinaryPerformance(1, 1, -1, 1)
+    with pytest.raises(ValueError, match="candidate must be true or false, got 2"):
+        binary_performance(reference=[0, 1], candidate=[2, 1])
+
+
+def test_net_benefit_by_hand() -> None:
+    curve = decision_curve(
+        reference=[1, 1, 0, 0, 0], probability=[0.9, 0.2, 0.6, 0.1, 0.25], threshold_probability=[0.2, 0.5]
+    )
+    # at .2: TP 2, FP 2, odds 1/4 -> (2 - 0.5) / 5; at .5: TP 1, FP 1, odds 1 -> 0; treat all (2 - 3 odds) / 5
+    assert curve.estimate == pytest.approx([0.3, 0.0])
+    assert curve.treat_all == pytest.approx([0.25, -0.2])
+    assert curve.standard_error[1] == pytest.approx(np.std([1, 0, -1, 0, 0], ddof=1) / math.sqrt(5))
+    first = curve.confidence_interval()[0]
+    assert (first.lower + first.upper) / 2 == pytest.approx(0.3)
+
+
+def test_decision_curve_refuses_and_degenerates() -> None:
+    with pytest.raises(
+        ValueError, match=r"probability must be within 0\.\.1.*threshold_probability must be > 0 and < 1"
+    ):
+        decision_curve(reference=[1], probability=[1.2], threshold_probability=[1.0])
+    single = decision_curve(reference=[1], probability=[0.4], threshold_probability=[0.5])
+    assert math.isnan(single.estimate[0])
+    assert single.reason == "1 patients, at least 2 are needed"
