@@ -19,6 +19,7 @@ from flows.commands import screens
 from flows.engine.cluster import ClusterError
 from flows.engine.lock import LockedError
 from flows.engine.prefect_server import ServerFailedError
+from flows.run.measuring import ClusterLostError
 from flows.run.plan import UsageError
 from flows.run.running import RunRequest, SignalReceived, ends_on_signals
 from flows.run.steps import STORAGE_ERRORS, StorageFailedError
@@ -27,7 +28,8 @@ EXIT_OK, EXIT_FAILED_CASES, EXIT_USAGE, EXIT_PREFLIGHT = 0, 1, 2, 3
 EXIT_SOFTWARE, EXIT_IO, EXIT_LOCKED, EXIT_INTERRUPT, EXIT_TERMINATED = 70, 74, 75, 130, 143
 EXIT_CODES = (
     "Exit codes: 0 done; 1 some cases failed; 2 wrong usage; 3 the study must be mended first; 70 internal error; "
-    "74 the output folder cannot be written; 75 another run is at work there; 130 and 143 stopped by a signal."
+    "74 the output folder cannot be written; 75 another run is at work there, or the "
+    "workers are gone: run again later; 130 and 143 stopped by a signal."
 )
 
 app = typer.Typer(
@@ -269,6 +271,9 @@ def guarded(command: Callable[[], Any]) -> int:
         return EXIT_PREFLIGHT
     except LockedError as error:
         errors.print(f"Busy: {error}", markup=False)
+        return EXIT_LOCKED
+    except ClusterLostError as error:
+        errors.print(f"Stopped: {error} What is committed stays; run again to go on.", markup=False)
         return EXIT_LOCKED
     except StorageFailedError as error:
         errors.print(f"Stopped: {error}", markup=False)

@@ -1,6 +1,7 @@
-"""From stored region fractions to ASPECTS: region rules and laterality, without touching an image.
+"""From stored evidence about regions to ASPECTS: rules and laterality, without touching an image.
 
-A *rule* says when a region counts as affected; *laterality* says whose score counts (METHODS A.6, S1, S2).
+*Evidence* is what a source measured of one region; a *rule* says when that makes the region affected; *laterality* says
+whose score counts (METHODS A.6, S1, S2).
 """
 
 from __future__ import annotations
@@ -8,13 +9,51 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS, MAXIMUM_SCORE
+from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS, HEMISPHERES, MAXIMUM_SCORE
 
 Laterality = Literal["worst", "lesion_side", "clinical_side", "both"]
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {"ge": operator.ge, "gt": operator.gt}
+
+
+#: What evidence can be: share of the region that is lesion, difference from the other side over its density, chance.
+EvidenceColumn = Literal["fraction", "relative_difference", "probability"]
+
+
+@dataclass(frozen=True)
+class RegionEvidence:
+    """What one source measured of one region.
+
+    Attributes
+    ----------
+    side, region : of the label
+    column : which number ``value`` is
+    value : None where it could not be taken
+    coverage : share of the region that the image shows, 0 to 1
+    n_region_voxels, n_lesion_voxels, lesion_volume_ml : of a source that draws a lesion
+    """
+
+    side: str
+    region: str
+    column: EvidenceColumn
+    value: float | None
+    coverage: float = 1.0
+    n_region_voxels: int | None = None
+    n_lesion_voxels: int | None = None
+    lesion_volume_ml: float | None = None
+
+
+class Rule(Protocol):
+    """When evidence makes a region affected."""
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+
+    def judge(self, evidence: RegionEvidence) -> bool | None:
+        """Whether the region is affected; None where the rule does not speak of it."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +63,13 @@ class RegionRule:
     name: str
     cuts: Mapping[str, tuple[Literal["ge", "gt"], float]]
     minimum_voxels: int = 1
+
+    def judge(self, evidence: RegionEvidence) -> bool | None:
+        """Whether a region is affected by its share of lesion; None without a cut or a fraction."""
+        if evidence.region not in self.cuts or evidence.value is None:
+            return None
+        n_voxels = self.minimum_voxels if evidence.n_lesion_voxels is None else evidence.n_lesion_voxels
+        return self.is_affected(region=evidence.region, fraction=evidence.value, n_lesion_voxels=n_voxels)
 
     def is_affected(self, *, region: str, fraction: float, n_lesion_voxels: int) -> bool:
         """Whether ``region`` is affected.
@@ -64,6 +110,38 @@ BUILT_IN_RULES: dict[str, RegionRule] = {
     # Cao 2022 (doi 10.1002/hbm.25845), ground truth: core fills more than 10 % of the region
     "danet": fraction_rule("danet", deep=("gt", 0.10), cortical=("gt", 0.10)),
 }
+
+
+@dataclass(frozen=True)
+class ProbabilityRule:
+    """A region of a hemisphere counts as affected where its probability is at least ``cuts[region]``."""
+
+    name: str
+    cuts: Mapping[str, float]
+
+    def judge(self, evidence: RegionEvidence) -> bool | None:
+        """Whether a region is affected; None without a cut or a probability."""
+        if evidence.region not in self.cuts or evidence.side not in HEMISPHERES or evidence.value is None:
+            return None
+        return evidence.value >= self.cuts[evidence.region]
+
+
+#: More likely than not; a network's own operating points come with its weights.
+PROBABILITY_RULES: dict[str, Rule] = {
+    "probability-50": ProbabilityRule("probability-50", dict.fromkeys(ASPECTS_REGIONS, 0.5)),
+}
+
+
+def affected_side(affected: Mapping[tuple[str, str], bool]) -> Literal["left", "right", "both", "none"]:
+    """The side with more affected regions; ``both`` where they are as many, ``none`` where there is none.
+
+    >>> affected_side({("left", "m1"): True, ("right", "m1"): False})
+    'left'
+    """
+    n_left, n_right = (sum(flag for (side, _), flag in affected.items() if side == one) for one in HEMISPHERES)
+    if n_left == n_right:
+        return "both" if n_left else "none"
+    return "left" if n_left > n_right else "right"
 
 
 @dataclass(frozen=True)

@@ -86,13 +86,15 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     return (*keys, (1, 0, text))  # the text itself orders sub-01 and sub-1
 
 
-def read_cohort(folder: Path | str) -> Cohort:
+def read_cohort(folder: Path | str, model: type[StudyConfig]) -> Cohort:
     """Read and check a cohort folder.
 
     Parameters
     ----------
     folder : Path or str
         The folder that holds cohort.toml.
+    model : type of StudyConfig
+        The study, closed over the kinds of source that there are.
 
     Returns
     -------
@@ -104,7 +106,7 @@ def read_cohort(folder: Path | str) -> Cohort:
         cohort.toml cannot be read; all its problems are named.
     """
     folder = Path(folder)
-    config = read_study(folder)
+    config = read_study(folder, model)
     paths = CohortPaths(folder)
     problems = check_study(config, paths)
 

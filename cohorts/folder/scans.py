@@ -206,11 +206,12 @@ def check_modalities(table: TsvTable, config: StudyConfig) -> list[Problem]:
     present = dict.fromkeys(row.cells["modality"] for row in table.rows if not row.is_damaged)
     problems = []
     for source in config.computed_sources:
-        if source.modality not in present:
-            near = nearest(source.modality, present)
+        modality = source.scans[0]
+        if modality not in present:
+            near = nearest(modality, present)
             hint = f"Did you mean {printable(near)}? " if near else ""
             rule = f"must be a modality of scans.tsv ({', '.join(map(printable, list(present)[:8])) or 'it has none'})"
             remedy = f"{hint}Correct it, or add the scans."
             key = f"source {source.name}: modality"
-            problems.append(Problem("cohort.toml", None, key, source.modality, rule, remedy, "modality_without_scan"))
+            problems.append(Problem("cohort.toml", None, key, modality, rule, remedy, "modality_without_scan"))
     return problems

@@ -1,22 +1,30 @@
-"""``[[source]]`` of ``cohort.toml``: everything that scores (DESIGN: "the one idea").
+"""``[[source]]`` of ``cohort.toml``: everything that scores (DESIGN: "the one idea"). This module knows no kind.
 
-A *computed* source is measured from images by a step. Sources that differ only in label map, rule or laterality share
-one *measurement*: a step's committed numbers, to which rules are applied when tables are made.
+A *computed* source is measured from images by a step. What its step finds depends on its kind, its scans and its
+settings: sources that agree in these share one *measurement*, a step's committed numbers, to which rules and laterality
+are applied when tables are made. A kind is a subclass of ``Source`` (``flows.sources``); it says what it reads, how it
+is measured, and what the tables and the pages say of it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.perfusion.bolus import MINIMUM_FRAMES
-from tasks.perfusion.normal_flow import Reference
+from cohorts.store.findings import Findings
+from tasks.anatomy import LabelTable
+from tasks.lesion import LesionMeasures
 from tasks.quality.figures import Modality
+from tasks.scoring import BUILT_IN_RULES, RegionEvidence, Rule, Score
 
 LateralityName = Literal["worst", "lesion_side", "clinical_side", "both"]
 FormsName = Literal["reject", "sform", "qform"]
 RegistrationName = Literal["affine", "refined"]
+#: What a source may give; the tables ask for nothing else.
+Gives = Literal["regions", "score", "low_score_probability", "lesion", "features"]
 
 #: Raises the mean Dice of regions from .690 to .710 on three CT; on DWI, where no regions are drawn, by .02 to .10 on
 #: displaced phantoms, and takes nothing from those without displacement (tests/benchmarks/accuracy_refinement.py).
@@ -31,194 +39,147 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
 
-class _Computed(Part):
-    """What every source measured from images declares."""
+@dataclass(frozen=True)
+class MapUse:
+    """A label map as the tables need it: its content digest and its label table."""
 
+    sha256: str
+    table: LabelTable
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One number of one region for the ``features`` table; None where it could not be taken."""
+
+    side: str
+    region: str
+    name: str
+    value: float | None
+
+
+class Source(Part):
+    """What every source measured from images declares, and what the tables ask of its kind.
+
+    A kind sets ``kind: Literal[...]`` and overrides what it does otherwise. Methods that end in the tables are pure:
+    they open no image.
+    """
+
+    kind: str
     name: str = Field(pattern=NAME)
     regions: str | None = Field(None, description="Label map; default [template] regions")
     laterality: LateralityName = Field("worst", description="Which side's score counts (METHODS A.6 S2)")
     description: str = ""
 
-    @property
-    def reads_sidecar(self) -> bool:
-        """Whether the step reads the JSON files beside its scans."""
-        return False
+    #: One line for people: what this kind is.
+    about: ClassVar[str] = ""
+    findings: ClassVar[type[Findings]] = Findings
+    gives: ClassVar[frozenset[Gives]] = frozenset({"regions", "score"})
+    #: The rules that it knows by name, and whether a study's own [[rule]] may stand in their place.
+    rules: ClassVar[Mapping[str, Rule]] = BUILT_IN_RULES
+    takes_declared_rules: ClassVar[bool] = True
+    #: Frame times, units or vessels chosen by hand are in the JSON file beside its first scan.
+    reads_sidecar: ClassVar[bool] = False
+
+    # what it reads and depends on
 
     @property
-    def measured_with(self) -> dict[str, Any]:
-        """What the step needs to know besides the label maps: the same for all sources of one measurement."""
+    def scans(self) -> tuple[str, ...]:
+        """Modalities that the step reads: the first must be there, the others may be."""
+        raise NotImplementedError
+
+    @property
+    def stem(self) -> str:
+        """What its measurement is called where one study has one of them only."""
+        return f"{self.kind.replace('_', '-')}-{self.scans[0]}"
+
+    @property
+    def step(self) -> str:
+        """Name of the step that measures it; the same whatever the settings."""
+        return self.stem
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the step needs to know besides the label maps, JSON-able: what a measurement is, beside its scans."""
         return self.model_dump(exclude={"name", "regions", "laterality", "rule", "description"})
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of the trained weights that it cannot do without."""
+        return ()
 
-class MaskSource(_Computed):
-    """A source measured from a lesion mask in template space."""
+    @property
+    def gated_as(self) -> Modality | None:
+        """Which limits of quality figures hold for its scans; None where they have none."""
+        return None
 
-    kind: Literal["mask"]
-    modality: str = Field("lesion", description="Which rows of scans.tsv")
+    # from what was found to tables
+
+    @property
+    def rule_name(self) -> str:
+        """Name of the rule that turns its evidence into affected regions."""
+        raise NotImplementedError
+
+    def rule_choices(self, declared: Mapping[str, Rule]) -> Mapping[str, Rule]:
+        """The rules that it may name."""
+        return {**self.rules, **declared} if self.takes_declared_rules else self.rules
+
+    def evidence(self, found: Any, use: MapUse) -> Iterator[RegionEvidence]:
+        """What was measured of every region of a label map, in the order of its table; nothing without regions."""
+        yield from ()
+
+    def features(self, found: Any, use: MapUse) -> Iterator[Feature]:
+        """Further numbers of regions for the ``features`` table."""
+        yield from ()
+
+    def lesion(self, found: Any) -> LesionMeasures | None:
+        """The lesion that it draws; None where it draws none."""
+        return None
+
+    def lesion_columns(self, found: Any) -> Mapping[str, float | None]:
+        """Columns of ``lesions`` besides those that follow from the lesion."""
+        return {}
+
+    def score(self, found: Any) -> Score | None:
+        """The score of a source that scores without regions; None lets the rule decide."""
+        return None
+
+    def low_score_probability(self, found: Any) -> float | None:
+        """Chance of a low score; None where it gives none."""
+        return None
+
+    # in words
+
+    @property
+    def phrase(self) -> str:
+        """What it takes for evidence, in words that follow "name: " in the methods chapter."""
+        raise NotImplementedError
+
+
+class LesionSource(Source):
+    """A source that draws a lesion: its regions are affected by the share that is lesion."""
+
+    gives: ClassVar[frozenset[Gives]] = frozenset({"regions", "score", "lesion"})
     rule: str = Field("wei", description="any, wei, danet, or the name of a [[rule]]")
 
     @property
-    def gated_as(self) -> None:
-        """Masks have no quality figures."""
+    def rule_name(self) -> str:
+        """As declared."""
+        return self.rule
 
-    @property
-    def measurement(self) -> str:
-        """What its sources share: the masks of one modality."""
-        return self.modality
+    def evidence(self, found: Findings, use: MapUse) -> Iterator[RegionEvidence]:
+        """Share of every region that is lesion; voxels are those of the image that the lesion lies on."""
+        counts = found.counts[use.sha256]
+        voxel_ml = next(iter(found.scans.values())).voxel_volume_mm3 / 1000
+        rows = zip(use.table.labels, counts.n_region, counts.n_lesion, counts.coverage, strict=True)
+        for label, n_region, n_lesion, coverage in rows:
+            fraction = n_lesion / n_region if n_region else None
+            yield RegionEvidence(
+                label.side, label.region, "fraction", fraction, coverage, n_region, n_lesion, n_lesion * voxel_ml
+            )
 
-    @property
-    def step(self) -> str:
-        """Name of the step that measures it."""
-        return f"measure-{self.modality}"
-
-    @property
-    def scans(self) -> tuple[str, ...]:
-        """Modalities that the step reads: the first must be there, the others may be."""
-        return (self.modality,)
-
-
-class DensityRatioSource(_Computed):
-    """A baseline without weights: the density of each region on CT against the same region of the other side."""
-
-    kind: Literal["density_ratio"]
-    modality: str = Field("ncct", description="Which rows of scans.tsv: scans as they came, in native space")
-    image: Literal["ncct", "cta"] = Field("ncct", description="What the scan is, which decides cuts and limits")
-    forms: FormsName = Field("reject", description="Which of qform and sform to trust where they disagree")
-    registration: RegistrationName = Field(REGISTRATION, description="Regions by affine transform or refined")
-
-    @property
-    def gated_as(self) -> Modality:
-        """Which limits of quality figures hold for its scans."""
-        return "cta" if self.image == "cta" else "ct"
-
-    @property
-    def rule(self) -> str:
-        """Name of its rule: the cuts belong to the kind of image."""
-        return f"{self.image}-ratio"
-
-    @property
-    def measurement(self) -> str:
-        """What its sources share: the densities of one modality."""
-        return f"ratio-{self.modality}"
-
-    @property
-    def step(self) -> str:
-        """Name of the step that measures it."""
-        return self.measurement
-
-    @property
-    def scans(self) -> tuple[str, ...]:
-        """Modalities that the step reads: the first must be there, the others may be."""
-        return (self.modality,)
-
-
-class DwiThresholdSource(_Computed):
-    """A baseline without weights: the lesion on diffusion MR by thresholds against the patient's own normal tissue."""
-
-    kind: Literal["dwi_threshold"]
-    modality: str = Field("dwi", description="Which rows of scans.tsv hold the image of b >= 800 s/mm2")
-    adc: str = Field("adc", description="Which rows hold the ADC, where there is one")
-    b0: str = Field("dwi-b0", description="Which rows hold the image of b = 0, from which a missing ADC is computed")
-    b_value_s_mm2: float = Field(1000, gt=0, le=5000, description="b-value of the first, used where ADC is computed")
-    rule: str = Field("wei", description="any, wei, danet, or the name of a [[rule]]")
-    forms: FormsName = Field("reject", description="Which of qform and sform to trust where they disagree")
-    registration: RegistrationName = Field(REGISTRATION, description="Regions by affine transform or refined")
-
-    @property
-    def gated_as(self) -> Modality:
-        """Which limits of quality figures hold for its scans."""
-        return "dwi"
-
-    @property
-    def measurement(self) -> str:
-        """What its sources share: the lesion on one modality."""
-        return f"threshold-{self.modality}"
-
-    @property
-    def step(self) -> str:
-        """Name of the step that measures it."""
-        return self.measurement
-
-    @property
-    def scans(self) -> tuple[str, ...]:
-        """Modalities that the step reads: the first must be there, the others may be."""
-        return (self.modality, self.adc, self.b0)
-
-
-class _PerfusionCore(_Computed):
-    """What both ways to an ischaemic core from CT perfusion declare; see ``tasks.perfusion.core.CoreSettings``."""
-
-    modality: str
-    rule: str = Field("danet", description="any, wei, danet, or the name of a [[rule]]; danet: more than 10 % is core")
-    reference: Reference = Field("contralateral_hemisphere", description="What normal flow is taken from")
-    relative_cbf: float = Field(0.3, gt=0, lt=1, description="Core has less than this share of normal flow")
-    core_tmax_s: float | None = Field(None, gt=0, description="Core has Tmax above this as well; none asks nothing")
-    hypoperfusion_tmax_s: float = Field(6.0, gt=0, description="Hypoperfused tissue has Tmax above this")
-    minimum_cluster_ml: float = Field(0.0, ge=0, description="Smaller pieces of core and hypoperfusion are dropped")
-    forms: FormsName = Field("reject", description="Which of qform and sform to trust where they disagree")
-
-    @property
-    def gated_as(self) -> Modality:
-        """Which limits of quality figures hold for its scans."""
-        return "ctp"
-
-    @property
-    def measurement(self) -> str:
-        """What its sources share: the core on one modality."""
-        return f"core-{self.modality}"
-
-    @property
-    def step(self) -> str:
-        """Name of the step that measures it."""
-        return self.measurement
-
-    @property
-    def reads_sidecar(self) -> bool:
-        """Frame times, the unit of a map and vessels chosen by hand are there."""
-        return True
-
-
-class CtpCoreSource(_PerfusionCore):
-    """Ground truth: the ischaemic core on a CT perfusion series (Cao et al. 2022, doi 10.1002/hbm.25845)."""
-
-    kind: Literal["ctp_core"]
-    modality: str = Field("ctp", description="Which rows of scans.tsv: the 4D series, frame times in its sidecar")
-    threshold: Literal["nominal", "calibrated"] = Field(
-        "nominal", description="relative_cbf on the maps as measured, or corrected for what deconvolution loses"
-    )
-    deconvolution: Literal["oscillation_index", "block_circulant", "standard"] = "oscillation_index"
-    motion_correction: bool = True
-    minimum_frames: int = Field(MINIMUM_FRAMES, ge=10, description="Usable frames; a series with fewer is refused")
-    in_plane_sigma_mm: float | None = Field(
-        None, ge=0, description="Smoothing within slices; none lets the noise choose, 0 leaves it out"
-    )
-    temporal_sigma_s: float = Field(0.0, ge=0, description="Smoothing over time; 0 leaves it out")
-    haematocrit_large: float = Field(0.45, ge=0, lt=1, description="Of large vessels")
-    haematocrit_small: float = Field(0.25, ge=0, lt=1, description="Of small vessels")
-    density_g_ml: float = Field(1.04, gt=0, description="Of brain")
-    ct: str = Field("ncct", description="Which rows hold a CT of the patient, onto which the core is drawn where given")
-
-    @property
-    def scans(self) -> tuple[str, ...]:
-        """Modalities that the step reads: the first must be there, the others may be."""
-        return (self.modality, self.ct)
-
-
-class CbfMapSource(_PerfusionCore):
-    """Ground truth: the ischaemic core on a workstation's CBF map, with a CT in the same space as the map."""
-
-    kind: Literal["cbf_map"]
-    modality: str = Field("cbf", description="Which rows of scans.tsv hold the CBF map; its unit in the sidecar")
-    tmax: str = Field("tmax", description="Which rows hold Tmax in seconds, where there is one")
-    ct: str = Field("ncct", description="Which rows hold a CT in the map's own space, by which it is registered")
-    zero_means: Literal["no_measurement", "no_flow"] = Field(
-        "no_measurement", description="Whether a voxel of exactly zero was blanked by the workstation or has no flow"
-    )
-
-    @property
-    def scans(self) -> tuple[str, ...]:
-        """Modalities that the step reads: the first must be there, the others may be."""
-        return (self.modality, self.ct, self.tmax)
+    def lesion(self, found: Findings) -> LesionMeasures | None:
+        """As measured."""
+        return found.lesion
 
 
 class ReadingsSource(Part):
@@ -228,8 +189,3 @@ class ReadingsSource(Part):
     kind: Literal["readings"]
     laterality: LateralityName = "worst"
     description: str = ""
-
-
-LesionSource = MaskSource | DwiThresholdSource | CtpCoreSource | CbfMapSource
-ComputedSource = MaskSource | DensityRatioSource | DwiThresholdSource | CtpCoreSource | CbfMapSource
-Source = Annotated[ComputedSource | ReadingsSource, Field(discriminator="kind")]

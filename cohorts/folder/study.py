@@ -7,14 +7,20 @@ fractions into affected regions; a *dichotomy* splits a score or volume at a dec
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from functools import cached_property, lru_cache, reduce
+from operator import or_
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
-from cohorts.folder.source import NAME, ComputedSource, LesionSource, Part, ReadingsSource, Source
+from cohorts.folder.source import NAME, Part, ReadingsSource, Source
+from cohorts.store.records import digest_of
 from tasks.anatomy import ASPECTS_REGIONS
 from tasks.quality.figures import Modality
 from tasks.quality.gates import GATES, Gate, with_limits
+from tasks.scoring import RegionRule, fraction_rule
+from tasks.scoring import Rule as RegionJudge
 
 Operator = Literal["ge", "gt", "le", "lt"]
 ReadAs = Literal["integer", "number", "category", "boolean", "date", "text"]
@@ -49,6 +55,12 @@ class FractionRule(Part):
     operator: Literal["ge", "gt"] = Field("ge", description="fraction >= cut, or fraction > cut")
     minimum_voxels: int = Field(1, ge=1, description="Fewer lesion voxels in a region never count")
 
+    @property
+    def region_rule(self) -> RegionRule:
+        """As regions are judged by it."""
+        deep, cortical = (self.operator, self.deep), (self.operator, self.cortical)
+        return fraction_rule(self.name, deep=deep, cortical=cortical, minimum_voxels=self.minimum_voxels)
+
 
 class PerRegionRule(Part):
     """A cut of its own for each of the ten regions (regional lesion load)."""
@@ -68,6 +80,12 @@ class PerRegionRule(Part):
                 f"unknown {sorted(set(self.cuts) - set(ASPECTS_REGIONS))}"
             )
         return self
+
+    @property
+    def region_rule(self) -> RegionRule:
+        """As regions are judged by it."""
+        cuts = {region: (self.operator, cut) for region, cut in self.cuts.items()}
+        return RegionRule(self.name, cuts, self.minimum_voxels)
 
 
 Rule = Annotated[FractionRule | PerRegionRule, Field(discriminator="kind")]
@@ -179,11 +197,11 @@ class AgreementPair(Part):
 
 
 class StudyConfig(Part):
-    """The whole of ``cohort.toml``."""
+    """The whole of ``cohort.toml``; ``study_model`` closes it over the kinds of source that there are."""
 
     study: StudySection
     template: TemplateSection = TemplateSection()  # type: ignore[call-arg]
-    source: tuple[Source, ...] = Field(min_length=1)
+    source: tuple[Source | ReadingsSource, ...] = Field(min_length=1)
     rule: tuple[Rule, ...] = ()
     clinical: tuple[ClinicalColumn, ...] = ()
     severity: SeveritySection | None = None
@@ -195,22 +213,35 @@ class StudyConfig(Part):
     agreement: tuple[AgreementPair, ...] = Field((), description="Default: every pair of sources that give a score")
 
     @property
-    def computed_sources(self) -> tuple[ComputedSource, ...]:
+    def computed_sources(self) -> tuple[Source, ...]:
         """The sources that are measured from images, in their order."""
         return tuple(source for source in self.source if not isinstance(source, ReadingsSource))
 
     @property
-    def lesion_sources(self) -> tuple[LesionSource, ...]:
-        """The computed sources that measure a lesion, in their order."""
-        return tuple(source for source in self.source if isinstance(source, LesionSource))
+    def lesion_sources(self) -> tuple[Source, ...]:
+        """The computed sources that draw a lesion, in their order."""
+        return tuple(source for source in self.computed_sources if "lesion" in source.gives)
 
-    @property
-    def measurements(self) -> dict[str, tuple[ComputedSource, ...]]:
-        """Measurement -> the sources that share it, in their order."""
-        found: dict[str, tuple[ComputedSource, ...]] = {}
+    @cached_property
+    def measurements(self) -> dict[str, tuple[Source, ...]]:
+        """Measurement -> the sources that share it, in their order.
+
+        A measurement is called after its scans; where sources of one kind read the same scans with other settings, also
+        after the first source that declares them.
+        """
+        settings: dict[str, dict[str, list[Source]]] = {}
         for source in self.computed_sources:
-            found[source.measurement] = (*found.get(source.measurement, ()), source)
-        return found
+            settings.setdefault(source.stem, {}).setdefault(digest_of(source.settings), []).append(source)
+        return {
+            stem if len(variants) == 1 else f"{stem}:{sharing[0].name}": tuple(sharing)
+            for stem, variants in settings.items()
+            for sharing in variants.values()
+        }
+
+    @cached_property
+    def measurement_of(self) -> dict[str, str]:
+        """Name of a computed source -> the measurement that it rests on."""
+        return {source.name: name for name, sharing in self.measurements.items() for source in sharing}
 
     @property
     def readings_source(self) -> ReadingsSource | None:
@@ -224,9 +255,18 @@ class StudyConfig(Part):
         }
         return with_limits(GATES[image], own)
 
-    def regions_of(self, source: ComputedSource) -> str:
+    def regions_of(self, source: Source) -> str:
         """Name or path of the label map that ``source`` is measured with."""
         return source.regions or self.template.regions
+
+    def rule_of(self, source: Source) -> RegionJudge:
+        """The rule that ``source`` names, built in or declared."""
+        return source.rule_choices(self._declared_rules)[source.rule_name]
+
+    @cached_property
+    def _declared_rules(self) -> Mapping[str, RegionJudge]:
+        """Name -> rule, of the study's own."""
+        return {rule.name: rule.region_rule for rule in self.rule}
 
     @model_validator(mode="after")
     def _names_agree(self) -> StudyConfig:
@@ -234,16 +274,15 @@ class StudyConfig(Part):
         problems += _repeated("rule", [rule.name for rule in self.rule])
         problems += _repeated("dichotomy", [dichotomy.name for dichotomy in self.dichotomy])
         problems += _repeated("clinical column", [clinical.column for clinical in self.clinical])
-        rules = [*BUILT_IN_RULES, *(rule.name for rule in self.rule)]
         problems += [
             f"rule {rule.name!r} is built in: give yours another name"
             for rule in self.rule
             if rule.name in BUILT_IN_RULES
         ]
         problems += [
-            f"source {source.name!r}: rule must be one of {', '.join(rules)}, got {source.rule!r}"
-            for source in self.lesion_sources
-            if source.rule not in rules
+            f"source {source.name!r}: rule must be one of {', '.join(choices)}, got {source.rule_name!r}"
+            for source in self.computed_sources
+            if source.rule_name not in (choices := source.rule_choices(self._declared_rules))
         ]
         problems += [
             f"source {source.name!r}: names beginning with reader: are those of readers, give yours another"
@@ -255,13 +294,6 @@ class StudyConfig(Part):
             for source in self.computed_sources
             for modality in source.scans
             if "/" in modality
-        ]
-        problems += [
-            f"sources {sharing[0].name!r} and {other.name!r} measure the same scans ({sharing[0].modality}) and must "
-            "agree in everything but name, regions, rule, laterality and description"
-            for sharing in self.measurements.values()
-            for other in sharing[1:]
-            if other.measured_with != sharing[0].measured_with
         ]
         problems += [
             f"clinical column {item.column!r}: minimum and maximum need read_as integer or number, got {item.read_as}"
@@ -292,6 +324,20 @@ class StudyConfig(Part):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+@lru_cache
+def study_model(kinds: tuple[type[Source], ...]) -> type[StudyConfig]:
+    """The model of a study whose sources may be of ``kinds``, or readings; ``kind`` tells them apart."""
+    union: Any = reduce(or_, (*kinds, ReadingsSource))
+    source: Any = (tuple[Annotated[union, Field(discriminator="kind")], ...], Field(min_length=1))
+    return cast("type[StudyConfig]", create_model("StudyConfig", __base__=StudyConfig, source=source))
+
+
+def kinds_of(model: type[StudyConfig]) -> tuple[type[Part], ...]:
+    """The kinds of source that a study of this model may declare, readings included."""
+    entry = get_args(model.model_fields["source"].annotation)[0]
+    return get_args(get_args(entry)[0]) if get_origin(entry) is Annotated else get_args(entry)
 
 
 def _repeated(what: str, names: list[str]) -> list[str]:

@@ -18,7 +18,6 @@ from pydantic_core import ErrorDetails
 from cohorts.folder.clinical import top_code_number
 from cohorts.folder.problems import CohortError, Problem, Refusal, did_you_mean
 from cohorts.folder.scans import CohortPaths
-from cohorts.folder.source import ComputedSource, ReadingsSource
 from cohorts.folder.study import (
     BUILT_IN_MAPS,
     AgreementPair,
@@ -33,18 +32,20 @@ from cohorts.folder.study import (
     StudyConfig,
     StudySection,
     TemplateSection,
+    kinds_of,
 )
 from cohorts.folder.tsv import read_text
 from cohorts.tables.schemas import RESERVED_COLUMNS
 
 FILE = "cohort.toml"
 
-#: The models that read each section, or each entry of a list; the nearest spelling is looked for among their keys.
+#: The models that read each section, or each entry of a list, sources aside; the nearest spelling is looked for among
+#: their keys.
 _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "": (StudyConfig,),
     "study": (StudySection,),
     "template": (TemplateSection,),
-    "source": (*get_args(ComputedSource), ReadingsSource),
+    "source": (),
     "rule": (FractionRule, PerRegionRule),
     "clinical": (ClinicalColumn,),
     "severity": (SeveritySection,),
@@ -62,10 +63,16 @@ _HEADER_LINE = re.compile(r"\s*(\[\[?)\s*([A-Za-z0-9_.\-\"]+)\s*\]\]?")
 _KEY_LINE = re.compile(r"\s*([A-Za-z0-9_\-\"]+)\s*=")
 
 Location = tuple[str | int, ...]
+Sections = Mapping[str, tuple[type[BaseModel], ...]]
 
 
-def read_study(folder: Path) -> StudyConfig:
+def read_study(folder: Path, model: type[StudyConfig]) -> StudyConfig:
     """Read ``cohort.toml``.
+
+    Parameters
+    ----------
+    folder : cohort folder
+    model : the study, closed over the kinds of source that there are (``cohorts.folder.study.study_model``)
 
     Raises
     ------
@@ -90,10 +97,12 @@ def read_study(folder: Path) -> StudyConfig:
         remedy = 'Look for a missing quote, bracket or "=" in this line or the one before.'
         raise CohortError([Problem(FILE, row, None, None, rule, remedy, "invalid_toml")]) from None
     try:
-        return StudyConfig.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
-        rows = _rows(text)
-        problems = [found for details in error.errors(include_url=False) for found in _explain(details, content, rows)]
+        rows, sections = _rows(text), _SECTIONS | {"source": kinds_of(model)}
+        problems = [
+            found for details in error.errors(include_url=False) for found in _explain(details, content, rows, sections)
+        ]
         raise CohortError(sorted(problems, key=lambda problem: problem.row or 0)) from None
 
 
@@ -133,7 +142,9 @@ def _location(details: ErrorDetails, content: Mapping[str, Any]) -> Location:
     return tuple(place)
 
 
-def _explain(details: ErrorDetails, content: Mapping[str, Any], rows: Mapping[Location, int]) -> list[Problem]:
+def _explain(
+    details: ErrorDetails, content: Mapping[str, Any], rows: Mapping[Location, int], sections: Sections
+) -> list[Problem]:
     """Turn one error of pydantic into problems."""
     place = _location(details, content)
     row = next((rows[place[:end]] for end in range(len(place), 0, -1) if place[:end] in rows), None)
@@ -149,17 +160,19 @@ def _explain(details: ErrorDetails, content: Mapping[str, Any], rows: Mapping[Lo
         case "too_short" if written:  # the entries are there, and each has its own problem
             return []
         case "extra_forbidden":
-            known = _known_keys(place, content)
-            remedy = (_other_section(str(place[-1])) or did_you_mean(str(place[-1]), known)) + "Rename or delete it."
+            known = _known_keys(place, content, sections)
+            remedy = (
+                _other_section(str(place[-1]), sections) or did_you_mean(str(place[-1]), known)
+            ) + "Rename or delete it."
             return [Problem(FILE, row, key, None, f"must be one of {', '.join(known)}", remedy, "unknown_key")]
     value = str(written) if isinstance(written, str | int | float) and details["type"] != "missing" else None
-    return [Problem(FILE, row, key, value, *_rule(details, place))]
+    return [Problem(FILE, row, key, value, *_rule(details, place, sections))]
 
 
-def _known_keys(place: Location, content: Mapping[str, Any]) -> list[str]:
+def _known_keys(place: Location, content: Mapping[str, Any], sections: Sections) -> list[str]:
     """The keys that exist where ``place`` ends; of a list of several kinds, those of the kind declared there."""
     section = next((item for item in reversed(place[:-1]) if isinstance(item, str)), "")
-    models = _SECTIONS.get(section, ())
+    models = sections.get(section, ())
     if len(models) > 1 and len(place) > 1 and isinstance(place[1], int):
         kind = content[section][place[1]].get("kind")
         models = tuple(model for model in models if kind in _kinds(model)) or models
@@ -171,16 +184,16 @@ def _kinds(model: type[BaseModel]) -> tuple[str, ...]:
     return get_args(model.model_fields["kind"].annotation)
 
 
-def _other_section(key: str) -> str:
+def _other_section(key: str, sections: Sections) -> str:
     """Return the sentence that says where a misplaced key belongs, or nothing."""
-    for section, models in _SECTIONS.items():
+    for section, models in sections.items():
         if any(key in model.model_fields for model in models):
             where = f"in [{section}]" if section else "at the top of the file, before the first section"
             return f"Does it belong {where}? "
     return ""
 
 
-def _rule(details: ErrorDetails, place: Location) -> tuple[str, str, str]:
+def _rule(details: ErrorDetails, place: Location, sections: Sections) -> tuple[str, str, str]:
     """Rule, remedy and reason of one error of pydantic, in words that need no Python."""
     last = str(place[-1])
     expected = str(details.get("ctx", {}).get("expected", "")) or str(details.get("ctx", {}).get("expected_tags", ""))
@@ -193,7 +206,7 @@ def _rule(details: ErrorDetails, place: Location) -> tuple[str, str, str]:
         case "missing":
             return "must be given", f"Add {last} = ... to this section.", "missing_key"
         case "union_tag_not_found":
-            choices = [next(iter(_kinds(m))) for m in _SECTIONS[str(place[0])]]
+            choices = [next(iter(_kinds(m))) for m in sections[str(place[0])]]
             return f"must have kind = one of {', '.join(choices)}", "Add kind to this section.", "missing_key"
         case "union_tag_invalid" | "literal_error":
             written = str(details["ctx"].get("tag", details["input"]))

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cohorts.store.findings import Findings
+
 RECORDS_FOLDER = "records"
 DERIVATIVES_FOLDER = "derivatives"
 CAUSES = ("input", "settings", "weights", "code")
@@ -68,7 +70,7 @@ class Record:
     status: str
     reason: str | None
     detail: str | None
-    payload: Mapping[str, Any]
+    payload: Findings
     outputs: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -143,18 +145,23 @@ def commit(root: Path, record: Record) -> Path:
     """Write ``record``; committing the same result twice is harmless."""
     path = record_path(root, record.participant_id, record.key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    body = {**vars(record), "key": asdict(record.key)}
+    payload = record.payload.model_dump(mode="json", exclude_unset=True)
+    body = {**vars(record), "key": asdict(record.key), "payload": payload}
     write_bytes(path, json.dumps({"sha256": digest_of(body), "record": body}, separators=(",", ":")).encode())
     return path
 
 
-def load(path: Path) -> Record | None:
-    """Read a record; None where there is none or where it is damaged (a damaged record is set aside and recomputed)."""
+def load(path: Path, findings: type[Findings] = Findings) -> Record | None:
+    """Read a record; None where there is none or where it is damaged (a damaged record is set aside and recomputed).
+
+    Parameters
+    ----------
+    path : from ``record_path``
+    findings : what the kind of its source finds
+    """
     try:
-        content = json.loads(path.read_bytes())
-        body = content["record"]
-        if content["sha256"] != digest_of(body):
-            raise ValueError("the record's content does not match its digest")
+        body = _checked_body(path)
+        body["payload"] = findings.model_validate(body["payload"])
         body["key"] = StepKey(**body["key"])
         body["outputs"] = tuple(body["outputs"])
         return Record(**body)
@@ -165,11 +172,29 @@ def load(path: Path) -> Record | None:
         return None
 
 
-def latest_record(root: Path, participant_id: str, step: str) -> Record | None:
-    """Return the newest record of one participant's step, whatever its address."""
+def earlier_keys(root: Path, participant_id: str, step: str) -> list[tuple[StepKey, str]]:
+    """Key and status of every record of one participant's step, whatever its address, the newest first."""
     folder = root / RECORDS_FOLDER / participant_id
     paths = sorted(folder.glob("[!.]*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    return next((record for record in map(load, paths) if record is not None and record.key.step == step), None)
+    found = []
+    for path in paths:
+        try:
+            body = _checked_body(path)
+            key = StepKey(**body["key"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if key.step == step:
+            found.append((key, str(body["status"])))
+    return found
+
+
+def _checked_body(path: Path) -> dict[str, Any]:
+    """The content of a record, if it matches its digest."""
+    content = json.loads(path.read_bytes())
+    body: dict[str, Any] = content["record"]
+    if content["sha256"] != digest_of(body):
+        raise ValueError("the record's content does not match its digest")
+    return body
 
 
 def is_complete(root: Path, record: Record) -> bool:

@@ -25,7 +25,7 @@ def gated(records: Mapping[tuple[str, str], Record], config: StudyConfig) -> dic
     judged = {}
     for (participant_id, measurement), record in records.items():
         source = config.measurements[measurement][0]
-        figures = record.payload.get("quality", {}).get(source.scans[0])
+        figures = record.payload.quality.get(source.scans[0])
         if record.status == "ok" and figures and source.gated_as is not None:
             findings = judge_quality(figures, config.gates_of(source.gated_as))
             if findings:

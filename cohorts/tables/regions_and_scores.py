@@ -13,36 +13,20 @@ from typing import Any
 import pandas as pd
 
 from cohorts.folder.manifest import Cohort, Reading
-from cohorts.folder.source import ComputedSource, DensityRatioSource, LesionSource
-from cohorts.folder.study import FractionRule, StudyConfig
-from cohorts.store.records import Record
+from cohorts.folder.source import Source
+from cohorts.folder.study import StudyConfig
+from cohorts.store.findings import Findings
 from cohorts.tables.participants import Standing
 from cohorts.tables.rows import Batch, MapUse, Measured, Rows, state_of
 from cohorts.tables.schemas import REGIONS, SCORES
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
-from tasks.density.rule import BUILT_IN_DENSITY_RULES
-from tasks.scoring import BUILT_IN_RULES, RegionRule, aspects_score, choose_side, fraction_rule
+from tasks.scoring import Rule, Score, affected_side, aspects_score, choose_side
 
 PARTICIPANTS_PER_BATCH = 500
 READER_RULE = "reader"
+NO_WEIGHTS = "none"
 #: A region of which less than this share lies in the scan cannot be scored; as for masks.
 LEAST_COVERAGE = 0.95
-
-
-def rule_of(source: LesionSource, config: StudyConfig) -> RegionRule:
-    """Look up the region rule of a source among the built-in and the declared ones."""
-    if source.rule in BUILT_IN_RULES:
-        return BUILT_IN_RULES[source.rule]
-    declared = next(rule for rule in config.rule if rule.name == source.rule)
-    if isinstance(declared, FractionRule):
-        return fraction_rule(
-            declared.name,
-            deep=(declared.operator, declared.deep),
-            cortical=(declared.operator, declared.cortical),
-            minimum_voxels=declared.minimum_voxels,
-        )
-    cuts = {region: (declared.operator, cut) for region, cut in declared.cuts.items()}
-    return RegionRule(declared.name, cuts, declared.minimum_voxels)
 
 
 def regions_and_scores(
@@ -50,123 +34,92 @@ def regions_and_scores(
 ) -> Iterator[tuple[Batch, Batch]]:
     """Rows of ``regions`` and ``scores``, some hundred participants at a time."""
     config = cohort.config
-    rules = {source.name: rule_of(source, config) for source in config.lesion_sources}
+    sources = [source for source in config.computed_sources if source.name not in measured.absent]
     clinical_sides = _clinical_sides(cohort)
     readings = _readings_by_participant(cohort.readings)
     participants = list(standings)
     for start in range(0, len(participants), PARTICIPANTS_PER_BATCH):
         regions, scores = Rows(REGIONS), Rows(SCORES)
         for participant_id in participants[start : start + PARTICIPANTS_PER_BATCH]:
-            for source in config.computed_sources:
-                record = measured.records.get((participant_id, source.measurement))
+            for source in sources:
+                record = measured.records.get((participant_id, config.measurement_of[source.name]))
                 use = measured.maps[source.name]
                 common = {
                     "participant_id": participant_id,
                     "source": source.name,
-                    "rule": source.rule,
-                    "weights_state": "none",
+                    "rule": source.rule_name,
+                    "weights_state": measured.weights_states.get(source.name, NO_WEIGHTS),
                 }
                 if record is None or record.status != "ok":
                     status, reason = state_of(record, standings[participant_id])
                     scores.add(**common, laterality=source.laterality, status=status, reason=reason)
-                    if record is not None:
+                    if record is not None and "regions" in source.gives:
                         for label in use.table.labels:
                             regions.add(**common, side=label.side, region=label.region, status=status, reason=reason)
                     continue
-                if isinstance(source, DensityRatioSource):
-                    affected = _add_densities(regions, record, use, common)
-                else:
-                    affected = _add_fractions(regions, record, use, rules[source.name], common)
+                affected = _add_regions(regions, source, record.payload, use, config.rule_of(source), common)
                 side = clinical_sides.get(participant_id)
-                scores.add(**common, **_score_columns(source, affected, use, record, side))
+                scores.add(**common, **_score_columns(source, affected, use, record.payload, side))
             if config.readings_source is not None:
                 _add_readings(regions, scores, readings.get(participant_id, {}), config, clinical_sides)
         yield regions.columns, scores.columns
 
 
+def _add_regions(
+    regions: Rows, source: Source, found: Findings, use: MapUse, rule: Rule, common: Mapping[str, Any]
+) -> dict[tuple[str, str], bool]:
+    """Add one participant's rows of one source; give back which regions its rule speaks of are affected."""
+    affected: dict[tuple[str, str], bool] = {}
+    for evidence in source.evidence(found, use):
+        row = {**common, "side": evidence.side, "region": evidence.region}
+        if evidence.value is None or evidence.coverage < LEAST_COVERAGE:
+            regions.add(**row, status="excluded", reason="region_not_covered")
+            continue
+        is_affected = rule.judge(evidence)
+        if is_affected is not None:
+            affected[evidence.side, evidence.region] = is_affected
+        regions.add(
+            **row,
+            **{evidence.column: evidence.value},
+            n_region_voxels=evidence.n_region_voxels,
+            n_lesion_voxels=evidence.n_lesion_voxels,
+            lesion_volume_ml=evidence.lesion_volume_ml,
+            affected=is_affected,
+            status="ok",
+        )
+    return affected
+
+
 def _score_columns(
-    source: ComputedSource,
-    affected: Mapping[tuple[str, str], bool],
-    use: MapUse,
-    record: Record,
-    clinical_side: str | None,
+    source: Source, affected: Mapping[tuple[str, str], bool], use: MapUse, found: Findings, clinical_side: str | None
 ) -> dict[str, Any]:
     """Columns of one ``scores`` row of a measured participant."""
-    columns: dict[str, Any] = {"laterality": source.laterality}
-    if not use.table.is_aspects:
-        return columns | {"status": "excluded", "reason": "not_an_aspects_map"}
-    if len(affected) < len(HEMISPHERES) * len(ASPECTS_REGIONS):
-        return columns | {"status": "excluded", "reason": "region_not_covered"}
-    score = aspects_score(
-        affected,
-        laterality=source.laterality,
-        lesion_side=record.payload["lesion"]["side"] if "lesion" in record.payload else density_side(affected),
-        clinical_side=clinical_side,
-    )
+    low = source.low_score_probability(found)
+    columns: dict[str, Any] = {"laterality": source.laterality, "low_score_probability": low}
+    score = source.score(found)
+    if score is None and "regions" in source.gives:
+        if not use.table.is_aspects:
+            return columns | {"status": "excluded", "reason": "not_an_aspects_map"}
+        if len(affected) < len(HEMISPHERES) * len(ASPECTS_REGIONS):
+            return columns | {"status": "excluded", "reason": "region_not_covered"}
+        lesion = source.lesion(found)
+        score = aspects_score(
+            affected,
+            laterality=source.laterality,
+            lesion_side=affected_side(affected) if lesion is None else lesion.side,
+            clinical_side=clinical_side,
+        )
+    if score is None:
+        score = Score(None, None, None, None, None if low is not None else "no_score_given")
+    is_ok = score.score is not None or low is not None
     return columns | {
         "score_left": score.left,
         "score_right": score.right,
         "score": score.score,
         "scored_side": score.scored_side,
-        "status": "ok" if score.score is not None else "excluded",
-        "reason": score.reason,
+        "status": "ok" if is_ok else "excluded",
+        "reason": None if is_ok else score.reason,
     }
-
-
-def _add_densities(
-    regions: Rows, record: Record, use: MapUse, common: Mapping[str, Any]
-) -> dict[tuple[str, str], bool]:
-    """Add one participant's rows of one density source; give back which ASPECTS regions are affected."""
-    rule = BUILT_IN_DENSITY_RULES[common["rule"]]
-    affected: dict[tuple[str, str], bool] = {}
-    for label, density in zip(use.table.labels, record.payload["densities"][use.sha256], strict=True):
-        row = {**common, "side": label.side, "region": label.region}
-        if density["ratio"] is None or density["coverage"] < LEAST_COVERAGE:
-            regions.add(**row, status="excluded", reason="region_not_covered")
-            continue
-        is_affected = None
-        if label.region in rule.cuts and label.side in HEMISPHERES:
-            is_affected = rule.is_affected(label.region, density["ratio"])
-            affected[label.side, label.region] = is_affected
-        regions.add(**row, relative_difference=density["relative_difference"], affected=is_affected, status="ok")
-    return affected
-
-
-def density_side(affected: Mapping[tuple[str, str], bool]) -> str:
-    """The side with more affected regions; ``both`` where they are as many."""
-    n_left, n_right = (sum(flag for (side, _), flag in affected.items() if side == one) for one in HEMISPHERES)
-    return "both" if n_left == n_right else "left" if n_left > n_right else "right"
-
-
-def _add_fractions(
-    regions: Rows, record: Record, use: MapUse, rule: RegionRule, common: Mapping[str, Any]
-) -> dict[tuple[str, str], bool]:
-    """Add one participant's rows of one lesion source; give back which ASPECTS regions are affected."""
-    counts = record.payload["counts"][use.sha256]
-    voxel_ml = next(iter(record.payload["scans"].values()))["voxel_volume_mm3"] / 1000  # of the scan it lies on
-    coverage = counts.get("coverage", [1.0] * len(counts["n_region"]))
-    affected: dict[tuple[str, str], bool] = {}
-    for label, n_region, n_lesion, covered in zip(
-        use.table.labels, counts["n_region"], counts["n_lesion"], coverage, strict=True
-    ):
-        row = {**common, "side": label.side, "region": label.region}
-        if not n_region or covered < LEAST_COVERAGE:
-            regions.add(**row, status="excluded", reason="region_not_covered")
-            continue
-        is_affected = None
-        if label.region in rule.cuts:
-            is_affected = rule.is_affected(region=label.region, fraction=n_lesion / n_region, n_lesion_voxels=n_lesion)
-            affected[label.side, label.region] = is_affected
-        regions.add(
-            **row,
-            n_region_voxels=n_region,
-            n_lesion_voxels=n_lesion,
-            lesion_volume_ml=n_lesion * voxel_ml,
-            fraction=n_lesion / n_region,
-            affected=is_affected,
-            status="ok",
-        )
-    return affected
 
 
 def _add_readings(
@@ -182,7 +135,7 @@ def _add_readings(
     for source, rows in readings.items():
         participant_id = rows[0].participant_id
         flags = {key: flag for row in rows for key, flag in row.flags.items()}
-        common = {"participant_id": participant_id, "source": source, "rule": READER_RULE, "weights_state": "none"}
+        common = {"participant_id": participant_id, "source": source, "rule": READER_RULE, "weights_state": NO_WEIGHTS}
         for (hemisphere, region), flag in flags.items():
             regions.add(**common, side=hemisphere, region=region, affected=flag, status="ok")
         by_side = {row.side: row.score for row in rows if row.side is not None and row.score is not None}

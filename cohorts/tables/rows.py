@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from cohorts.folder.source import MapUse
 from cohorts.store.records import Record
 from cohorts.tables.contract import Table
 from cohorts.tables.participants import NO_SCAN_OF_MODALITY, NOT_MEASURED, Standing
-from tasks.anatomy import LabelTable
+
+__all__ = ["Batch", "MapUse", "Measured", "Rows", "state_of"]
 
 Batch = dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
-class MapUse:
-    """A label map as the tables need it: its content digest and its label table."""
-
-    sha256: str
-    table: LabelTable
-
-
-@dataclass(frozen=True)
 class Measured:
-    """What is known when tables are made: records by (participant, measurement), maps by source name."""
+    """What is known when tables are made.
+
+    Attributes
+    ----------
+    records : (participant, measurement) -> record
+    maps : name of a source -> its label map
+    vascular : the map of arterial territories
+    absent : name of a source that cannot be measured -> why; it has no rows
+    weights_states : name of a source -> where its weights come from, for those that have any
+    """
 
     records: Mapping[tuple[str, str], Record]
     maps: Mapping[str, MapUse]
     vascular: MapUse
+    absent: Mapping[str, str] = field(default_factory=dict)
+    weights_states: Mapping[str, str] = field(default_factory=dict)
 
 
 class Rows:

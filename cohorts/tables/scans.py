@@ -55,16 +55,16 @@ def _measured_columns(scan: Scan, record: Record | None, standing: Standing) -> 
     """Columns that come from the measurement that read the scan."""
     status, reason = state_of(record, standing)
     detail = record.detail if record is not None and record.status != "ok" else None
-    facts = record.payload.get("scans", {}).get(scan.modality) if record is not None else None
-    quality = record.payload.get("quality", {}).get(scan.modality, {}) if record is not None else {}
+    facts = record.payload.scans.get(scan.modality) if record is not None else None
+    quality = record.payload.quality.get(scan.modality, {}) if record is not None else {}
     columns: dict[str, Any] = {"status": status, "reason": reason, "detail": detail}
-    if facts:
+    if facts is not None:
         columns |= {
-            "shape": "x".join(map(str, facts["shape"])),
-            "spacing_mm": "x".join(f"{length:g}" for length in facts["spacing_mm"]),
-            "orientation": facts["orientation"],
-            "voxel_volume_mm3": facts["voxel_volume_mm3"],
-            "notes": ", ".join(facts.get("notes", ())) or None,
+            "shape": "x".join(map(str, facts.shape)),
+            "spacing_mm": "x".join(f"{length:g}" for length in facts.spacing_mm),
+            "orientation": facts.orientation,
+            "voxel_volume_mm3": facts.voxel_volume_mm3,
+            "notes": ", ".join(facts.notes) or None,
         }
     columns |= {figure.name: quality[figure.name] for figure in QUALITY_FIGURES if figure.name in quality}
     return columns

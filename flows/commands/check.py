@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from cohorts.folder.manifest import Cohort, read_cohort
+from cohorts.folder.manifest import Cohort
 from cohorts.folder.problems import Problem
 from cohorts.folder.scans import HEADER
 from cohorts.folder.tsv import read_tsv
@@ -17,6 +17,7 @@ from flows.engine.cluster import available_cpus
 from flows.run.plan import Plan, load_maps, make_plan
 from flows.run.steps import examine
 from flows.sources.interface import Case, StepSettings
+from flows.sources.registry import read_cohort
 
 EXIT_PROBLEMS = 3
 CASES_PER_CALL = 16

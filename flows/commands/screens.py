@@ -13,7 +13,7 @@ from rich.table import Table
 from cohorts.folder.manifest import natural_key
 from cohorts.folder.problems import Problem
 from flows.engine.lock import current_owner
-from flows.run.plan import Plan, make_plan, stale_causes, why_stale
+from flows.run.plan import Plan, changed_code, make_plan, stale_causes, why_stale
 from flows.run.publishing import LATEST, RESULTS, is_current, latest_summary
 from flows.run.running import RunOutcome, RunRequest
 
@@ -108,17 +108,19 @@ def _show_why(plan: Plan, request: RunRequest, label: str, console: Console) -> 
     for problem in plan.cohort.problems:
         if problem.participant_id == participant_id:
             console.print(problem.text, markup=False, highlight=False, soft_wrap=True)
-    for key, case in cases.items():
+    for key in cases:
         record = plan.records.get(key)
         if record is None:
             causes = ", ".join(why_stale(plan, request.out, *key))
-            console.print(f"{participant_id}, {case.step}: due, because of {causes}.", highlight=False, markup=False)
+            changed = ", ".join(changed_code(plan, request.out, *key))
+            because = f"{causes}: {changed}" if changed else causes
+            console.print(f"{participant_id}, {key[1]}: due, because of {because}.", highlight=False, markup=False)
             continue
         state = record.status + (f", {record.reason}: {record.detail}" if record.reason else "")
         console.print(
-            f"{participant_id}, {case.step}: done {record.finished_at}, {state}\n"
+            f"{participant_id}, {key[1]}: done {record.finished_at}, {state}\n"
             f"  input {record.key.input_sha256[:16]}, settings {record.key.settings_sha256[:16]}, "
-            f"code {record.key.code}, address {record.key.digest[:16]}",
+            f"code {record.key.code[:16]}, address {record.key.digest[:16]}",
             highlight=False,
             markup=False,
             soft_wrap=True,

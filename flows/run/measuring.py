@@ -1,26 +1,29 @@
 """The Prefect flow of a run: Prefect decides (states, retries), Dask computes, committed records are the truth.
 
 A Prefect task is thin: it submits one chunk of cases to Dask and waits. Of a chunk that failed, as by the death of its
-worker, every case is tried once more, alone; a case that fails alone ends as ``failed``. Nothing that identifies a
-participant is a Prefect parameter.
+worker, every case is tried once more, alone; one that fails alone is tried a last time with nothing else at work,
+because a loaded machine kills workers that did nothing wrong. A case that fails then ends as ``failed``. Where no
+worker is left, the run stops and records nothing against the scans. Nothing that identifies a participant is a Prefect
+parameter.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cohorts.store.records import Record, commit
 from flows.engine.progress import CaseProgress
+from flows.run.limits import STANDSTILL_S, ended_by_limit
 from flows.run.plan import Plan
 from flows.run.steps import StorageFailedError, run_chunk
-from flows.sources.interface import Case, StepSettings, step_key
+from flows.sources.interface import Case, Method, step_key
+from flows.sources.registry import METHODS
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -28,25 +31,30 @@ if TYPE_CHECKING:
 #: Chunks per worker: enough to balance the load, few enough that a task's 13 ms do not matter (MEASURED 5).
 CHUNKS_PER_WORKER = 8
 LARGEST_CHUNK = 50
-#: No case takes longer than this to measure.
-WALL_LIMIT_S = 120.0
 POLL_S = 0.5
+#: A cluster without any worker for this long is lost; a worker that died is started again within seconds.
+WORKERLESS_S = 60.0
+GPU = "GPU"
 
 
 class StoppedError(RuntimeError):
     """The run is being stopped; what is committed stays."""
 
 
-class StepTimedOutError(RuntimeError):
-    """A case took longer than its wall limit, and its worker ended itself."""
+class ClusterLostError(RuntimeError):
+    """The scheduler or all workers are gone; the run stops, and what is committed stays."""
+
+
+class CaseLimitError(RuntimeError):
+    """A case reached its limit, and its worker ended itself; the message says where the case was."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some cases of one measurement, computed by one Prefect task."""
+    """Some cases, computed by one Prefect task: (measurement, case), those of one participant together."""
 
-    measurement: str
-    cases: tuple[Case, ...]
+    cases: tuple[tuple[str, Case], ...]
+    wants_gpu: bool = False
 
 
 @dataclass
@@ -59,20 +67,39 @@ class Measuring:
     progress: CaseProgress
     stopped: threading.Event
     seconds: dict[str, float]
-    storage_error: StorageFailedError | None = None
+    stopping_error: StorageFailedError | ClusterLostError | None = None
+
+    def method_of(self, measurement: str) -> Method:
+        """How a measurement is made."""
+        return METHODS[self.plan.settings[measurement].kind]
 
 
-def chunks_of(pending: list[tuple[str, Case]], n_workers: int) -> list[Chunk]:
-    """Split pending cases into chunks of one measurement each."""
+def chunks_of(pending: list[tuple[str, Case]], n_workers: int, on_gpu: Iterable[str] = ()) -> list[Chunk]:
+    """Split pending cases into chunks.
+
+    Parameters
+    ----------
+    pending : (measurement, case) of each
+    n_workers : that take chunks at one time
+    on_gpu : measurements whose cases go to a worker with a GPU, in chunks of their own
+    """
     size = max(1, min(LARGEST_CHUNK, math.ceil(len(pending) / (CHUNKS_PER_WORKER * n_workers))))
-    by_measurement: dict[str, list[Case]] = {}
-    for measurement, case in pending:
-        by_measurement.setdefault(measurement, []).append(case)
-    return [
-        Chunk(measurement, tuple(cases[start : start + size]))
-        for measurement, cases in by_measurement.items()
-        for start in range(0, len(cases), size)
-    ]
+    chosen = set(on_gpu)
+    chunks = []
+    for wants_gpu in (False, True):
+        by_participant: dict[str, list[tuple[str, Case]]] = {}
+        for measurement, case in pending:
+            if (measurement in chosen) == wants_gpu:
+                by_participant.setdefault(case.participant_id, []).append((measurement, case))
+        filling: list[tuple[str, Case]] = []
+        for cases in by_participant.values():
+            filling += cases
+            if len(filling) >= size:
+                chunks.append(Chunk(tuple(filling), wants_gpu))
+                filling = []
+        if filling:
+            chunks.append(Chunk(tuple(filling), wants_gpu))
+    return chunks
 
 
 def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> None:
@@ -88,13 +115,17 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
     ------
     StorageFailedError
         The output folder cannot be written.
+    ClusterLostError
+        The scheduler or all workers are gone.
     """
     from prefect import flow, task
     from prefect.cache_policies import NO_CACHE
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    n_workers = len(measuring.client.scheduler_info(n_workers=-1)["workers"]) if measuring.client else 1
-    chunks = chunks_of(measuring.plan.pending, n_workers)
+    n_workers, resources = _workers(measuring.client)
+    pending = measuring.plan.pending
+    on_gpu = [name for name in measuring.plan.settings if GPU in resources and measuring.method_of(name).wants_gpu]
+    chunks = chunks_of(pending, n_workers, on_gpu)
 
     @task(name="measure", cache_policy=NO_CACHE, persist_result=False, task_run_name="measure-{number}")
     def measure(number: int, n_cases: int) -> None:
@@ -102,7 +133,7 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
 
     @task(name="measure-alone", cache_policy=NO_CACHE, persist_result=False)
     def measure_alone(number: int, position: int) -> None:
-        _submit_and_wait(measuring, Chunk(chunks[number].measurement, (chunks[number].cases[position],)))
+        _submit_and_wait(measuring, Chunk((chunks[number].cases[position],), chunks[number].wants_gpu))
 
     @task(name="tables-and-report", cache_policy=NO_CACHE, persist_result=False)
     def publish() -> None:
@@ -127,11 +158,19 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
         publish()
 
     try:
-        cohort_run(len(measuring.plan.cohort.participants), len(measuring.plan.pending))
+        cohort_run(len(measuring.plan.cohort.participants), len(pending))
     except Exception as error:
-        if measuring.storage_error is not None:  # Prefect, too, fails in its own ways on a full disk
-            raise measuring.storage_error from error
+        if measuring.stopping_error is not None:  # Prefect, too, fails in its own ways on a full disk
+            raise measuring.stopping_error from error
         raise
+
+
+def _workers(client: Client | None) -> tuple[int, frozenset[str]]:
+    """How many workers there are, and the resources that any of them offers."""
+    if client is None:
+        return 1, frozenset()
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return max(1, len(workers)), frozenset(name for worker in workers for name in worker.get("resources", {}))
 
 
 def _measure_all(
@@ -143,83 +182,125 @@ def _measure_all(
     futures = [submit(number, len(chunk.cases)) for number, chunk in enumerate(chunks)]
     wait(futures)
     broken = [number for number, future in enumerate(futures) if not future.state.is_completed()]
-    _raise_if_storage_failed([futures[number].state for number in broken])
-    alone = {
-        (number, position): submit_alone(number, position)
-        for number in broken
-        for position in range(len(chunks[number].cases))
-    }
+    _raise_if_stopped([futures[number].state for number in broken])
+    places = [(number, position) for number in broken for position in range(len(chunks[number].cases))]
+    alone = {place: submit_alone(*place) for place in places}
     wait(list(alone.values()))
-    _raise_if_storage_failed([future.state for future in alone.values()])
-    for (number, position), future in alone.items():
-        if not future.state.is_completed():
-            _commit_failure(measuring, chunks[number].measurement, chunks[number].cases[position], future.state)
+    _raise_if_stopped([future.state for future in alone.values()])
+    for place, future in alone.items():
+        state = future.state
+        if not state.is_completed() and _is_lost_worker(state):
+            last = submit_alone(*place)  # nothing else is at work now
+            wait([last])
+            _raise_if_stopped([last.state])
+            state = last.state
+        if not state.is_completed():
+            number, position = place
+            _commit_failure(measuring, *chunks[number].cases[position], state)
 
 
 def _submit_and_wait(measuring: Measuring, chunk: Chunk) -> None:
-    """Submit a chunk to Dask and wait for it, or for the end of the run."""
+    """Submit a chunk to Dask and wait for it, or for the end of the run or of the cluster."""
     from distributed.scheduler import KilledWorker
 
     client = measuring.client
     if client is None:
         raise RuntimeError("a chunk must have workers, got no client")
+    if measuring.stopped.is_set():
+        raise StoppedError("the run is being stopped")
     future = client.submit(
         run_chunk,
-        [case.to_json() for case in chunk.cases],
-        measuring.plan.settings[chunk.measurement].to_json(),
+        [(measurement, case.to_json()) for measurement, case in chunk.cases],
+        {name: measuring.plan.settings[name].to_json() for name, _ in chunk.cases},
         str(measuring.out),
-        WALL_LIMIT_S,
         pure=False,
         retries=0,
+        resources={GPU: 1} if chunk.wants_gpu else None,
     )
-    begun = time.monotonic()
-    states: list[tuple[str, str]] | None = None
-    while states is None:
+    finished = threading.Event()
+    future.add_done_callback(lambda _: finished.set())
+    workerless_since: float | None = None
+    while not finished.wait(POLL_S):
         if measuring.stopped.is_set():
             future.cancel()
             raise StoppedError("the run is being stopped")
-        try:
-            with contextlib.suppress(TimeoutError):
-                states = future.result(timeout=POLL_S)
-        except StorageFailedError as error:
-            measuring.storage_error = error
-            measuring.stopped.set()
-            raise
-        except KilledWorker as death:
-            if len(chunk.cases) == 1 and time.monotonic() - begun >= WALL_LIMIT_S:
-                raise StepTimedOutError(f"a case must take at most {WALL_LIMIT_S:.0f} s") from death
-            raise
-    measuring.progress.advance(len(states), sum(status == "failed" for _, status in states))
+        workerless_since = _check_cluster(measuring, client, workerless_since)
+    if future.status == "error" and isinstance(error := future.exception(), KilledWorker):
+        _raise_for_lost_worker(measuring, chunk, error)
+    if future.status in ("cancelled", "lost"):
+        _stop(measuring, ClusterLostError("the Dask scheduler must answer, got none: its connection was lost."))
+    try:
+        states = future.result()  # it is there: the one time it is asked for
+    except StorageFailedError as error:
+        _stop(measuring, error)
+    measuring.progress.advance(len(states), sum(status == "failed" for _, _, status in states))
 
 
-def _raise_if_storage_failed(states: list[Any]) -> None:
-    """Stop the run when the storage, not a case, failed."""
+def _check_cluster(measuring: Measuring, client: Client, workerless_since: float | None) -> float | None:
+    """Stop the run where the scheduler is gone or has had no worker for long; give back since when there is none."""
+    if client.status not in ("running", "connecting"):
+        _stop(measuring, ClusterLostError("the Dask scheduler must answer, got none: its connection was lost."))
+    if client.status == "running" and client.scheduler_info(n_workers=1)["workers"]:
+        return None
+    now = time.monotonic()
+    since = workerless_since or now
+    if now - since > WORKERLESS_S:
+        _stop(measuring, ClusterLostError(f"the Dask cluster must have workers, got none for {WORKERLESS_S:.0f} s."))
+    return since
+
+
+def _stop(measuring: Measuring, error: StorageFailedError | ClusterLostError) -> None:
+    """End the run with an error that no case has caused."""
+    measuring.stopping_error = measuring.stopping_error or error
+    measuring.stopped.set()
+    raise error
+
+
+def _raise_for_lost_worker(measuring: Measuring, chunk: Chunk, death: BaseException) -> None:
+    """Tell the end of a worker by a case's own limit from any other."""
+    for measurement, case in chunk.cases:
+        key = step_key(case, measuring.plan.settings[measurement])
+        where = ended_by_limit(measuring.out, case.participant_id, key)
+        if where is not None and len(chunk.cases) == 1:
+            raise CaseLimitError(where) from death
+    raise death
+
+
+def _raise_if_stopped(states: list[Any]) -> None:
+    """Stop the run when the storage or the cluster, not a case, failed."""
     for state in states:
         error = state.result(raise_on_failure=False)
-        if isinstance(error, (StorageFailedError, StoppedError)):
+        if isinstance(error, (StorageFailedError, StoppedError, ClusterLostError)):
             raise error
+
+
+def _is_lost_worker(state: Any) -> bool:
+    """Whether a task failed with its worker and not by a limit of its case."""
+    return type(state.result(raise_on_failure=False)).__name__ == "KilledWorker"
 
 
 def _commit_failure(measuring: Measuring, measurement: str, case: Case, state: Any) -> None:
     """Record a case that could not be computed; it is due again in the next run."""
     error = state.result(raise_on_failure=False)
-    settings: StepSettings = measuring.plan.settings[measurement]
-    reason, detail = _failure_of(error)
-    commit(
-        measuring.out,
-        Record(case.participant_id, step_key(case, settings), "failed", reason, detail, payload={}),
-    )
+    reason, detail = _failure_of(error, measuring.method_of(measurement).cpu_limit_s)
+    key = step_key(case, measuring.plan.settings[measurement])
+    findings = measuring.plan.cohort.config.measurements[measurement][0].findings()
+    commit(measuring.out, Record(case.participant_id, key, "failed", reason, detail, findings))
     measuring.progress.advance(1, 1)
 
 
-def _failure_of(error: object) -> tuple[str, str]:
+def _failure_of(error: object, cpu_limit_s: float) -> tuple[str, str]:
     """Reason and detail of a failed case, in words."""
-    if isinstance(error, StepTimedOutError):
-        return "timed_out", f"the measurement must end within {WALL_LIMIT_S:.0f} s, twice it did not. Look at the file."
+    if isinstance(error, CaseLimitError):
+        return (
+            "timed_out",
+            f"the measurement must end within {cpu_limit_s:.0f} CPU seconds and never stand still for "
+            f"{STANDSTILL_S:.0f} s, twice it did not: it was in {error}. Look at the file.",
+        )
     if type(error).__name__ == "KilledWorker":
         return (
             "worker_died",
-            "the measurement must not end its process, twice it did: out of memory, or a crash in a library. "
-            "Give workers more memory (--n-cpus 1), or look at the file.",
+            "the measurement must not end its process, three times it did, the last time with nothing else at work: "
+            "out of memory, or a crash in a library. Give workers more memory (--n-cpus 1), or look at the file.",
         )
     return "unexpected_error", f"{type(error).__name__}: {error}. Please report this with the file's header."

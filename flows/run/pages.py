@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from flows.run.plan import Plan
-from flows.sources.dwi_threshold import PICTURE_SUFFIX
+from flows.sources.native_scan import PICTURE_SUFFIX
 from reports.figures.perfusion_picture import PERFUSION_SUFFIX
 
 if TYPE_CHECKING:

@@ -6,21 +6,24 @@ import hashlib
 import importlib.metadata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
-from cohorts.folder.manifest import Cohort, CohortError, read_cohort
+from cohorts.folder.manifest import Cohort, CohortError
 from cohorts.folder.problems import Problem
-from cohorts.folder.source import ComputedSource, LesionSource
+from cohorts.folder.source import Source
 from cohorts.folder.study import StudyConfig
 from cohorts.store.hashing import HashCache
-from cohorts.store.records import Record, digest_of, is_complete, latest_record, load, record_path
+from cohorts.store.records import Record, StepKey, digest_of, earlier_keys, is_complete, load, record_path
 from cohorts.tables.rows import MapUse
-from flows.sources.interface import SIDECAR_OF, STEP_CODES, Case, CaseFile, MapReference, StepSettings, step_key
-from flows.sources.mask import MASK_PARAMETERS, VASCULAR_MAP
+from flows.sources.code import code_version, earlier_parts
+from flows.sources.interface import SIDECAR_OF, Case, CaseFile, MapReference, StepSettings, step_key
+from flows.sources.label_maps import VASCULAR_MAP
+from flows.sources.registry import METHODS, read_cohort
 from models.anatomy.template import LABEL_MAPS, LabelMap, load_label_map
+from models.weights import Weights, WeightsMissingError, find_weights
 
 SOURCE_PACKAGES = ("cohorts", "flows", "models", "reports", "tasks")
 HASHES_NAME = "hashes.json"
@@ -32,7 +35,20 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """A cohort with everything needed to run it; cases and records by (participant, measurement)."""
+    """A cohort with everything needed to run it; cases and records by (participant, measurement).
+
+    Attributes
+    ----------
+    cohort : as read
+    maps : name of a source -> its label map
+    vascular : the map of arterial territories
+    settings : measurement -> settings of its step
+    cases : what there is to measure
+    files : path inside the cohort folder -> (sha256, size in bytes)
+    records : what is committed
+    weights : name of a source -> the trained weights it uses
+    absent : name of a source that cannot be measured -> why
+    """
 
     cohort: Cohort
     maps: dict[str, MapUse]
@@ -41,6 +57,8 @@ class Plan:
     cases: dict[tuple[str, str], Case]
     files: dict[str, tuple[str, int]]
     records: dict[tuple[str, str], Record]
+    weights: dict[str, tuple[Weights, ...]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
 
     @property
     def pending(self) -> list[tuple[str, Case]]:
@@ -67,35 +85,57 @@ def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = ()) -> Plan:
     if problems or cohort.study_problems:
         raise CohortError((*cohort.study_problems, *problems))
     vascular = load_label_map(VASCULAR_MAP)
+    weights, absent = _weights(cohort.config)
     settings = {
-        measurement: _settings(sources, cohort.config, folder, maps, vascular)
+        measurement: _settings(sources, cohort.config, folder, maps, vascular, weights)
         for measurement, sources in cohort.config.measurements.items()
+        if sources[0].name not in absent
     }
     files = _digests(cohort, out)
-    cases = _cases(cohort, files)
-    plan = Plan(cohort, maps, _use(vascular), settings, cases, files, {})
+    plan = Plan(cohort, maps, _use(vascular), settings, _cases(cohort, files, settings), files, {}, weights, absent)
     return with_records(plan, out)
 
 
+def _weights(config: StudyConfig) -> tuple[dict[str, tuple[Weights, ...]], dict[str, str]]:
+    """The trained weights of every source that needs some, and why a source must do without."""
+    found: dict[str, tuple[Weights, ...]] = {}
+    absent: dict[str, str] = {}
+    for source in config.computed_sources:
+        try:
+            found[source.name] = tuple(find_weights(name) for name in source.weights)
+        except WeightsMissingError as error:
+            absent[source.name] = str(error)
+    return {name: weights for name, weights in found.items() if weights}, absent
+
+
 def _settings(
-    sources: tuple[ComputedSource, ...],
+    sources: tuple[Source, ...],
     config: StudyConfig,
     folder: Path,
     maps: dict[str, MapUse],
     vascular: LabelMap,
+    weights: dict[str, tuple[Weights, ...]],
 ) -> StepSettings:
     """Settings of one measurement: the maps of all its sources, and what they declare in common."""
+    first = sources[0]
     references = [
         MapReference(map_location(config.regions_of(source), folder), maps[source.name].sha256) for source in sources
     ]
-    if isinstance(sources[0], LesionSource):
+    if "lesion" in first.gives:
         references.append(MapReference(VASCULAR_MAP, vascular.sha256))
-    is_mask = sources[0].kind == "mask"
-    parameters = MASK_PARAMETERS if is_mask else sources[0].measured_with
-    return StepSettings(sources[0].kind, tuple(dict.fromkeys(references)), parameters)
+    used = [one.sha256 for one in weights.get(first.name, ())]
+    return StepSettings(
+        first.kind,
+        tuple(dict.fromkeys(references)),
+        first.settings,
+        code_version(METHODS[first.kind]).digest,
+        digest_of(used) if used else None,
+    )
 
 
-def _cases(cohort: Cohort, files: dict[str, tuple[str, int]]) -> dict[tuple[str, str], Case]:
+def _cases(
+    cohort: Cohort, files: dict[str, tuple[str, int]], measurements: Iterable[str]
+) -> dict[tuple[str, str], Case]:
     """Every case: a participant with the first scan of a measurement, and those of its further scans that are there."""
     root = cohort.folder.resolve()
     found = {
@@ -112,13 +152,14 @@ def _cases(cohort: Cohort, files: dict[str, tuple[str, int]]) -> dict[tuple[str,
     }
     participants = dict.fromkeys(scan.participant_id for scan in cohort.scans)
     cases = {}
-    for measurement, (source, *_) in cohort.config.measurements.items():
+    for measurement in measurements:
+        source = cohort.config.measurements[measurement][0]
         for participant_id in participants:
             read = [found.get((participant_id, modality)) for modality in source.scans]
             if read[0] is not None:
                 present = tuple(file for file in read if file is not None)
-                if source.reads_sidecar and (participant_id, source.modality) in sidecars:
-                    present += (sidecars[participant_id, source.modality],)
+                if source.reads_sidecar and (participant_id, source.scans[0]) in sidecars:
+                    present += (sidecars[participant_id, source.scans[0]],)
                 cases[participant_id, measurement] = Case(participant_id, source.step, present)
     return cases
 
@@ -127,20 +168,38 @@ def with_records(plan: Plan, out: Path, *, with_failed: bool = False) -> Plan:
     """Look up again which cases are committed; a failed one is due again, and counts only when the results are made."""
     records = {}
     for (participant_id, measurement), case in plan.cases.items():
-        record = load(record_path(out, participant_id, step_key(case, plan.settings[measurement])))
+        path = record_path(out, participant_id, step_key(case, plan.settings[measurement]))
+        record = load(path, plan.cohort.config.measurements[measurement][0].findings)
         if record is not None and (with_failed or record.status != "failed") and is_complete(out, record):
             records[participant_id, measurement] = record
     return replace(plan, records=records)
 
 
 def why_stale(plan: Plan, out: Path, participant_id: str, measurement: str) -> tuple[str, ...]:
-    """Which of input, settings, weights and code changed since a case's last record; ``("new",)`` if it has none."""
+    """Why a case is due: new, failed, outputs missing, or what differs from the nearest committed result.
+
+    Nearest is the one with the fewest differences, of these the newest: one step may have run with several settings.
+    """
     case = plan.cases[participant_id, measurement]
-    last = latest_record(out, participant_id, case.step)
-    if last is None:
+    key = step_key(case, plan.settings[measurement])
+    earlier = earlier_keys(out, participant_id, case.step)
+    if not earlier:
         return ("new",)
-    causes = step_key(case, plan.settings[measurement]).causes_against(last.key)
-    return causes or (("failed",) if last.status == "failed" else ("outputs missing",))
+    nearest, status = min(earlier, key=lambda known: len(key.causes_against(known[0])))
+    causes = key.causes_against(nearest)
+    return causes or (("failed",) if status == "failed" else ("outputs missing",))
+
+
+def changed_code(plan: Plan, out: Path, participant_id: str, measurement: str) -> tuple[str, ...]:
+    """The modules and libraries by which the code of a due case differs from its nearest committed result."""
+    case, settings = plan.cases[participant_id, measurement], plan.settings[measurement]
+    key = step_key(case, settings)
+    earlier = earlier_keys(out, participant_id, case.step)
+    if not earlier:
+        return ()
+    nearest: StepKey = min(earlier, key=lambda known: len(key.causes_against(known[0])))[0]
+    parts = earlier_parts(out, nearest.code) if nearest.code != key.code else None
+    return () if parts is None else code_version(METHODS[settings.kind]).changed_since(parts)
 
 
 def stale_causes(plan: Plan, out: Path) -> Counter[str]:
@@ -205,7 +264,7 @@ def run_digest(plan: Plan, out: Path) -> str:
             "scans": [repr(scan) for scan in cohort.scans],
             "cases": {"/".join(key): step_key(case, plan.settings[key[1]]).digest for key, case in plan.cases.items()},
             "maps": {name: use.sha256 for name, use in plan.maps.items()},
-            "steps": dict(STEP_CODES),
+            "absent": plan.absent,
             "code": code_digest(),
         }
     )

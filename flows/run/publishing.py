@@ -138,10 +138,11 @@ def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
     """Write every table that comes from the cohort and its records; statistics follow from the report."""
     cohort = plan.cohort
     records = gated(plan.records, cohort.config)
-    measured = Measured(records, plan.maps, plan.vascular)
+    states = {name: weights[0].state for name, weights in plan.weights.items()}
+    measured = Measured(records, plan.maps, plan.vascular, plan.absent, states)
     leading = lesion_measurements(cohort.config)[:1]
     lesions = {
-        participant_id: lesion_values(record, plan.vascular)
+        participant_id: lesion_values(cohort.config.measurements[measurement][0], record.payload, plan.vascular)
         for (participant_id, measurement), record in records.items()
         if record.status == "ok" and measurement in leading
     }
@@ -184,6 +185,7 @@ def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_
     data = ReportInput(
         config=config,
         map_names={source.name: config.regions_of(source) for source in config.computed_sources},
+        absent=plan.absent,
         **frames,
     )
     statistics = analyse(data)

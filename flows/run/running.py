@@ -29,6 +29,8 @@ from flows.engine.progress import CaseProgress
 from flows.run.plan import Plan, make_plan, stale_causes, with_records
 from flows.run.publishing import LATEST, RESULTS, RunFacts, is_current, latest_summary, publish_results
 from flows.run.steps import StorageFailedError
+from flows.sources.code import code_version, keep_manifest
+from flows.sources.registry import METHODS
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -164,6 +166,8 @@ def _under_prefect(
 
         server.wait()
         seconds["start"] = time.perf_counter() - begun
+        for settings in plan.settings.values():
+            keep_manifest(request.out, code_version(METHODS[settings.kind]))
         progress = CaseProgress(len(plan.pending), console)
         shared = Measuring(plan, request.out.resolve(), client, progress, threading.Event(), seconds)
         run_flow(facts.run_id, shared, publish)

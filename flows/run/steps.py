@@ -7,12 +7,11 @@ as a record with a reason; only a failure of the storage itself leaves the step 
 from __future__ import annotations
 
 import errno
-import faulthandler
 import hashlib
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,20 +19,10 @@ from typing import Any
 
 from cohorts.images.mask import ImageProblemError
 from cohorts.store.records import Record, commit, load, output_folder, record_path, write_outputs
-from flows.sources.ctp_core import examine_cbf_map, examine_ctp_core
-from flows.sources.dwi_threshold import examine_density_ratio, examine_dwi_threshold
-from flows.sources.interface import Case, Outcome, StepSettings, step_key
-from flows.sources.mask import examine_mask
+from flows.run.limits import Watch
+from flows.sources.interface import Case, OpenCase, Outcome, SharedWork, StepSettings, step_key
+from flows.sources.registry import METHODS
 
-Examine = Callable[[Case, Mapping[str, bytes], StepSettings], Outcome]
-
-EXAMINE: Mapping[str, Examine] = {
-    "mask": examine_mask,
-    "density_ratio": examine_density_ratio,
-    "dwi_threshold": examine_dwi_threshold,
-    "ctp_core": examine_ctp_core,
-    "cbf_map": examine_cbf_map,
-}
 #: Storage errors that stop the run: nothing more can be committed.
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 
@@ -43,44 +32,48 @@ class StorageFailedError(RuntimeError):
 
 
 def run_chunk(
-    cases: list[dict[str, Any]], settings: dict[str, Any], root: str, wall_limit_s: float
-) -> list[tuple[str, str]]:
+    cases: Sequence[tuple[str, dict[str, Any]]], settings: dict[str, dict[str, Any]], root: str
+) -> list[tuple[str, str, str]]:
     """Measure some cases one after the other; those already committed are left alone.
+
+    What several measurements of one participant have in common is made once, so cases of one participant stand
+    together.
 
     Parameters
     ----------
-    cases : ``Case.to_json`` of each
-    settings : ``StepSettings.to_json``
+    cases : (measurement, ``Case.to_json``) of each
+    settings : measurement -> ``StepSettings.to_json``
     root : output folder
-    wall_limit_s : a case that takes longer ends this process, even where it hangs in native code: nothing else can stop
-        it, and the cluster starts another worker
 
     Returns
     -------
-    (participant_id, status) of each case, in order.
+    (participant_id, measurement, status) of each case, in order.
     """
-    step_settings = StepSettings.from_json(settings)
+    step_settings = {measurement: StepSettings.from_json(body) for measurement, body in settings.items()}
     states = []
-    for case in cases:
-        faulthandler.dump_traceback_later(wall_limit_s, exit=True, file=2)
-        try:
-            record = run_case(Case.from_json(case), step_settings, Path(root))
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-        states.append((record.participant_id, record.status))
+    shared, participant_id = SharedWork(), ""
+    with Watch(Path(root)) as watch:
+        for measurement, body in cases:
+            case = Case.from_json(body)
+            if case.participant_id != participant_id:
+                shared, participant_id = SharedWork(), case.participant_id
+            chosen = step_settings[measurement]
+            with watch.limiting(step_key(case, chosen), participant_id, METHODS[chosen.kind].cpu_limit_s):
+                record = run_case(case, chosen, Path(root), shared)
+            states.append((participant_id, measurement, record.status))
     return states
 
 
-def run_case(case: Case, settings: StepSettings, root: Path) -> Record:
+def run_case(case: Case, settings: StepSettings, root: Path, shared: SharedWork | None = None) -> Record:
     """Measure one case and commit its record; one that cannot be used is committed with its reason."""
     key = step_key(case, settings)
     with _storage(root):
-        done = load(record_path(root, case.participant_id, key))
+        done = load(record_path(root, case.participant_id, key), METHODS[settings.kind].source.findings)
     if done is not None and done.status != "failed":
         return done
     started, cpu_started = time.perf_counter(), time.process_time()
     try:
-        outcome = examine(case, settings)
+        outcome = examine(case, settings, shared)
     except Exception as error:
         error.add_note(f"case {case.participant_id}, step {case.step}")
         raise
@@ -92,7 +85,7 @@ def run_case(case: Case, settings: StepSettings, root: Path) -> Record:
             status=outcome.status,
             reason=outcome.reason,
             detail=outcome.detail,
-            payload=outcome.payload,
+            payload=outcome.findings,
             outputs=write_outputs(root, folder, outcome.files),
             seconds=time.perf_counter() - started,
             cpu_seconds=time.process_time() - cpu_started,
@@ -115,7 +108,7 @@ def _storage(root: Path) -> Iterator[None]:
         ) from error
 
 
-def examine(case: Case, settings: StepSettings) -> Outcome:
+def examine(case: Case, settings: StepSettings, shared: SharedWork | None = None) -> Outcome:
     """Read and measure one case without keeping anything."""
     contents = {}
     for file in case.files:
@@ -129,7 +122,8 @@ def examine(case: Case, settings: StepSettings) -> Outcome:
             detail = f"{name} must not change during a run, got {found[:12]} for {file.sha256[:12]}. Run again."
             return Outcome("failed", "input_changed", detail)
     try:
-        return EXAMINE[settings.kind](case, contents, settings)
+        source = METHODS[settings.kind].declared(settings.parameters)
+        return source.measure(OpenCase(case, contents, settings.maps, shared or SharedWork()))
     except ImageProblemError as problem:
         return Outcome("excluded", problem.reason, str(problem))
 

@@ -1,140 +1,122 @@
-"""The steps of the baselines on scans in native space: ``density_ratio`` on CT, ``dwi_threshold`` on diffusion MR.
-
-Both begin alike (``flows.sources.native_scan``) and keep, besides their numbers: the transforms, a picture of the key
-slices for the patient's page, and, of diffusion, the lesion mask. A refused scan keeps what was made until then.
-"""
+"""``dwi_threshold``: a baseline without weights, the lesion on diffusion MR by thresholds against normal tissue."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import Field
 
+from cohorts.folder.source import REGISTRATION, FormsName, LesionSource, RegistrationName
 from cohorts.images.derivatives import image_bytes
-from flows.sources.interface import Case, MapReference, Outcome, StepSettings, excluded
-from flows.sources.mask import planned_map
-from flows.sources.native_scan import (
-    PreparedScan,
-    facts,
-    native_counts,
-    prepare,
-    quality_figures,
-    read,
-    registration_files,
-    shown,
-)
-from models.anatomy.template import load_template, mca_territory
-from reports.figures.scan_picture import scan_picture
-from tasks.density.measure import CTA_DENSITY, NCCT_DENSITY, DensitySettings, measure_density, place_regions
+from cohorts.store.findings import Findings, Found
+from flows.sources.interface import Method, OpenCase, Outcome, excluded
+from flows.sources.native_scan import begun, facts, native_counts, picture_files, prepared, refused
 from tasks.diffusion.adc import adc_on_grid
 from tasks.diffusion.threshold import segment_dwi
 from tasks.lesion import measure_lesion
 from tasks.quality.figures import Modality
 from tasks.space.resample import Grid
-from tasks.views.key_slices import key_slices
-
-PICTURE_SUFFIX = "_keyslices.json"
-DENSITY_SETTINGS: Mapping[str, DensitySettings] = {"ct": NCCT_DENSITY, "cta": CTA_DENSITY}
-CT_WINDOW_HU = (0.0, 80.0)  # Tao 2024, section 2.1: width 80, level 40
 
 
-def examine_density_ratio(case: Case, contents: Mapping[str, bytes], settings: StepSettings) -> Outcome:
-    """Densities of every region and of the same region of the other side, on one CT."""
-    file, parameters = case.files[0], settings.parameters
-    contrast: Modality = "cta" if parameters["image"] == "cta" else "ct"
-    image = read(file, contents[file.modality], parameters["image"], parameters["forms"])
-    scan = prepare(image, contrast, parameters["registration"])
-    payload, files = _begun(case, scan, settings.maps[0])
-    if not scan.registration.is_usable:
-        return _refused(case, scan, settings, payload, files)
-    template, territory = load_template(), mca_territory()
-    densities = {}
-    for reference in settings.maps:
-        label_map = planned_map(reference)
-        maps = (label_map.labels, label_map.table, territory)
-        regions = place_regions(scan.working, maps, template.affine, scan.registration.moving_to_fixed, scan.warp)
-        found = measure_density(
-            scan.working, scan.brain.mask, regions, scan.registration.matrix, DENSITY_SETTINGS[contrast]
+class Diffusion(Found):
+    """How the lesion was found: where the ADC came from, what normal tissue looks like, and what was left out."""
+
+    adc_source: str | None
+    adc_reason: str
+    adc_detail: str
+    adc_available: bool
+    normal_adc: float | None
+    normal_signal: float | None
+    noise: float | None
+    n_removed: Mapping[str, int]
+
+
+class DiffusionFindings(Findings):
+    """The lesion, and how it was found."""
+
+    diffusion: Diffusion | None = None
+
+
+class DwiThresholdSource(LesionSource):
+    """A baseline without weights: the lesion on diffusion MR by thresholds against the patient's own normal tissue."""
+
+    about: ClassVar[str] = "the lesion on diffusion MR by thresholds; a baseline without weights"
+    findings: ClassVar[type[Findings]] = DiffusionFindings
+
+    kind: Literal["dwi_threshold"]
+    modality: str = Field("dwi", description="Which rows of scans.tsv hold the image of b >= 800 s/mm2")
+    adc: str = Field("adc", description="Which rows hold the ADC, where there is one")
+    b0: str = Field("dwi-b0", description="Which rows hold the image of b = 0, from which a missing ADC is computed")
+    b_value_s_mm2: float = Field(1000, gt=0, le=5000, description="b-value of the first, used where ADC is computed")
+    forms: FormsName = Field("reject", description="Which of qform and sform to trust where they disagree")
+    registration: RegistrationName = Field(REGISTRATION, description="Regions by affine transform or refined")
+
+    @property
+    def scans(self) -> tuple[str, ...]:
+        """The image of high b-value, then ADC and b = 0."""
+        return (self.modality, self.adc, self.b0)
+
+    @property
+    def stem(self) -> str:
+        """The lesion on one modality."""
+        return f"threshold-{self.modality}"
+
+    @property
+    def gated_as(self) -> Modality:
+        """Which limits of quality figures hold for its scans."""
+        return "dwi"
+
+    @property
+    def phrase(self) -> str:
+        """What is taken for the lesion."""
+        return f"a baseline without weights, the lesion by thresholds on {self.modality} and {self.adc}"
+
+    def measure(self, case: OpenCase) -> Outcome:
+        """The lesion on diffusion MR, counted in every label map on the scan's own grid."""
+        kinds = {self.adc: "adc", self.b0: "dwi-b0"}
+        images = {
+            file.modality: case.image(file, kinds.get(file.modality, "dwi"), self.forms) for file in case.case.files
+        }
+        scan = prepared(case, case.first, "dwi", self.forms, self.registration)
+        image = scan.image
+        findings, files = begun(case, scan, DiffusionFindings)
+        others = {modality: facts(one) for modality, one in images.items() if modality != case.first.modality}
+        findings = findings.adding(scans=others)
+        if not scan.registration.is_usable:
+            return refused(case, scan, findings, files)
+        brain = scan.brain_mask
+        given = {modality: (one.values, one.affine) for modality, one in images.items()}
+        adc = adc_on_grid(
+            image.values,
+            Grid(scan.shape, image.affine),
+            brain,
+            stored=given.get(self.adc),
+            b0=given.get(self.b0),
+            b_value_s_per_mm2=self.b_value_s_mm2,
         )
-        coverage = scan.labels(reference)[1].coverage
-        densities[reference.sha256] = [
-            asdict(density) | {"coverage": coverage[index]} for index, density in found.items()
-        ]
-    files |= _picture(case, scan, settings.maps[0])
-    return Outcome("ok", payload=payload | {"densities": densities}, files=files)
+        found = segment_dwi(image.values, adc.values, brain, image.affine, scan.registration.matrix)
+        diffusion = Diffusion(
+            adc_source=adc.source,
+            adc_reason=adc.reason,
+            adc_detail=adc.detail,
+            adc_available=found.adc_available,
+            normal_adc=found.normal_adc,
+            normal_signal=found.normal_signal,
+            noise=found.noise,
+            n_removed=found.n_removed,
+        )
+        findings = findings.adding(diffusion=diffusion)
+        if found.reason:
+            files |= picture_files(case, scan)
+            return excluded(case.case, found.reason, found.detail, findings, files)
+        indices = np.flatnonzero(found.mask.reshape(-1, order="F"))
+        lesion = measure_lesion(indices, scan.shape, image.affine, scan.registration.moving_to_fixed)
+        counts = native_counts(scan, case.maps, {"n_lesion": found.mask})
+        files |= picture_files(case, scan, found.mask)
+        files[f"{case.case.prefix}_label-lesion_mask.nii.gz"] = image_bytes(found.mask.astype(np.uint8), image.affine)
+        return Outcome("ok", findings=findings.adding(lesion=lesion, counts=counts), files=files)
 
 
-def examine_dwi_threshold(case: Case, contents: Mapping[str, bytes], settings: StepSettings) -> Outcome:
-    """The lesion on diffusion MR, counted in every label map on the scan's own grid."""
-    parameters = settings.parameters
-    kinds = {parameters["adc"]: "adc", parameters["b0"]: "dwi-b0"}
-    images = {
-        file.modality: read(file, contents[file.modality], kinds.get(file.modality, "dwi"), parameters["forms"])
-        for file in case.files
-    }
-    image = images[case.files[0].modality]
-    scan = prepare(image, "dwi", parameters["registration"])
-    payload, files = _begun(case, scan, settings.maps[0])
-    payload["scans"] = {modality: facts(one) for modality, one in images.items()} | payload["scans"]
-    if not scan.registration.is_usable:
-        return _refused(case, scan, settings, payload, files)
-    brain = scan.brain_mask
-    given = {modality: (one.values, one.affine) for modality, one in images.items()}
-    adc = adc_on_grid(
-        image.values,
-        Grid(scan.shape, image.affine),
-        brain,
-        stored=given.get(parameters["adc"]),
-        b0=given.get(parameters["b0"]),
-        b_value_s_per_mm2=parameters["b_value_s_mm2"],
-    )
-    found = segment_dwi(image.values, adc.values, brain, image.affine, scan.registration.matrix)
-    payload["diffusion"] = {
-        "adc_source": adc.source,
-        "adc_reason": adc.reason,
-        "adc_detail": adc.detail,
-        **{name: getattr(found, name) for name in ("adc_available", "normal_adc", "normal_signal", "noise")},
-        "n_removed": dict(found.n_removed),
-    }
-    if found.reason:
-        files |= _picture(case, scan, settings.maps[0])
-        return excluded(case, found.reason, found.detail, payload, files)
-    indices = np.flatnonzero(found.mask.reshape(-1, order="F"))
-    counts = native_counts(scan, settings.maps, {"n_lesion": found.mask})
-    lesion = measure_lesion(indices, scan.shape, image.affine, scan.registration.moving_to_fixed)
-    files |= _picture(case, scan, settings.maps[0], found.mask)
-    files[f"{case.prefix}_label-lesion_mask.nii.gz"] = image_bytes(found.mask.astype(np.uint8), image.affine)
-    return Outcome("ok", payload=payload | {"lesion": vars(lesion), "counts": counts}, files=files)
-
-
-def _begun(case: Case, scan: PreparedScan, reference: MapReference) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What every scan keeps, usable or not: its grid, its quality figures and its transform."""
-    modality = case.files[0].modality
-    payload: dict[str, Any] = {
-        "scans": {modality: facts(scan.image, scan.notes)},
-        "quality": {modality: quality_figures(scan, reference)},
-    }
-    return payload, dict(registration_files(case.prefix, scan))
-
-
-def _refused(
-    case: Case, scan: PreparedScan, settings: StepSettings, payload: dict[str, Any], files: dict[str, bytes]
-) -> Outcome:
-    """A scan that the brain mask or the registration refuses, with a picture of what there is."""
-    files |= _picture(case, scan, settings.maps[0])
-    return excluded(case, scan.registration.reason, scan.registration.detail, payload, files)
-
-
-def _picture(
-    case: Case, scan: PreparedScan, reference: MapReference, lesion: npt.NDArray[np.bool_] | None = None
-) -> dict[str, bytes]:
-    """The key slices for the patient's page, as a file of the step; without regions where nothing was registered."""
-    table = planned_map(reference).table
-    window = None if scan.contrast == "dwi" else CT_WINDOW_HU
-    slices = key_slices(shown(scan, reference, lesion), table, window)
-    picture = scan_picture(slices, table, "" if scan.contrast == "dwi" else "HU")
-    return {f"{case.prefix}{PICTURE_SUFFIX}": json.dumps(picture, separators=(",", ":")).encode()}
+METHOD = Method(DwiThresholdSource)

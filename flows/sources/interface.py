@@ -1,24 +1,21 @@
-"""What travels to a worker and back: cases, settings and outcomes of steps, small and JSON-able."""
+"""What travels to a worker and back, and what a kind of source says of itself: cases, settings, outcomes, methods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast
 
+from cohorts.folder.source import Source
+from cohorts.images.scan import FormRule, ScanImage, read_scan
+from cohorts.store.findings import Findings
 from cohorts.store.records import StepKey, digest_of
 
 #: What a scan's sidecar is called among a case's files.
 SIDECAR_OF = "{}.json"
-#: Version of each kind of step; raise it when the step's numbers can change.
-STEP_CODES: Mapping[str, str] = {
-    "mask": "measure/2",
-    "density_ratio": "ratio/2",
-    "dwi_threshold": "threshold/2",
-    "ctp_core": "perfusion/1",
-    "cbf_map": "cbf-map/1",
-}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,18 +32,22 @@ class StepSettings:
 
     Attributes
     ----------
-    kind : kind of its sources, a key of ``STEP_CODES``
+    kind : kind of its sources, a key of ``flows.sources.registry.METHODS``
     maps : label maps to measure with
     parameters : what its sources declare besides, JSON-able
+    code : digest of the code that measures (``flows.sources.code``)
+    weights_sha256 : digest of the trained weights; None without any
     """
 
     kind: str
     maps: tuple[MapReference, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+    weights_sha256: str | None = None
 
     @property
     def sha256(self) -> str:
-        """Digest; a map's location does not matter, its content does."""
+        """Digest of what was declared; a map's location does not matter, its content does."""
         maps = sorted(reference.sha256 for reference in self.maps)
         return digest_of({"kind": self.kind, "maps": maps, "parameters": dict(self.parameters)})
 
@@ -57,7 +58,7 @@ class StepSettings:
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> StepSettings:
         """As it arrives."""
-        return cls(body["kind"], tuple(MapReference(**item) for item in body["maps"]), body["parameters"])
+        return cls(**{**body, "maps": tuple(MapReference(**item) for item in body["maps"])})
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ class CaseFile:
     modality: str
     path: str
     sha256: str
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return Path(self.path).name
 
 
 @dataclass(frozen=True)
@@ -107,22 +113,120 @@ class Outcome:
     ----------
     status : ok, excluded or failed
     reason, detail : None where the case is fine
-    payload : JSON-able numbers; of a refused case what was measured before the refusal
+    findings : what was measured; of a refused case, until the refusal
     files : name -> content of what the step writes
     """
 
     status: str
     reason: str | None = None
     detail: str | None = None
-    payload: Mapping[str, Any] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def excluded(case: Case, reason: str, detail: str, payload: Mapping[str, Any], files: Mapping[str, bytes]) -> Outcome:
+def excluded(case: Case, reason: str, detail: str, findings: Findings, files: Mapping[str, bytes]) -> Outcome:
     """A scan that cannot be used; the detail names its file."""
-    return Outcome("excluded", reason, f"{Path(case.files[0].path).name}: {detail}", payload, files)
+    return Outcome("excluded", reason, f"{case.files[0].name}: {detail}", findings, files)
+
+
+class SharedWork:
+    """What the measurements of one participant have in common, made once: images, brains, registrations, series.
+
+    One object serves the cases of one participant and goes with them, so memory is bounded by one participant.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], Any] = {}
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What ``make`` gives, made at the first call with this key; a failure is not kept."""
+        if key not in self._made:
+            self._made[key] = make()
+        return cast(T, self._made[key])
+
+
+@dataclass(frozen=True, eq=False)
+class OpenCase:
+    """A case on its worker: the contents of its files, the label maps, and what is shared with other measurements.
+
+    Attributes
+    ----------
+    case : names the files
+    contents : modality -> bytes of its file
+    maps : label maps to measure with, that of the first source in front
+    shared : of this participant
+    """
+
+    case: Case
+    contents: Mapping[str, bytes]
+    maps: tuple[MapReference, ...]
+    shared: SharedWork = field(default_factory=SharedWork)
+
+    @property
+    def first(self) -> CaseFile:
+        """The file that must be there."""
+        return self.case.files[0]
+
+    def file(self, modality: str) -> CaseFile | None:
+        """The file of a modality, where there is one."""
+        return next((file for file in self.case.files if file.modality == modality), None)
+
+    def content(self, modality: str) -> bytes | None:
+        """Bytes of the file of a modality, where there is one."""
+        return self.contents.get(modality)
+
+    def image(self, file: CaseFile, kind: str, forms: FormRule) -> ScanImage:
+        """Read one file as what it is declared to be: ``ncct``, ``cta``, ``ctp``, ``dwi``, ``adc``, ``dwi-b0``, ..."""
+        key = ("image", file.sha256, kind, forms)
+        return self.shared.once(key, lambda: read_scan(self.contents[file.modality], file.name, kind, forms=forms))
+
+
+class Measured(Protocol):
+    """A source that can be measured; every computed kind is one."""
+
+    def measure(self, case: OpenCase) -> Outcome:
+        """Read and measure one case on a worker; arrays stay there.
+
+        Raises
+        ------
+        ImageProblemError
+            The image cannot be used; the case ends with this reason.
+        """
+
+
+@dataclass(frozen=True)
+class Method:
+    """One kind of source, and what running it takes.
+
+    Attributes
+    ----------
+    source : the kind: declaration, measuring, evidence for the tables, words
+    also_code : project modules that decide its numbers, besides the one of ``source`` and what that imports
+    also_files : files of the project that it reads unasked, by their path
+    cpu_limit_s : CPU seconds after which a case is ended; many times what the slowest case takes
+    memory_mib : peak of a worker that measures an ordinary case
+    wants_gpu : goes to a worker with a GPU where there is one
+    """
+
+    source: type[Source]
+    also_code: tuple[str, ...] = ()
+    also_files: tuple[str, ...] = ()
+    cpu_limit_s: float = 120.0
+    memory_mib: int = 700
+    wants_gpu: bool = False
+
+    @property
+    def kind(self) -> str:
+        """As ``cohort.toml`` names it."""
+        (kind,) = self.source.model_fields["kind"].annotation.__args__  # type: ignore[union-attr]
+        return str(kind)
+
+    def declared(self, parameters: Mapping[str, Any]) -> Measured:
+        """A source with the settings of a measurement, on the worker."""
+        known = {name: value for name, value in parameters.items() if name in self.source.model_fields}
+        return cast(Measured, self.source.model_validate({"name": "measured", **known, "kind": self.kind}))
 
 
 def step_key(case: Case, settings: StepSettings) -> StepKey:
     """What the result of ``case`` depends on."""
-    return StepKey(case.step, STEP_CODES[settings.kind], case.input_sha256, settings.sha256)
+    return StepKey(case.step, settings.code, case.input_sha256, settings.sha256, settings.weights_sha256)

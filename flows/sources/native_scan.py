@@ -1,25 +1,27 @@
 """What every step on a scan in native space begins with: reading, brain, registration, labels - and what it keeps.
 
-A scan that is refused on the way keeps what was measured until then, so that its page can show why.
+A scan that is refused on the way keeps what was measured until then, so that its page can show why. Brain and
+registration are made once for all measurements of one scan.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cohorts.folder.source import RegistrationName
-from cohorts.images.scan import FormRule, ScanImage, read_scan
+from cohorts.images.scan import FormRule, ScanImage
 from cohorts.images.transforms import displacement_files, transform_files
-from flows.sources.interface import CaseFile, MapReference
-from flows.sources.mask import planned_map
+from cohorts.store.findings import Figure, Findings, RegionCounts, ScanFacts
+from flows.sources.interface import CaseFile, MapReference, OpenCase, Outcome, excluded
+from flows.sources.label_maps import planned_map, region_counts
 from models.anatomy.register_template import template_target
 from models.anatomy.template import SPACE, GridLabels, LabelMap, coverage_on_grid, labels_on_grid, load_template
+from reports.figures.scan_picture import scan_picture
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.lesion import voxel_volume_mm3
 from tasks.quality.figures import Modality, measure_quality
@@ -29,6 +31,9 @@ from tasks.registration.refinement import Refinement, refine
 from tasks.space.resample import Grid
 from tasks.space.working_grid import WorkingScan, to_native_grid
 from tasks.views import key_slices
+
+PICTURE_SUFFIX = "_keyslices.json"
+CT_WINDOW_HU = (0.0, 80.0)  # Tao 2024, section 2.1: width 80, level 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,28 +91,47 @@ class PreparedScan:
         return label_map, self._labels[reference]
 
 
-def read(file: CaseFile, content: bytes, image: str, forms: FormRule) -> ScanImage:
-    """Read one file of a case as what it is declared to be: ``ncct``, ``cta``, ``dwi``, ``adc`` or ``dwi-b0``."""
-    return read_scan(content, Path(file.path).name, image, forms=forms)
+def prepared(
+    case: OpenCase, file: CaseFile, kind: str, forms: FormRule, registration: RegistrationName = "affine"
+) -> PreparedScan:
+    """Read one file of a case, find its brain and register it; made once for all measurements of the participant.
+
+    Parameters
+    ----------
+    case : OpenCase
+    file : the scan
+    kind : what it is: ``ncct``, ``cta`` or ``dwi``
+    forms : what to do where qform and sform disagree
+    registration : ``refined`` lets regions follow a displacement beneath the affine transform
+    """
+    key = ("prepared", file.sha256, kind, forms)
+    image = case.image(file, kind, forms)
+    contrast: Modality = "dwi" if kind == "dwi" else "cta" if kind == "cta" else "ct"
+    affine = case.shared.once((*key, "affine"), lambda: prepare(image, contrast))
+    if registration == "affine":
+        return affine
+    return case.shared.once((*key, registration), lambda: refined(affine))
 
 
-def prepare(image: ScanImage, contrast: Modality, registration: RegistrationName = "affine") -> PreparedScan:
-    """Find the brain and register it to the template.
+def prepare(image: ScanImage, contrast: Modality) -> PreparedScan:
+    """Find the brain and register it to the template by an affine transform.
 
     Parameters
     ----------
     image : ScanImage, three axes
     contrast : what the template is made to look like
-    registration : ``refined`` lets regions follow a displacement beneath the affine transform
     """
     is_mr = contrast == "dwi"
     working = (mr_working_scan if is_mr else ct_working_scan)(image.values, image.affine)
     brain = (extract_mr_brain if is_mr else extract_ct_brain)(working)
-    target = template_target(contrast)
-    found = register(working, brain, target)
-    is_refined = registration == "refined" and found.is_usable
-    refinement = refine(working, brain, target, found) if is_refined else None
-    return PreparedScan(contrast, image, working, brain, found, refinement)
+    return PreparedScan(contrast, image, working, brain, register(working, brain, template_target(contrast)))
+
+
+def refined(scan: PreparedScan) -> PreparedScan:
+    """The same scan whose regions follow a displacement beneath the affine transform, where one is found."""
+    if not scan.registration.is_usable:
+        return scan
+    return replace(scan, refinement=refine(scan.working, scan.brain, template_target(scan.contrast), scan.registration))
 
 
 def shown(
@@ -134,8 +158,8 @@ def shown(
     return key_slices.PreparedScan(drawn, scan.image.affine, scan.brain_mask, labels, matrix, lesion, reference_brain)
 
 
-def quality_figures(scan: PreparedScan, reference: MapReference) -> dict[str, Any]:
-    """Quality figures of a scan, JSON-able; ``reference`` is the label map whose regions are to be in view."""
+def quality_figures(scan: PreparedScan, reference: MapReference) -> dict[str, Figure]:
+    """Quality figures of a scan; ``reference`` is the label map whose regions are to be in view."""
     quality = measure_quality(
         scan.contrast, scan.image, scan.working, scan.brain, scan.registration, planned_map(reference)
     )
@@ -149,7 +173,7 @@ def native_counts(
     parts: Mapping[str, npt.NDArray[np.bool_]],
     tissue: npt.NDArray[np.bool_] | None = None,
     covered: npt.NDArray[np.bool_] | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, RegionCounts]:
     """Voxels of each label of each map on the scan's grid, and of masks in it, as a record stores them.
 
     Parameters
@@ -165,33 +189,54 @@ def native_counts(
     for reference in references:
         label_map, on_grid = scan.labels(reference)
         flat = on_grid.labels.reshape(-1, order="F")
-        table = np.array([label.index for label in label_map.table.labels])
-        size = int(table.max()) + 1
+        size = label_map.table.labels[-1].index + 1
         whole = np.bincount(flat, minlength=size)
         own = whole if tissue is None else np.bincount(flat[tissue.reshape(-1, order="F")], minlength=size)
-        seen = whole if covered is None else np.bincount(flat[covered.reshape(-1, order="F")], minlength=size)
-        shares = seen[table] / np.maximum(1, whole[table]) if covered is not None else np.ones(len(table))
-        counts[reference.sha256] = {
-            "labels": table.tolist(),
-            "n_region": own[table].tolist(),
-            **{name: np.bincount(flat[part], minlength=size)[table].tolist() for name, part in flat_parts.items()},
-            "coverage": [
-                on_grid.coverage[one] * share for one, share in zip(table.tolist(), shares.tolist(), strict=True)
-            ],
-        }
+        coverage = on_grid.coverage
+        if covered is not None:
+            seen = np.bincount(flat[covered.reshape(-1, order="F")], minlength=size) / np.maximum(1, whole)
+            coverage = {index: share * float(seen[index]) for index, share in coverage.items()}
+        found = {name: np.bincount(flat[part], minlength=size) for name, part in flat_parts.items()}
+        counts[reference.sha256] = region_counts(label_map.table, own, found, coverage)
     return counts
 
 
-def facts(image: ScanImage, notes: tuple[str, ...] | None = None) -> dict[str, Any]:
+def facts(image: ScanImage, notes: tuple[str, ...] | None = None) -> ScanFacts:
     """Grid and notes of a scan, as the ``scans`` table shows them; ``notes`` in place of the image's own."""
-    return {
-        "shape": list(image.values.shape),
-        "spacing_mm": [round(size, 6) for size in image.spacing_mm],
-        "orientation": image.orientation,
-        "voxel_volume_mm3": voxel_volume_mm3(image.affine),
-        "notes": list(image.notes if notes is None else notes),
-        "numbers": {name: float(value) for name, value in image.numbers.items()},
-    }
+    return ScanFacts(
+        shape=image.values.shape,
+        spacing_mm=tuple(round(size, 6) for size in image.spacing_mm),
+        orientation=image.orientation,
+        voxel_volume_mm3=voxel_volume_mm3(image.affine),
+        notes=image.notes if notes is None else notes,
+        numbers={name: float(value) for name, value in image.numbers.items()},
+    )
+
+
+def begun(case: OpenCase, scan: PreparedScan, kept: type[Findings]) -> tuple[Findings, dict[str, bytes]]:
+    """What every scan keeps, usable or not: its grid, its quality figures and its transform."""
+    modality = case.first.modality
+    findings = kept(
+        scans={modality: facts(scan.image, scan.notes)},
+        quality={modality: quality_figures(scan, case.maps[0])},
+    )
+    return findings, dict(registration_files(case.case.prefix, scan))
+
+
+def refused(case: OpenCase, scan: PreparedScan, findings: Findings, files: dict[str, bytes]) -> Outcome:
+    """A scan that the brain mask or the registration refuses, with a picture of what there is."""
+    files |= picture_files(case, scan)
+    return excluded(case.case, scan.registration.reason, scan.registration.detail, findings, files)
+
+
+def picture_files(case: OpenCase, scan: PreparedScan, lesion: npt.NDArray[np.bool_] | None = None) -> dict[str, bytes]:
+    """The key slices for the patient's page, as a file of the step; without regions where nothing was registered."""
+    reference = case.maps[0]
+    table = planned_map(reference).table
+    window = None if scan.contrast == "dwi" else CT_WINDOW_HU
+    slices = key_slices.key_slices(shown(scan, reference, lesion), table, window)
+    picture = scan_picture(slices, table, "" if scan.contrast == "dwi" else "HU")
+    return {f"{case.case.prefix}{PICTURE_SUFFIX}": json.dumps(picture, separators=(",", ":")).encode()}
 
 
 def registration_files(prefix: str, scan: PreparedScan) -> Mapping[str, bytes]:

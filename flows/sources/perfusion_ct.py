@@ -27,24 +27,27 @@ class SameSpace:
     ----------
     ct : PreparedScan of the CT
     series_to_ct : (4, 4) float array, world of the series -> world of the CT, RAS, mm
+    space : what the CT's space is called: its modality
     values : (X, Y, Z) float32 array, the CT on the series' grid, HU
     misfit, correction_mm : what is left after the alignment, and how far it moved the skull from its start
     """
 
     ct: PreparedScan
+    space: str
     series_to_ct: npt.NDArray[np.float64]
     values: npt.NDArray[np.float32]
     misfit: float
     correction_mm: float
 
 
-def same_space(series: PreparedScan, ct: PreparedScan) -> SameSpace | None:
+def same_space(series: PreparedScan, ct: PreparedScan, space: str) -> SameSpace | None:
     """Align the skulls, beginning where both registrations agree; None where that fails.
 
     Parameters
     ----------
     series : the baseline of the series, registered
     ct : the CT, registered
+    space : what its space is called: its modality
     """
     baseline = series.image
     limits = limits_of(baseline.values, baseline.affine)
@@ -57,27 +60,26 @@ def same_space(series: PreparedScan, ct: PreparedScan) -> SameSpace | None:
     values = resample_image(
         ct.image.values, ct.image.affine, Grid(series.shape, baseline.affine), fit.matrix, outside=-1000.0
     )
-    return SameSpace(ct, fit.matrix, values, float(fit.misfit), correction)
+    return SameSpace(ct, space, fit.matrix, values, float(fit.misfit), correction)
 
 
-def same_space_files(
-    prefix: str, space: str, found: SameSpace, core: npt.NDArray[np.bool_], image: ScanImage
-) -> dict[str, bytes]:
+def same_space_files(prefix: str, found: SameSpace, core: npt.NDArray[np.bool_], image: ScanImage) -> dict[str, bytes]:
     """The transform, and the core on the CT's grid.
 
     Parameters
     ----------
     prefix : of the step's files
-    space : what the CT's space is called: its modality
     found : SameSpace
     core : (X, Y, Z) bool array on the series' grid
     image : whose grid that is
     """
     to_series = np.asarray(np.linalg.inv(found.series_to_ct), dtype=np.float64)
     facts = {"Type": "rigid", "Misfit": found.misfit, "CorrectionOfStart": found.correction_mm}
-    files = transform_files(prefix, space, to_series, facts)
+    files = transform_files(prefix, found.space, to_series, facts)
     on_ct = resample_labels(core, image.affine, Grid(found.ct.shape, found.ct.image.affine), to_series)
-    files[f"{prefix}_space-{space}_label-core_mask.nii.gz"] = image_bytes(on_ct.astype(np.uint8), found.ct.image.affine)
+    files[f"{prefix}_space-{found.space}_label-core_mask.nii.gz"] = image_bytes(
+        on_ct.astype(np.uint8), found.ct.image.affine
+    )
     return files
 
 

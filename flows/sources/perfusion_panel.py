@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.sources.interface import MapReference
-from flows.sources.mask import planned_map
+from flows.sources.label_maps import planned_map
 from flows.sources.native_scan import PreparedScan, shown
 from flows.sources.perfusion_maps import Perfusion
 from reports.figures.perfusion_picture import PERFUSION_SUFFIX, PerfusionCurves, PerfusionFindings, perfusion_picture

@@ -261,9 +261,10 @@ def coverage_on_grid(label_map: LabelMap, shape: tuple[int, ...], affine: NDArra
     return {label.index: float(covered[label.index] / total[label.index]) for label in label_map.table.labels}
 
 
-def mca_territory() -> NDArray[np.bool_]:
-    """The middle cerebral artery's territory on the template grid: every region of the ``territory`` map."""
-    return load_label_map("territory").labels > 0
+def mca_territory() -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """The middle cerebral artery's territory, every region of the ``territory`` map, and the affine of its grid."""
+    territory = load_label_map("territory")
+    return territory.labels > 0, territory.affine
 
 
 @lru_cache(maxsize=len(LABEL_MAPS))

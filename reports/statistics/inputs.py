@@ -25,7 +25,9 @@ class ReportInput:
     scans, exclusions, regions, scores, lesions : pandas.DataFrame
         The contract tables of the same names.
     map_names : dict
-        Mask source name -> name of the label map that measured it.
+        Computed source name -> name of the label map that measured it.
+    absent : dict
+        Name of a source that could not be measured -> why, such as missing weights.
     """
 
     config: StudyConfig
@@ -36,6 +38,7 @@ class ReportInput:
     scores: pd.DataFrame
     lesions: pd.DataFrame
     map_names: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ class Patients:
 
     def volumes_of(self, source: str) -> dict[str, FloatArray]:
         """The volumes to set beside a score: a lesion source's own lesion, every lesion for other sources."""
-        own = next((item.measurement for item in self.config.lesion_sources if item.name == source), None)
+        lesion_sources = {item.name for item in self.config.lesion_sources}
+        own = self.config.measurement_of[source] if source in lesion_sources else None
         return {lesion: values for lesion, values in self.volumes.items() if own in (None, lesion)}
 
     def measures(self) -> list[tuple[str, str, FloatArray]]:
@@ -159,7 +160,7 @@ def _source_order(data: ReportInput) -> list[str]:
 
 def _lesion_order(data: ReportInput) -> list[str]:
     """Measurements of lesions in the order of their sources: the study's first lesion leads."""
-    return list(dict.fromkeys(source.measurement for source in data.config.lesion_sources))
+    return list(dict.fromkeys(data.config.measurement_of[source.name] for source in data.config.lesion_sources))
 
 
 def _wide(rows: pd.DataFrame, value: str, ids: pd.Index, first: list[str]) -> dict[str, FloatArray]:

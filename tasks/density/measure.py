@@ -17,7 +17,7 @@ World coordinates are RAS, mm; *template* coordinates have their midplane at x =
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -125,8 +125,8 @@ class RegionDensity:
 
 def place_regions(
     scan: WorkingScan,
-    maps: tuple[npt.NDArray[np.integer], LabelTable, Mask],
-    affine: Matrix,
+    regions: tuple[npt.NDArray[np.integer], LabelTable, Matrix],
+    territory: tuple[Mask, Matrix],
     moving_to_fixed: Matrix,
     refinement: Refinement | None = None,
 ) -> ScanRegions:
@@ -135,22 +135,21 @@ def place_regions(
     Parameters
     ----------
     scan : WorkingScan
-    maps : labels, their table, and a bool array of the middle cerebral artery's territory, both on the template grid
-    affine : (4, 4) float array of both, voxel -> template world
+    regions : labels, their table, and the affine of the labels' own grid, voxel -> template world
+    territory : bool array of the middle cerebral artery's territory, and the affine of its own grid
     moving_to_fixed : (4, 4) float array, scan world -> template world
     refinement : of that transform, which then takes its place
     """
-    labels, table, territory = maps
     x, y, z = scan.values.shape
     grid = Grid((x, y, z), scan.affine)
-    if refinement is not None:
-        return ScanRegions(
-            labels_to_scan(labels, affine, grid, refinement),
-            table,
-            ~labels_to_scan(territory, affine, grid, refinement),
-        )
-    moved = resample_labels(labels, affine, grid, moving_to_fixed)
-    return ScanRegions(moved, table, ~resample_labels(territory, affine, grid, moving_to_fixed))
+
+    def placed(volume: npt.NDArray[np.integer] | Mask, affine: Matrix) -> npt.NDArray[Any]:
+        if refinement is not None:
+            return labels_to_scan(volume, affine, grid, refinement)
+        return resample_labels(volume, affine, grid, moving_to_fixed)
+
+    labels, table, affine = regions
+    return ScanRegions(placed(labels, affine), table, ~placed(*territory))
 
 
 def measure_density(

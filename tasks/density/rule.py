@@ -1,16 +1,13 @@
-"""From stored density differences to affected regions and the affected side, without touching an image."""
+"""From stored density differences to affected regions, without touching an image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
-from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, LEFT, RIGHT, LabelTable
-from tasks.density.measure import RegionDensity
-
-AffectedSide = Literal["left", "right"]
+from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES
+from tasks.scoring import RegionEvidence
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,12 @@ class DensityRule:
         """
         return ratio < self.cuts[region]
 
+    def judge(self, evidence: RegionEvidence) -> bool | None:
+        """Whether a region of a hemisphere is affected; None without a cut or a difference."""
+        if evidence.region not in self.cuts or evidence.side not in HEMISPHERES or evidence.value is None:
+            return None
+        return self.is_affected(evidence.region, 1 + evidence.value)
+
 
 #: A difference of 2.0 HU agreed best with the infarct a day later (r .71), as did a ratio of .94 to .96 (Mokin et al.,
 #: Stroke 2017;48:1574-1579, doi 10.1161/STROKEAHA.117.016745); brain tissue of 34 HU makes 2.0 HU a ratio of .94.
@@ -80,39 +83,3 @@ CTA_RATIO = DensityRule(
 )
 
 BUILT_IN_DENSITY_RULES: dict[str, DensityRule] = {rule.name: rule for rule in (NCCT_RATIO, CTA_RATIO)}
-
-
-def affected_regions(
-    densities: Mapping[int, RegionDensity], table: LabelTable, rule: DensityRule
-) -> dict[tuple[str, str], bool | None]:
-    """Apply a rule to stored numbers.
-
-    Parameters
-    ----------
-    densities : label index -> RegionDensity; rebuilt from a record by ``RegionDensity(**row)``
-    table : LabelTable of the same map
-    rule : DensityRule
-
-    Returns
-    -------
-    dict of (side, region) -> affected, for every region that has a cut; None where the ratio could not be taken.
-    """
-    affected: dict[tuple[str, str], bool | None] = {}
-    for label in table.labels:
-        if label.region in rule.cuts and label.side in HEMISPHERES:
-            ratio = densities[label.index].ratio
-            affected[label.side, label.region] = None if ratio is None else rule.is_affected(label.region, ratio)
-    return affected
-
-
-def affected_side(densities: Mapping[int, RegionDensity], table: LabelTable, rule: DensityRule) -> AffectedSide | None:
-    """The side whose affected regions fall below their cuts by more in sum; None where no region is affected."""
-    calls = affected_regions(densities, table, rule)
-    excess = dict.fromkeys(HEMISPHERES, 0.0)
-    for label in table.labels:
-        ratio = densities[label.index].ratio
-        if calls.get((label.side, label.region)) and ratio is not None:
-            excess[label.side] += rule.cuts[label.region] - ratio
-    if excess[LEFT] == excess[RIGHT]:
-        return None
-    return "left" if excess[LEFT] > excess[RIGHT] else "right"

@@ -25,12 +25,13 @@ from cohorts.images.scan import read_scan
 from models.anatomy.register_template import template_target
 from models.anatomy.template import load_label_map, mca_territory
 from reports.estimators.estimate import Proportion
-from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE, SHORT_CODES
+from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE, SHORT_CODES, LabelTable
 from tasks.brain import ct_working_scan, extract_ct_brain
 from tasks.density.measure import RegionDensity, measure_density, place_regions
-from tasks.density.rule import NCCT_RATIO, affected_regions, affected_side
+from tasks.density.rule import NCCT_RATIO
 from tasks.registration.affine import register
 from tasks.registration.refinement import refine
+from tasks.scoring import RegionEvidence, affected_side
 from tasks.space.resample import Grid, resample_labels
 from tests.tasks.density_phantom import make_patient
 
@@ -99,6 +100,17 @@ class Tally:
         )
 
 
+def calls_of(densities: Mapping[int, RegionDensity], table: LabelTable) -> Calls:
+    """Affected regions by the built-in rule; None where a region has no difference."""
+    found = {}
+    for label in table.labels:
+        value = densities[label.index].relative_difference
+        found[label.side, label.region] = NCCT_RATIO.judge(
+            RegionEvidence(label.side, label.region, "relative_difference", value)
+        )
+    return found
+
+
 def measure(values: np.ndarray, affine: np.ndarray, map_name: str, *, is_refined: bool) -> Outcome:
     """The whole path from HU to calls."""
     label_map = load_label_map(map_name)
@@ -109,13 +121,13 @@ def measure(values: np.ndarray, affine: np.ndarray, map_name: str, *, is_refined
         raise ValueError(registration.detail)
     refinement = refine(scan, brain, template_target("ct"), registration) if is_refined else None
     begun = time.process_time()
-    maps = (label_map.labels, label_map.table, mca_territory())
-    regions = place_regions(scan, maps, label_map.affine, registration.moving_to_fixed, refinement)
+    own = (label_map.labels, label_map.table, label_map.affine)
+    regions = place_regions(scan, own, mca_territory(), registration.moving_to_fixed, refinement)
     densities = measure_density(scan, brain.mask, regions, registration.matrix)
     cpu_s = time.process_time() - begun
-    calls = affected_regions(densities, label_map.table, NCCT_RATIO)
+    calls = calls_of(densities, label_map.table)
     n_worst = max(sum(bool(calls[side, region]) for region in ASPECTS_REGIONS) for side in HEMISPHERES)
-    side = affected_side(densities, label_map.table, NCCT_RATIO)
+    side = affected_side({key: bool(flag) for key, flag in calls.items()})
     return Outcome(densities, calls, side, MAXIMUM_SCORE - n_worst, registration.moving_to_fixed, cpu_s)
 
 

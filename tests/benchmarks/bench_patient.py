@@ -27,7 +27,6 @@ from unittest import mock
 import numpy as np
 from rich.console import Console
 
-from cohorts.folder.source import CtpCoreSource, DensityRatioSource, DwiThresholdSource
 from cohorts.images import scan as scan_images
 from cohorts.phantom.native_scans import scan_bytes
 from flows.run import steps
@@ -36,6 +35,9 @@ from flows.sources import ctp_core as measure_perfusion
 from flows.sources import dwi_threshold as measure_scan
 from flows.sources import native_scan as prepare_scan
 from flows.sources import perfusion_core as core_outcome
+from flows.sources.ctp_core import CtpCoreSource
+from flows.sources.density_ratio import DensityRatioSource
+from flows.sources.dwi_threshold import DwiThresholdSource
 from flows.sources.interface import Case, CaseFile, MapReference, StepSettings
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map
@@ -150,7 +152,7 @@ def report_stages(data: Path, folder: Path) -> None:
         (CtpCoreSource(name="c", kind="ctp_core"), write_series(folder), MAPS),
     )  # fmt: skip
     for source, files, maps in sources:
-        settings = StepSettings(source.kind, maps, source.measured_with)
+        settings = StepSettings(source.kind, maps, source.settings)
         made = case_of("sub-p", source.step, files)
         steps.run_case(made, settings, folder / "first")
         watch = Stopwatch()

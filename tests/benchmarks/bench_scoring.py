@@ -92,7 +92,7 @@ def main() -> None:
     for modality, case in plan.pending:
         record = run_case(case, plan.settings[modality], bare)
         if record.status == "ok":
-            assert record.payload["lesion"]["volume_ml"] == plain[case.participant_id][0]
+            assert record.payload.lesion.volume_ml == plain[case.participant_id][0]
     bare_s, bare_cpu = time.perf_counter() - begun, time.process_time() - cpu
     loop, stage = statistics.median(loops), statistics.median(stages)
     ratio = statistics.median(one / other for one, other in zip(loops, stages, strict=True))

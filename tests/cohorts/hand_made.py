@@ -7,11 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from cohorts.folder.manifest import Cohort, Problem, Reading, Scan
-from cohorts.folder.study import StudyConfig
+from cohorts.store.findings import Findings
 from cohorts.store.records import Record, StepKey
 from cohorts.tables.lesions import lesion_values
 from cohorts.tables.participants import standings
 from cohorts.tables.rows import MapUse, Measured
+from flows.sources.mask import MaskSource
+from flows.sources.registry import STUDY as STUDY_MODEL
 from tasks.anatomy import ASPECTS_REGIONS, Label, LabelTable, aspects_label_table
 
 N_REGION = 100  # voxels of every region
@@ -60,12 +62,13 @@ def _counts(table, voxels):
         "labels": [label.index for label in table.labels],
         "n_region": [N_REGION] * len(table.labels),
         "n_lesion": [voxels.get(label.name, 0) for label in table.labels],
+        "coverage": [1.0] * len(table.labels),
     }
 
 
 def payload(aspects, vascular, *, side="left", max_diameter_mm=40.0, n_voxels=100):
     """What the measure step stores for a lesion with these voxels in these labels."""
-    return {
+    content = {
         "scans": {
             "lesion": {
                 "shape": [7, 8, 9],
@@ -89,11 +92,12 @@ def payload(aspects, vascular, *, side="left", max_diameter_mm=40.0, n_voxels=10
             "vascular": _counts(VASCULAR.table, vascular),
         },
     }
+    return Findings.model_validate(content)
 
 
 def record(participant_id, modality="lesion", status="ok", reason=None, detail=None, content=None):
     key = StepKey(f"measure-{modality}", "measure/2", "a" * 64, "b" * 64)
-    return Record(participant_id, key, status, reason, detail, content or {})
+    return Record(participant_id, key, status, reason, detail, content or Findings())
 
 
 def flags(side, *affected):
@@ -151,7 +155,7 @@ def hand_made_cohort(**changes):
     )
     return Cohort(
         folder=Path("cohort"),
-        config=StudyConfig.model_validate(STUDY | changes),
+        config=STUDY_MODEL.model_validate(STUDY | changes),
         participants=participants,
         scans=tuple(scans),
         readings=readings,
@@ -175,7 +179,7 @@ def measured():
 def stands(cohort):
     """Every participant's standing, as a run finds it."""
     lesions = {
-        participant_id: lesion_values(item, VASCULAR)
+        participant_id: lesion_values(MaskSource(name="lesion", kind="mask"), item.payload, VASCULAR)
         for (participant_id, modality), item in RECORDS.items()
         if item.status == "ok" and modality == "lesion"
     }

@@ -7,8 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from cohorts.folder.source import DensityRatioSource, DwiThresholdSource
 from cohorts.phantom.native_scans import ADC_STORED, scan_bytes
+from flows.sources.density_ratio import DensityRatioSource
+from flows.sources.dwi_threshold import DwiThresholdSource
 from flows.sources.interface import Case, CaseFile, MapReference, StepSettings
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map
@@ -87,10 +88,10 @@ def case(folder, contents, step):
 def ratio_settings(**changes):
     """Settings of ``density_ratio`` as a plan makes them."""
     source = DensityRatioSource(name="ratio", kind="density_ratio", **changes)
-    return StepSettings(source.kind, (CLASSIC,), source.measured_with)
+    return StepSettings(source.kind, (CLASSIC,), source.settings)
 
 
 def threshold_settings(**changes):
     """Settings of ``dwi_threshold`` as a plan makes them."""
     source = DwiThresholdSource(name="threshold", kind="dwi_threshold", **changes)
-    return StepSettings(source.kind, (CLASSIC, VASCULAR), source.measured_with)
+    return StepSettings(source.kind, (CLASSIC, VASCULAR), source.settings)

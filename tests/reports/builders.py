@@ -23,6 +23,7 @@ from cohorts.tables.schemas import (
     Table,
     participants_table,
 )
+from flows.sources.registry import STUDY as STUDY_MODEL
 from reports.statistics.inputs import ReportInput, RunInfo
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES
 from tasks.scoring import BUILT_IN_RULES, aspects_score
@@ -85,7 +86,7 @@ def synthetic_config(**changes: object) -> StudyConfig:
         "eligibility": {"minimum_max_diameter_mm": 15, "minimum_mca_share": 0.5},
     }
     settings.update(changes)
-    return StudyConfig.model_validate({key: value for key, value in settings.items() if value is not None})
+    return STUDY_MODEL.model_validate({key: value for key, value in settings.items() if value is not None})
 
 
 def synthetic_input(

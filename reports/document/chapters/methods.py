@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from cohorts.folder.source import CbfMapSource, DensityRatioSource, DwiThresholdSource, LesionSource, MaskSource
+from cohorts.folder.source import ReadingsSource
 from cohorts.folder.study import FractionRule, PerRegionRule
 from cohorts.tables.schemas import TABLES
 from reports.document.page import Block, Chapter, Folded, Group, Listing, Material, Pre, TableView, Text
 from reports.document.tables import OPERATOR_SIGNS, Cell, words
-from tasks.density.rule import BUILT_IN_DENSITY_RULES
-from tasks.scoring import BUILT_IN_RULES
+from tasks.density.rule import DensityRule
+from tasks.scoring import ProbabilityRule, RegionRule, Rule
 
 _LATERALITY = {
     "worst": "the lower of the two hemispheres' scores counts",
@@ -162,54 +162,37 @@ def _source_sentences(material: Material) -> Iterable[str]:
     for source in config.source:
         laterality = _LATERALITY[source.laterality]
         about = f" {source.description}" if source.description else ""
-        if isinstance(source, DensityRatioSource):
-            name = material.data.map_names.get(source.name, config.regions_of(source))
-            yield (
-                f"{source.name}: a baseline without weights on {source.modality}, label map {name}, rule {source.rule} "
-                f"({BUILT_IN_DENSITY_RULES[source.rule].source}); {laterality}.{about}"
-            )
-        elif isinstance(source, LesionSource):
-            name = material.data.map_names.get(source.name, config.regions_of(source))
-            yield (
-                f"{source.name}: {_lesion_of(source)}, label map {name}, rule {source.rule} "
-                f"({_rule_text(material, source.rule)}); {laterality}.{about}"
-            )
-        else:
+        if isinstance(source, ReadingsSource):
             yield f"Readers: every reader and session of readings.tsv is a source of its own; {laterality}.{about}"
+        elif source.name in material.data.absent:
+            yield f"{source.name}: not measured. {material.data.absent[source.name]}{about}"
+        else:
+            name = material.data.map_names.get(source.name, config.regions_of(source))
+            rule = _rule_text(material, config.rule_of(source))
+            how = f"{source.phrase}, label map {name}, rule {source.rule_name} ({rule})"
+            yield f"{source.name}: {how}; {laterality}.{about}"
 
 
-def _lesion_of(source: LesionSource) -> str:
-    """What a source takes for the lesion."""
-    if isinstance(source, MaskSource):
-        return f"masks of modality {source.modality}"
-    if isinstance(source, DwiThresholdSource):
-        return f"a baseline without weights, the lesion by thresholds on {source.modality} and {source.adc}"
-    parts = [f"CBF below {100 * source.relative_cbf:g} % of the {words(source.reference)}"]
-    if source.core_tmax_s is not None:
-        parts.append(f"Tmax above {source.core_tmax_s:g} s")
-    if source.minimum_cluster_ml:
-        parts.append(f"pieces of at least {source.minimum_cluster_ml:g} ml")
-    if isinstance(source, CbfMapSource):
-        return f"the ischaemic core on a workstation's CBF map {source.modality} ({', '.join(parts)})"
-    parts.append(f"{words(source.threshold)} threshold, {words(source.deconvolution)} deconvolution")
-    return f"the ischaemic core on the CT perfusion series {source.modality} ({', '.join(parts)})"
-
-
-def _rule_text(material: Material, name: str) -> str:
+def _rule_text(material: Material, rule: Rule) -> str:
     """When a region counts as affected."""
-    rule = next((item for item in material.data.config.rule if item.name == name), None)
-    if isinstance(rule, FractionRule):
-        sign = OPERATOR_SIGNS[rule.operator]
+    if isinstance(rule, DensityRule):
+        return rule.source
+    if isinstance(rule, ProbabilityRule):
+        return ", ".join(f"{words(region)} {OPERATOR_SIGNS['ge']} {cut:.3g}" for region, cut in rule.cuts.items())
+    declared = next((item for item in material.data.config.rule if item.name == rule.name), None)
+    if isinstance(declared, FractionRule):
+        sign = OPERATOR_SIGNS[declared.operator]
         return (
-            f"deep regions {sign} {rule.deep:.3g}, cortical {sign} {rule.cortical:.3g} of the region, at least "
-            f"{rule.minimum_voxels} voxels"
+            f"deep regions {sign} {declared.deep:.3g}, cortical {sign} {declared.cortical:.3g} of the region, at least "
+            f"{declared.minimum_voxels} voxels"
         )
-    if isinstance(rule, PerRegionRule):
-        sign = OPERATOR_SIGNS[rule.operator]
-        return ", ".join(f"{words(region)} {sign} {cut:.3g}" for region, cut in rule.cuts.items())
-    built_in = BUILT_IN_RULES[name]
+    if isinstance(declared, PerRegionRule):
+        sign = OPERATOR_SIGNS[declared.operator]
+        return ", ".join(f"{words(region)} {sign} {cut:.3g}" for region, cut in declared.cuts.items())
+    if not isinstance(rule, RegionRule):
+        return rule.name
     deep, cortical = (
-        f"{OPERATOR_SIGNS[operator]} {cut:.3g}" for operator, cut in (built_in.cuts["caudate"], built_in.cuts["m1"])
+        f"{OPERATOR_SIGNS[operator]} {cut:.3g}" for operator, cut in (rule.cuts["caudate"], rule.cuts["m1"])
     )
     return f"affected when the lesion's share of a deep region is {deep}, of a cortical region {cortical}"
 

@@ -48,7 +48,7 @@ def _pairs(patients: Patients) -> list[tuple[str, str]]:
 
 def _shared_method(patients: Patients, reference: str, candidate: str) -> str | None:
     """Why two sources agree more than independent ones would (Wei 2026, Raters_template), or None."""
-    computed = {source.name: source.measurement for source in patients.config.computed_sources}
+    computed = patients.config.measurement_of
     if reference in computed and candidate in computed and computed[reference] == computed[candidate]:
         return "shared-method agreement: both sources rest on the same measurement"
     assisted = [source for source in (reference, candidate) if source in patients.assisted]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from cohorts.folder.manifest import read_cohort
+from flows.sources.registry import read_cohort
 from tests.cohorts.small_cohort import write_small_cohort
 
 COLUMNS = ("participant_id", "site", "mrs", "bmi", "affected", "smoker", "age", "onset", "scan", "note")

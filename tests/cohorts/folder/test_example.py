@@ -1,8 +1,8 @@
 import pytest
 
 from cohorts.folder.example import EXAMPLE_FILES, write_example
-from cohorts.folder.manifest import read_cohort
 from cohorts.folder.study import StudyConfig
+from flows.sources.registry import read_cohort
 
 
 def test_example_lacks_only_the_masks(tmp_path):

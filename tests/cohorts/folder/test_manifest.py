@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cohorts.folder.manifest import Cohort, CohortError, Reading, Scan, natural_key, read_cohort
+from cohorts.folder.manifest import Cohort, CohortError, Reading, Scan, natural_key
+from flows.sources.registry import read_cohort
 from tests.cohorts.small_cohort import change, found, write_small_cohort
 
 

@@ -5,8 +5,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cohorts.folder.manifest import read_cohort
 from cohorts.folder.soop import OPT_AI_ORDER, adopt_soop, arterial_label_table, ordered_label_table, write_label_table
+from flows.sources.registry import read_cohort
 
 ATLAS_LIST = """\
 9|MCAPL|parietal pars of middle cerebral artery left|3

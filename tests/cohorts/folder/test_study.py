@@ -8,15 +8,16 @@ from copy import deepcopy
 import pytest
 from pydantic import ValidationError
 
-from cohorts.folder.source import MaskSource, ReadingsSource
+from cohorts.folder.source import ReadingsSource
 from cohorts.folder.study import (
     BUILT_IN_RULES,
     DEFAULT_DICHOTOMIES,
     EligibilitySection,
     FractionRule,
     PerRegionRule,
-    StudyConfig,
 )
+from flows.sources.mask import MaskSource
+from flows.sources.registry import STUDY as STUDY_MODEL
 from tasks.anatomy import ASPECTS_REGIONS
 
 LEAST = {"study": {"name": "Least"}, "source": [{"name": "classic", "kind": "mask"}]}
@@ -24,7 +25,7 @@ CUTS = dict.fromkeys(ASPECTS_REGIONS, 0.5)
 
 
 def _config(**changes):
-    return StudyConfig.model_validate(deepcopy(LEAST) | changes)
+    return STUDY_MODEL.model_validate(deepcopy(LEAST) | changes)
 
 
 def _nihss(**changes):
@@ -223,10 +224,10 @@ def test_each_wrong_key_or_value_is_found_at_its_place(changes, place, kind):
 
 def test_a_study_survives_json_as_the_run_summary_stores_it():
     config = _config(clinical=[_nihss(levels={"0": "none"})], severity={}, outcome="nihss", eligibility={})
-    assert StudyConfig.model_validate(config.model_dump(mode="json")) == config
+    assert STUDY_MODEL.model_validate(config.model_dump(mode="json")) == config
 
 
 def test_toml_gives_what_the_model_takes():
     text = '[study]\nname = "T"\n[[source]]\nname = "a"\nkind = "mask"\nrule = "danet"\n'
-    config = StudyConfig.model_validate(tomllib.loads(text))
+    config = STUDY_MODEL.model_validate(tomllib.loads(text))
     assert config.computed_sources[0].rule in BUILT_IN_RULES

@@ -1,6 +1,7 @@
 import pytest
 
-from cohorts.folder.manifest import CohortError, read_cohort
+from cohorts.folder.manifest import CohortError
+from flows.sources.registry import read_cohort
 from tests.cohorts.small_cohort import change, write_small_cohort
 
 TOP_LEVEL = (
@@ -52,7 +53,7 @@ outcome = "mrs"
 required_columns = "age"
 """
     kinds = "mask, density_ratio, dwi_threshold, ctp_core, cbf_map, readings"
-    source_keys = "name, regions, laterality, description, kind, modality, rule"
+    source_keys = "kind, name, regions, laterality, description, rule, modality"
     assert refusals(folder, text) == [
         f"row 1, key outcom: must be one of {TOP_LEVEL}. Did you mean outcome? Rename or delete it.",
         f"row 2, key seed: must be one of {TOP_LEVEL}. Does it belong in [study]? Rename or delete it.",

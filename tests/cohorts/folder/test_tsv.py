@@ -1,6 +1,6 @@
 import pytest
 
-from cohorts.folder.manifest import read_cohort
+from flows.sources.registry import read_cohort
 from tests.cohorts.small_cohort import change, found, write_small_cohort
 
 

@@ -11,7 +11,6 @@ import pingouin
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cohorts.folder.manifest import read_cohort
 from cohorts.images.mask import ImageProblemError, read_mask
 from cohorts.phantom.cohort import PhantomAnatomy, PlantedFault, write_phantom_cohort
 from cohorts.phantom.faults import FLOAT_ONE, mask_bytes
@@ -25,6 +24,7 @@ from cohorts.phantom.patients import (
     plan_patients,
     simulate_clinical,
 )
+from flows.sources.registry import read_cohort
 from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS, HEMISPHERES, Label, LabelTable
 from tasks.lesion import measure_lesion
 

@@ -10,19 +10,25 @@ from pathlib import Path
 
 import pytest
 
+from cohorts.store.findings import Findings, RegionCounts
 from cohorts.store.records import (
     Record,
     StepKey,
     atomic_writer,
     commit,
     digest_of,
+    earlier_keys,
     is_complete,
-    latest_record,
     load,
     record_path,
     write_bytes,
 )
+from tasks.lesion import LesionMeasures
 
+FOUND = Findings(
+    lesion=LesionMeasures(3, 0.1 + 0.2, 1, 4.5, 0.3, 0.0, "left"),
+    counts={"map": RegionCounts(labels=(1, 2), n_region=(7, 9), n_lesion=(3, 0), coverage=(1.0, 0.5))},
+)
 KEY = StepKey(step="measure-lesion", code="measure/1", input_sha256="a" * 64, settings_sha256="b" * 64)
 RECORD = Record(
     participant_id="sub-01",
@@ -30,7 +36,7 @@ RECORD = Record(
     status="ok",
     reason=None,
     detail=None,
-    payload={"lesion": {"volume_ml": 0.1 + 0.2, "side": "left"}, "counts": {"map": [1, 2]}},
+    payload=FOUND,
     outputs=({"path": "masks/sub-01.nii.gz", "size_bytes": 3},),
     seconds=0.25,
     finished_at="2026-01-01T00:00:00.000+00:00",
@@ -86,7 +92,7 @@ def test_digest_does_not_depend_on_the_order_of_keys_but_on_every_value():
 
 def test_going_back_to_earlier_settings_finds_the_earlier_record(tmp_path):
     commit(tmp_path, RECORD)
-    changed = replace(RECORD, key=replace(KEY, settings_sha256="c" * 64), payload={"lesion": {}})
+    changed = replace(RECORD, key=replace(KEY, settings_sha256="c" * 64), payload=Findings())
     commit(tmp_path, changed)
     assert load(record_path(tmp_path, "sub-01", KEY)) == RECORD
     assert load(record_path(tmp_path, "sub-01", changed.key)) == changed
@@ -94,7 +100,7 @@ def test_going_back_to_earlier_settings_finds_the_earlier_record(tmp_path):
 
 def test_no_record_is_no_record(tmp_path):
     assert load(tmp_path / "records" / "sub-01" / "measure-lesion-0.json") is None
-    assert latest_record(tmp_path, "sub-01", "measure-lesion") is None
+    assert earlier_keys(tmp_path, "sub-01", "measure-lesion") == []
 
 
 def _other_digest(content):
@@ -143,7 +149,7 @@ def test_a_damaged_record_is_set_aside(tmp_path, damage):
     assert load(path) is None
     assert _names(path.parent) == [f".damaged-{path.name}"]
     assert (path.parent / f".damaged-{path.name}").read_bytes() == content
-    assert latest_record(tmp_path, "sub-01", "measure-lesion") is None
+    assert earlier_keys(tmp_path, "sub-01", "measure-lesion") == []
     commit(tmp_path, RECORD)
     assert load(path) == RECORD
 
@@ -151,7 +157,7 @@ def test_a_damaged_record_is_set_aside(tmp_path, damage):
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_a_kill_between_the_temporary_file_and_the_rename_leaves_the_old_record(tmp_path, monkeypatch, function):
     path = commit(tmp_path, RECORD)
-    changed = replace(RECORD, status="failed", reason="input_changed", payload={})
+    changed = replace(RECORD, status="failed", reason="input_changed", payload=Findings())
 
     def kill(*_, **__):
         raise _KilledError
@@ -164,7 +170,7 @@ def test_a_kill_between_the_temporary_file_and_the_rename_leaves_the_old_record(
     leftover = [name for name in _names(path.parent) if name.startswith(".tmp-")]
     assert len(leftover) == 1
     assert load(path) == RECORD
-    assert latest_record(tmp_path, "sub-01", "measure-lesion") == RECORD
+    assert earlier_keys(tmp_path, "sub-01", "measure-lesion") == [(KEY, "ok")]
     commit(tmp_path, changed)
     assert load(path) == changed
 
@@ -207,29 +213,30 @@ def test_the_content_is_durable_before_its_name_and_the_name_before_the_return(t
     assert order == ["fsync", "rename", "fsync"]
 
 
-def test_latest_record_is_the_newest_whatever_its_address(tmp_path):
+def test_earlier_keys_are_those_of_every_address_the_newest_first(tmp_path):
     for age, settings in ((30, "c"), (10, "d"), (20, "e")):
         path = commit(tmp_path, replace(RECORD, key=replace(KEY, settings_sha256=settings)))
         os.utime(path, ns=(time.time_ns(), time.time_ns() - age * 10**9))
-    assert latest_record(tmp_path, "sub-01", "measure-lesion").key.settings_sha256 == "d"
-    assert latest_record(tmp_path, "sub-02", "measure-lesion") is None
+    found = earlier_keys(tmp_path, "sub-01", "measure-lesion")
+    assert [key.settings_sha256 for key, _ in found] == ["d", "e", "c"]
+    assert earlier_keys(tmp_path, "sub-02", "measure-lesion") == []
 
 
-def test_latest_record_is_of_the_step_and_not_of_one_whose_name_begins_alike(tmp_path):
+def test_earlier_keys_are_of_the_step_and_not_of_one_whose_name_begins_alike(tmp_path):
     commit(tmp_path, RECORD)
     later = replace(RECORD, key=replace(KEY, step="measure-lesion-old", input_sha256="f" * 64))
     path = commit(tmp_path, later)
     os.utime(path, ns=(time.time_ns(), time.time_ns() + 10**9))
-    assert latest_record(tmp_path, "sub-01", "measure-lesion") == RECORD
-    assert latest_record(tmp_path, "sub-01", "measure-lesion-old") == later
+    assert earlier_keys(tmp_path, "sub-01", "measure-lesion") == [(KEY, "ok")]
+    assert earlier_keys(tmp_path, "sub-01", "measure-lesion-old") == [(later.key, "ok")]
 
 
-def test_latest_record_passes_over_a_damaged_one(tmp_path):
+def test_earlier_keys_pass_over_a_damaged_one(tmp_path):
     commit(tmp_path, RECORD)
     path = commit(tmp_path, replace(RECORD, key=replace(KEY, code="measure/2")))
     path.write_bytes(b"{")
     os.utime(path, ns=(time.time_ns(), time.time_ns() + 10**9))
-    assert latest_record(tmp_path, "sub-01", "measure-lesion") == RECORD
+    assert earlier_keys(tmp_path, "sub-01", "measure-lesion") == [(KEY, "ok")]
 
 
 def test_a_record_is_complete_with_all_its_outputs_in_their_size(tmp_path):

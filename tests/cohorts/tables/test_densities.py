@@ -7,13 +7,19 @@ from dataclasses import replace
 import pytest
 
 from cohorts.store.records import Record, StepKey
-from cohorts.tables.regions_and_scores import _add_densities, density_side, regions_and_scores
+from cohorts.tables.regions_and_scores import _add_regions, regions_and_scores
 from cohorts.tables.rows import MapUse, Measured, Rows
 from cohorts.tables.schemas import REGIONS
+from flows.sources.density_ratio import DensityFindings, DensityRatioSource
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, Label, LabelTable
+from tasks.density.rule import BUILT_IN_DENSITY_RULES
+from tasks.scoring import affected_side
 from tests.cohorts.hand_made import ASPECTS, VASCULAR, hand_made_cohort, rows, stands
 
 COMMON = {"participant_id": "sub-1", "source": "ratio", "rule": "ncct-ratio", "weights_state": "none"}
+NOTHING = {"n_voxels": 0, "n_voxels_used": 0} | dict.fromkeys(
+    ("density_hu", "spread_hu", "low_density_share", "high_density_share")
+)
 SOURCE = {"name": "ratio", "kind": "density_ratio", "laterality": "lesion_side"}
 
 
@@ -21,21 +27,27 @@ def _densities(table=ASPECTS.table, **changed):
     """Every region as dense as on the other side, but those named: ``left_m2=0.9`` or a whole row."""
     found = []
     for label in table.labels:
-        row = {"index": label.index, "ratio": 1.0, "relative_difference": 0.0, "coverage": 1.0}
+        row = NOTHING | {"index": label.index, "ratio": 1.0, "relative_difference": 0.0, "coverage": 1.0}
         change = changed.get(label.name, {})
         row |= change if isinstance(change, dict) else {"ratio": change, "relative_difference": change - 1}
         found.append(row)
     return found
 
 
+#: Half as dense as the other side.
+HALF = {"ratio": 0.5, "relative_difference": -0.5}
+
+
 def _record(densities, map_name="aspects"):
     key = StepKey("ratio-ncct", "ratio/1", "a" * 64, "b" * 64)
-    return Record("sub-1", key, "ok", None, None, {"densities": {map_name: densities}, "scans": {}})
+    return Record("sub-1", key, "ok", None, None, DensityFindings(densities={map_name: densities}))
 
 
-def _added(densities, use=ASPECTS, **common):
+def _added(densities, use=ASPECTS, rule="ncct-ratio"):
     regions = Rows(REGIONS)
-    affected = _add_densities(regions, _record(densities, use.sha256), use, COMMON | common)
+    source = DensityRatioSource.model_validate(SOURCE)
+    found = _record(densities, use.sha256).payload
+    affected = _add_regions(regions, source, found, use, BUILT_IN_DENSITY_RULES[rule], COMMON | {"rule": rule})
     return {f"{row['side']}_{row['region']}": row for row in rows(regions.columns)}, affected
 
 
@@ -58,7 +70,10 @@ def test_the_cuts_are_those_of_the_rule():
     assert [key for key, flag in affected.items() if flag] == [("left", "insula")]
 
 
-@pytest.mark.parametrize("change", [{"ratio": None, "relative_difference": None}, {"coverage": 0.949, "ratio": 0.5}])
+@pytest.mark.parametrize(
+    "change",
+    [{"ratio": None, "relative_difference": None}, {"coverage": 0.949} | HALF],
+)
 def test_a_region_out_of_view_or_without_a_density_is_not_called(change):
     table, affected = _added(_densities(left_m2=change))
     assert ("left", "m2") not in affected
@@ -66,7 +81,7 @@ def test_a_region_out_of_view_or_without_a_density_is_not_called(change):
     row = table["left_m2"]
     assert (row["status"], row["reason"]) == ("excluded", "region_not_covered")
     assert row["affected"] is row["relative_difference"] is None
-    assert _added(_densities(left_m2={"coverage": 0.95, "ratio": 0.5}))[1]["left", "m2"] is True
+    assert _added(_densities(left_m2={"coverage": 0.95} | HALF))[1]["left", "m2"] is True
 
 
 def test_labels_that_are_no_aspects_region_have_a_number_and_no_call():
@@ -79,11 +94,11 @@ def test_labels_that_are_no_aspects_region_have_a_number_and_no_call():
 
 def test_the_side_is_the_one_with_more_affected_regions():
     none = {(side, region): False for side in HEMISPHERES for region in ASPECTS_REGIONS}
-    assert density_side(none) == "both"
-    assert density_side(none | {("left", "m1"): True}) == "left"
-    assert density_side(none | {("left", "m1"): True, ("right", "m2"): True}) == "both"
+    assert affected_side(none) == "none"
+    assert affected_side(none | {("left", "m1"): True}) == "left"
+    assert affected_side(none | {("left", "m1"): True, ("right", "m2"): True}) == "both"
     two = {("right", "m2"): True, ("right", "m3"): True}
-    assert density_side(none | two | {("left", "m1"): True}) == "right"
+    assert affected_side(none | two | {("left", "m1"): True}) == "right"
 
 
 def _scores(densities, **source):
@@ -108,7 +123,7 @@ def test_without_one_region_there_is_no_score():
 
 def test_a_refused_scan_keeps_its_reason_in_every_region():
     cohort = hand_made_cohort(source=[SOURCE], rule=[])
-    refused = replace(_record([]), status="excluded", reason="brain_cut_at_side", payload={})
+    refused = replace(_record([]), status="excluded", reason="brain_cut_at_side", payload=DensityFindings())
     known = Measured({("sub-1", "ratio-ncct"): refused}, {"ratio": ASPECTS}, VASCULAR)
     ((regions, scores),) = regions_and_scores(cohort, known, stands(cohort))
     found = rows(regions)

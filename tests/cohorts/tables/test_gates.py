@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from cohorts.folder.study import StudyConfig
 from cohorts.store.records import Record, StepKey
 from cohorts.tables.gates import gated
+from flows.sources.density_ratio import DensityFindings
+from flows.sources.registry import STUDY as STUDY_MODEL
 
 STUDY = {
     "study": {"name": "Gates"},
@@ -20,11 +21,11 @@ GOOD = {"slice_step_mm": 5.0, "noise_hu": 3.0, "contrast_hu": 12.0, "streak_hu":
 
 def _record(figures, modality="ncct", status="ok", reason=None):
     key = StepKey("step", "code/1", "a" * 64, "b" * 64)
-    return Record("sub-1", key, status, reason, None, {"quality": {modality: figures}, "densities": {"map": []}})
+    return Record("sub-1", key, status, reason, None, DensityFindings(quality={modality: figures}))
 
 
 def _judged(record, measurement, **study):
-    found = gated({("sub-1", measurement): record}, StudyConfig.model_validate(STUDY | study))
+    found = gated({("sub-1", measurement): record}, STUDY_MODEL.model_validate(STUDY | study))
     return found["sub-1", measurement]
 
 

@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 
 from cohorts.folder.manifest import Reading
+from cohorts.store.findings import RegionCounts
 from cohorts.tables import regions_and_scores as compilation
 from cohorts.tables.lesions import lesion_measurements, lesion_values, lesions_batch
-from cohorts.tables.regions_and_scores import regions_and_scores, rule_of
+from cohorts.tables.regions_and_scores import regions_and_scores
 from cohorts.tables.rows import MapUse
 from cohorts.tables.scans import scans_batch
 from cohorts.tables.schemas import LESIONS, REGIONS, SCANS, SCORES
 from cohorts.tables.storage import write_table
+from flows.sources.mask import MaskSource
 from tasks.anatomy import ASPECTS_REGIONS, Label, LabelTable
 from tests.cohorts.hand_made import (
     LACUNE,
@@ -27,6 +29,8 @@ from tests.cohorts.hand_made import (
     select,
     stands,
 )
+
+DRAWN = MaskSource(name="lesion", kind="mask")
 
 FILES = {"lesion/sub-1.nii.gz": ("f" * 64, 1234)}
 #: Numbers that a participant without a measurement must not have.
@@ -116,7 +120,7 @@ def test_lesions(cohort):
 
 
 def test_lesion_values_sum_the_territories():
-    values = lesion_values(RECORDS["sub-1", "lesion"], VASCULAR)
+    values = lesion_values(DRAWN, RECORDS["sub-1", "lesion"].payload, VASCULAR)
     assert values == {
         "volume_ml": 0.2,  # 100 voxels of 2 mm3
         "n_voxels": 100,
@@ -132,13 +136,13 @@ def test_lesion_values_sum_the_territories():
         "mca_infarcted_left": 0.35,  # 70 of the 200 voxels of mca and mca_deep
         "mca_infarcted_right": 0.0,
     }
-    assert lesion_values(record("x", content=LACUNE), VASCULAR)["posterior_fossa_share"] == 1.0
+    assert lesion_values(DRAWN, LACUNE, VASCULAR)["posterior_fossa_share"] == 1.0
 
 
 def test_a_territory_that_is_not_on_the_grid_has_no_share():
     arteries = MapUse("vascular", LabelTable((Label(1, "right_mca", "right", "mca", "other"),)))
-    counts = {"vascular": {"n_region": [0], "n_lesion": [0]}}
-    values = lesion_values(record("x", content=LESION | {"counts": counts}), arteries)
+    counts = {"vascular": RegionCounts(labels=(1,), n_region=(0,), n_lesion=(0,), coverage=(0.0,))}
+    values = lesion_values(DRAWN, LESION.adding(counts=counts), arteries)
     assert (values["mca_infarcted_left"], values["mca_infarcted_right"], values["mca_share"]) == (None, None, 0.0)
 
 
@@ -176,9 +180,8 @@ def test_regions_of_a_map_that_is_not_aspects_have_fractions_and_no_flag(cohort)
 
 
 def test_a_region_that_is_not_on_the_grid_is_excluded_and_has_no_fraction(cohort):
-    content = LESION | {
-        "counts": LESION["counts"] | {"arteries": {"labels": [1, 2], "n_region": [100, 0], "n_lesion": [30, 0]}}
-    }
+    cut_off = RegionCounts(labels=(1, 2), n_region=(100, 0), n_lesion=(30, 0), coverage=(1.0, 1.0))
+    content = LESION.adding(counts={**LESION.counts, "arteries": cut_off})
     known = replace(measured(), records=RECORDS | {("sub-1", "lesion"): record("sub-1", content=content)})
     regions, _ = _tables(cohort, known)
     names = ("side", "status", "reason", *NUMBERS["regions"])
@@ -359,7 +362,7 @@ def test_rules_from_the_study_file():
             {"name": "loads", "kind": "per_region", "cuts": cuts, "operator": "ge"},
         ],
     )
-    built_in, fraction, region = (rule_of(source, cohort.config) for source in cohort.config.computed_sources)
+    built_in, fraction, region = (cohort.config.rule_of(source) for source in cohort.config.computed_sources)
     assert built_in.name == "danet"
     assert (fraction.cuts["insula"], fraction.cuts["m6"], fraction.minimum_voxels) == (("gt", 0.1), ("gt", 0.4), 3)
     assert (region.cuts["insula"], region.cuts["m6"], region.minimum_voxels) == (("ge", 0.2), ("ge", 0.5), 1)

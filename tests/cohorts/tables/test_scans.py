@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cohorts.folder.manifest import Scan
+from cohorts.store.findings import Findings
 from cohorts.store.records import Record, StepKey
 from cohorts.tables.rows import Measured
 from cohorts.tables.scans import scans_batch
@@ -29,7 +30,7 @@ FIGURES = {"slice_step_mm": 5.0, "n_slices": 34, "noise_hu": 3.5, "has_contrast"
 
 
 def _record(step, payload, status="ok", reason=None, detail=None):
-    return Record("sub-1", StepKey(step, "code/1", "a" * 64, "b" * 64), status, reason, detail, payload)
+    return Record("sub-1", StepKey(step, "code/1", "a" * 64, "b" * 64), status, reason, detail, Findings(**payload))
 
 
 CT = _record("ratio-ncct", {"scans": {"ncct": FACTS}, "quality": {"ncct": FIGURES}})

@@ -16,10 +16,10 @@ import pytest
 from rich.console import Console
 
 from cohorts.dicom.deidentify import read_key
-from cohorts.folder.manifest import read_cohort
 from cohorts.images.scan import read_scan
 from flows.commands.import_dicom import import_dicom, import_request
 from flows.run.plan import UsageError
+from flows.sources.registry import read_cohort
 from tests.cohorts.dicom.made import IDENTITY, head_hu, write_ct, write_slice
 
 #: Identities that the synthetic series carry, in attributes, file names and folders.

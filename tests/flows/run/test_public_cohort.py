@@ -31,10 +31,10 @@ def test_everybody_is_accounted_for(results: Path) -> None:
     summary = json.loads((results / "summary.json").read_text())
     counts = summary["counts"]
     # 1,050 rows of participants.tsv and 133 masks without a row; 1,022 - 133 - 223 all-n/a with a mask are scored
-    assert counts["screened"] == 1050 + 133 == counts["included"] + counts["excluded"] + counts["failed"]
-    assert counts["scored"] == 1022 - 133 - 223
-    assert counts["failed"] == 0
-    assert sum(summary["exclusions"].values()) == counts["excluded"]
+    assert counts.screened == 1050 + 133 == counts.included + counts.excluded + counts.failed
+    assert counts.scored == 1022 - 133 - 223
+    assert counts.failed == 0
+    assert sum(summary["exclusions"].values()) == counts.excluded
     assert summary["exclusions"]["screening:scan_without_participant"] == 133
     assert summary["exclusions"]["screening:all_values_missing"] == 275
     # 161 rows have no mask; 52 of them are all n/a, which comes first

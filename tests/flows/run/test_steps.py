@@ -16,12 +16,15 @@ import pytest
 
 from cohorts.folder.soop import arterial_label_table, write_label_table
 from cohorts.store import records
-from cohorts.store.records import Record, commit, latest_record, load, record_path
+from cohorts.store.findings import Findings, RegionCounts, ScanFacts
+from cohorts.store.records import Record, commit, earlier_keys, load, record_path
 from flows.run import steps
 from flows.run.steps import StorageFailedError, examine, run_case, run_chunk
+from flows.sources import label_maps
 from flows.sources import mask as measure_mask
 from flows.sources.interface import Case, CaseFile, MapReference, StepSettings, step_key
-from flows.sources.mask import MASK_PARAMETERS, VASCULAR_MAP
+from flows.sources.label_maps import VASCULAR_MAP
+from flows.sources.mask import MaskSource
 from models.anatomy.template import load_label_map
 from tasks.anatomy import Label, LabelTable
 
@@ -72,7 +75,13 @@ def out(tmp_path):
 
 
 def _settings(maps):
-    return StepSettings("mask", tuple(maps), MASK_PARAMETERS)
+    source = MaskSource(name="lesion", kind="mask")
+    return StepSettings("mask", tuple(maps), source.settings)
+
+
+def _chunk(cases, settings, out):
+    """Cases of one measurement, as a worker gets them."""
+    return run_chunk([("lesion", one.to_json()) for one in cases], {"lesion": settings.to_json()}, str(out))
 
 
 def _path(case):
@@ -88,14 +97,10 @@ def test_a_mask_is_measured_and_committed(case, settings, out):
     record = run_case(case, settings, out)
     assert (record.status, record.reason, record.detail) == ("ok", None, None)
     assert load(record_path(out, "sub-1", step_key(case, settings))) == record
-    assert record.payload["scans"]["lesion"] == {
-        "shape": [11, 12, 9],
-        "spacing_mm": [4.0, 4.0, 4.0],
-        "orientation": "LAS",
-        "voxel_volume_mm3": 64.0,
-    }
-    lesion = record.payload["lesion"]
-    assert lesion == {
+    assert record.payload.scans["lesion"] == ScanFacts(
+        shape=(11, 12, 9), spacing_mm=(4.0, 4.0, 4.0), orientation="LAS", voxel_volume_mm3=64.0
+    )
+    assert vars(record.payload.lesion) == {
         "n_voxels": 4,
         "volume_ml": 0.256,
         "n_components": 2,
@@ -104,11 +109,11 @@ def test_a_mask_is_measured_and_committed(case, settings, out):
         "volume_right_ml": pytest.approx(0.064),
         "side": "left",
     }
-    halves, vascular = (record.payload["counts"][reference.sha256] for reference in settings.maps)
+    halves, vascular = (record.payload.counts[reference.sha256] for reference in settings.maps)
     n_half = 5 * 12 * 8
-    assert halves == {"labels": [1, 2], "n_region": [n_half, n_half], "n_lesion": [3, 0]}
-    assert len(vascular["labels"]) == 10
-    assert sum(vascular["n_lesion"]) <= 4
+    assert halves == RegionCounts(labels=(1, 2), n_region=(n_half, n_half), n_lesion=(3, 0), coverage=(1.0, 1.0))
+    assert len(vascular.labels) == 10
+    assert sum(vascular.n_lesion) <= 4
     assert record.seconds >= record.cpu_seconds * 0.5 >= 0
     assert record.peak_mib > 10
     assert record.finished_at.endswith("+00:00")
@@ -123,15 +128,15 @@ def test_a_second_call_returns_the_record_without_the_image(case, settings, out)
 def test_a_second_call_measures_nothing(case, settings, out, monkeypatch):
     run_case(case, settings, out)
     monkeypatch.setattr(steps, "examine", lambda *_: pytest.fail("measured again"))
-    assert run_chunk([case.to_json()], settings.to_json(), str(out), 60) == [("sub-1", "ok")]
+    assert _chunk([case], settings, out) == [("sub-1", "lesion", "ok")]
 
 
 def test_each_case_of_a_chunk_has_its_own_outcome(case, settings, out, tmp_path):
     empty = _case(_save(tmp_path / "empty.nii.gz", np.zeros(SHAPE, np.uint8)), "sub-2")
     gone = replace(case, participant_id="sub-3", files=(replace(case.files[0], path=str(tmp_path / "gone.nii.gz")),))
-    found = run_chunk([item.to_json() for item in (case, empty, gone)], settings.to_json(), str(out), 60)
-    assert found == [("sub-1", "ok"), ("sub-2", "excluded"), ("sub-3", "failed")]
-    detail = latest_record(out, "sub-3", "measure-lesion").detail
+    found = _chunk([case, empty, gone], settings, out)
+    assert found == [("sub-1", "lesion", "ok"), ("sub-2", "lesion", "excluded"), ("sub-3", "lesion", "failed")]
+    detail = load(record_path(out, "sub-3", step_key(gone, settings))).detail
     assert (
         detail == "gone.nii.gz must be readable, got: No such file or directory. Put the file back or mend its "
         "permissions."
@@ -150,7 +155,7 @@ def test_a_bad_image_is_excluded_with_the_readers_reason(settings, out, tmp_path
     path = tmp_path / "bad.nii.gz"
     path.write_bytes(content)
     record = run_case(_case(path), settings, out)
-    assert (record.status, record.reason, record.payload) == ("excluded", reason, {})
+    assert (record.status, record.reason, record.payload) == ("excluded", reason, Findings())
     assert record.detail.startswith("bad.nii.gz must ")
     assert run_case(_case(path), settings, out) == record  # and it is not tried again
 
@@ -158,13 +163,13 @@ def test_a_bad_image_is_excluded_with_the_readers_reason(settings, out, tmp_path
 def test_a_file_that_changed_since_the_plan_fails(case, settings, out, tmp_path):
     _save(tmp_path / "sub-1_mask.nii.gz", np.ones(SHAPE, np.uint8))
     record = run_case(case, settings, out)
-    assert (record.status, record.reason, record.payload) == ("failed", "input_changed", {})
+    assert (record.status, record.reason, record.payload) == ("failed", "input_changed", Findings())
     assert record.detail.startswith("sub-1_mask.nii.gz must not change during a run, got ")
 
 
 def test_a_failed_record_is_computed_again(case, settings, out):
     key = step_key(case, settings)
-    commit(out, Record("sub-1", key, "failed", "worker_died", "out of memory", {}))
+    commit(out, Record("sub-1", key, "failed", "worker_died", "out of memory", Findings()))
     assert run_case(case, settings, out).status == "ok"
     assert load(record_path(out, "sub-1", key)).status == "ok"
 
@@ -242,7 +247,7 @@ def test_the_address_depends_on_what_the_maps_hold_and_not_on_where_they_lie(set
 
 
 def test_a_label_map_that_changed_since_the_plan_stops_the_case(case, settings, out):
-    measure_mask.planned_map.cache_clear()
+    label_maps.planned_map.cache_clear()
     measure_mask._grid.cache_clear()
     stale = _settings((replace(settings.maps[0], sha256="0" * 64), settings.maps[1]))
     with pytest.raises(ValueError, match=r"must not change during a run, got .* Run again") as caught:
@@ -262,7 +267,7 @@ def test_a_failure_of_the_output_folder_stops_the_run(case, settings, out, monke
         with pytest.raises(StorageFailedError) as caught:
             run_case(case, settings, out)
     assert str(caught.value).startswith(f"the output folder {out} must be writable, got: {os.strerror(code)}. Free ")
-    assert latest_record(out, "sub-1", "measure-lesion") is None
+    assert earlier_keys(out, "sub-1", "measure-lesion") == []
     assert run_case(case, settings, out).status == "ok"
 
 
@@ -310,15 +315,15 @@ def _differences(row, real_data, settings):
     path = real_data / "soop" / "lesions" / f"{row['participant_id']}_space-MNI152_label-lesion_mask.nii.gz"
     outcome = examine(_case(path, row["participant_id"]), settings)
     assert outcome.status == "ok", (row["participant_id"], outcome.reason)
-    payload = outcome.payload
-    counts = payload["counts"][settings.maps[0].sha256]
+    payload = outcome.findings
+    counts = payload.counts[settings.maps[0].sha256]
     fractions = {
         index: n_lesion / n_region
-        for index, n_lesion, n_region in zip(counts["labels"], counts["n_lesion"], counts["n_region"], strict=True)
+        for index, n_lesion, n_region in zip(counts.labels, counts.n_lesion, counts.n_region, strict=True)
     }
     published = {int(name.split("_")[0]): float(value) for name, value in row.items() if name[0].isdigit()}
     assert len(published) == 31
-    volume = payload["lesion"]["n_voxels"] * payload["scans"]["lesion"]["voxel_volume_mm3"]
+    volume = payload.lesion.n_voxels * payload.scans["lesion"].voxel_volume_mm3
     published_volume = float(row["lesion_volume"])
     return [volume - published_volume, *(fractions[index] - value for index, value in published.items())]
 

@@ -12,10 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cohorts.folder.source import CbfMapSource, CtpCoreSource
 from cohorts.phantom.native_scans import scan_bytes
 from cohorts.store.records import is_complete
 from flows.run.steps import run_case
+from flows.sources.cbf_map import CbfMapSource
+from flows.sources.ctp_core import CtpCoreSource
 from flows.sources.interface import CaseFile, StepSettings
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map
@@ -87,7 +88,7 @@ def _with_sidecar(folder, made, modality, body):
 
 def _settings(**changes):
     source = CtpCoreSource(name="ctp-core", kind="ctp_core", **changes)
-    return StepSettings(source.kind, (CLASSIC, VASCULAR), source.measured_with)
+    return StepSettings(source.kind, (CLASSIC, VASCULAR), source.settings)
 
 
 TIMED = {"VolumeTiming": list(TIMES_S)}
@@ -115,29 +116,27 @@ def _image(path):
 
 def test_the_core_is_found_on_its_side_with_its_volume(record):
     assert (record.status, record.reason) == ("ok", None)
-    assert record.payload["lesion"]["volume_ml"] == pytest.approx(_core_ml(), rel=0.2)
-    assert record.payload["lesion"]["side"] == "right"
-    assert record.payload["perfusion"]["affected_side"] == "right"
-    core = record.payload["perfusion"]["core"]
+    assert record.payload.lesion.volume_ml == pytest.approx(_core_ml(), rel=0.2)
+    assert record.payload.lesion.side == "right"
+    assert record.payload.perfusion.affected_side == "right"
+    core = record.payload.perfusion.core
     voxel_ml = abs(np.linalg.det(_phantom().affine[:3, :3])) / 1000
     whole_ml = float((_phantom().truth.core | _phantom().truth.penumbra).sum() * voxel_ml)
-    assert core["hypoperfused_volume_ml"] == pytest.approx(whole_ml, rel=0.25)
-    assert core["mismatch_ratio"] == pytest.approx(
-        core["hypoperfused_volume_ml"] / record.payload["lesion"]["volume_ml"]
-    )
+    assert core.hypoperfused_volume_ml == pytest.approx(whole_ml, rel=0.25)
+    assert core.mismatch_ratio == pytest.approx(core.hypoperfused_volume_ml / record.payload.lesion.volume_ml)
 
 
 def test_regions_are_affected_where_the_true_core_fills_more_than_a_tenth(record):
     labels = load_label_map("classic")
-    counts = record.payload["counts"][CLASSIC.sha256]
+    counts = record.payload.counts[CLASSIC.sha256]
     n_agreed, n_affected = 0, 0
-    for label, n_region, n_core in zip(labels.table.labels, counts["n_region"], counts["n_lesion"], strict=True):
+    for label, n_region, n_core in zip(labels.table.labels, counts.n_region, counts.n_lesion, strict=True):
         share = float(_lesion().core[labels.labels == label.index].mean())
         n_agreed += (n_core / n_region > 0.1) == (share > 0.1)
         n_affected += share > 0.1
     assert n_affected >= 4
     assert n_agreed >= 19  # of 20
-    assert min(counts["coverage"]) > 0.95
+    assert min(counts.coverage) > 0.95
 
 
 def test_the_maps_are_kept_with_their_units(record, out):
@@ -160,7 +159,7 @@ def test_the_maps_are_kept_with_their_units(record, out):
 
 
 def test_the_core_lies_at_the_same_place_of_the_head_on_the_ct(record, out):
-    assert record.payload["perfusion"]["ct"]["reason"] == ""
+    assert record.payload.perfusion.ct["reason"] == ""
     core, affine = _image(_files(record, out)["sub-1_ctp_label-core_mask.nii.gz"])
     on_ct, ct_affine = _image(_files(record, out)["sub-1_ctp_space-ncct_label-core_mask.nii.gz"])
     assert on_ct.shape == _ct()[0].shape
@@ -173,14 +172,14 @@ def test_the_core_lies_at_the_same_place_of_the_head_on_the_ct(record, out):
 
 def test_the_panel_shows_the_core_on_the_right(record, out):
     panel = json.loads(_files(record, out)["sub-1_ctp_perfusion.json"].read_text())
-    assert panel["findings"]["core_volume_ml"] == pytest.approx(record.payload["lesion"]["volume_ml"])
+    assert panel["findings"]["core_volume_ml"] == pytest.approx(record.payload.lesion.volume_ml)
     assert panel["findings"]["affected_side"] == "right"
     assert len(panel["curves"]["times_s"]) == len(TIMES_S)
     assert max(panel["curves"]["aif"]) > 5 * max(panel["curves"]["tissue_other"])
 
 
 def test_quality_figures_of_frames_and_vessels(record):
-    quality = record.payload["quality"]["ctp"]
+    quality = record.payload.quality["ctp"]
     assert quality["n_frames"] == len(TIMES_S)
     assert quality["frame_interval_s"] == 1.5
     assert quality["rejected_frame_share"] == 0
@@ -194,34 +193,34 @@ def test_frames_stored_in_another_order_give_the_same_core(record, out):
     times = {"VolumeTiming": np.array(TIMES_S)[order].tolist()}
     shuffled = _case(out / "shuffled", series=_phantom().series[..., order], sidecar=times)
     found = run_case(shuffled, _settings(), out)
-    assert "frames_reordered" in found.payload["scans"]["ctp"]["notes"]
-    assert found.payload["lesion"] == record.payload["lesion"]
+    assert "frames_reordered" in found.payload.scans["ctp"].notes
+    assert found.payload.lesion == record.payload.lesion
 
 
 def test_slices_along_another_axis_give_the_same_core(record, out):
     series, affine = _phantom().series, _phantom().affine
     turned = {"series": series.transpose(2, 0, 1, 3), "affine": affine[:, [2, 0, 1, 3]]}
     found = run_case(_case(out / "turned", **turned, sidecar=TIMED), _settings(), out)
-    assert found.payload["lesion"]["volume_ml"] == pytest.approx(record.payload["lesion"]["volume_ml"], rel=0.02)
-    assert found.payload["lesion"]["side"] == "right"
+    assert found.payload.lesion.volume_ml == pytest.approx(record.payload.lesion.volume_ml, rel=0.02)
+    assert found.payload.lesion.side == "right"
 
 
 def test_a_vessel_chosen_by_hand_is_used_and_said_so(record, out):
-    chosen = record.payload["perfusion"]["series"]["arterial"]["aif_voxels"][:3]
+    chosen = record.payload.perfusion.series["arterial"]["aif_voxels"][:3]
     found = run_case(_case(out / "manual", sidecar=TIMED | {"ArterialInputVoxels": chosen}), _settings(), out)
-    arterial = found.payload["perfusion"]["series"]["arterial"]
+    arterial = found.payload.perfusion.series["arterial"]
     assert arterial["is_manual"]
     curve = _phantom().series[tuple(np.array(chosen).T)].mean(axis=0)
     np.testing.assert_allclose(arterial["aif_hu"], np.rint(curve) - np.rint(curve[:2]).mean(), atol=1.0)  # stored whole
-    assert found.payload["lesion"]["side"] == "right"
+    assert found.payload.lesion.side == "right"
 
 
 def test_a_calibrated_threshold_is_recorded_and_finds_no_less(record, out):
     found = run_case(_case(out / "calibrated", sidecar=TIMED), _settings(threshold="calibrated"), out)
-    threshold = found.payload["perfusion"]["threshold"]
+    threshold = found.payload.perfusion.threshold
     assert threshold["nominal"] == 0.3
     assert 0.3 < threshold["on_maps"] < 0.6
-    assert found.payload["lesion"]["volume_ml"] > record.payload["lesion"]["volume_ml"]
+    assert found.payload.lesion.volume_ml > record.payload.lesion.volume_ml
 
 
 def test_a_thin_slab_marks_the_regions_it_misses(out):
@@ -233,7 +232,7 @@ def test_a_thin_slab_marks_the_regions_it_misses(out):
     )
     assert found.status == "ok"
     names = [label.name for label in load_label_map("classic").table.labels]
-    coverage = dict(zip(names, found.payload["counts"][CLASSIC.sha256]["coverage"], strict=True))
+    coverage = dict(zip(names, found.payload.counts[CLASSIC.sha256]["coverage"], strict=True))
     assert max(coverage["left_m5"], coverage["right_m5"]) < 0.3
     assert min(coverage["left_insula"], coverage["right_insula"]) > 0.9
 
@@ -287,17 +286,17 @@ def _map_case(folder, *, unit="ml/100 ml/s", values=None, ct=True, ct_affine=Non
 
 def _map_settings(**changes):
     source = CbfMapSource(name="ctp-core", kind="cbf_map", **changes)
-    return StepSettings(source.kind, (CLASSIC, VASCULAR), source.measured_with)
+    return StepSettings(source.kind, (CLASSIC, VASCULAR), source.settings)
 
 
 def test_a_workstations_map_in_its_own_unit_gives_the_core(out):
     found = run_case(_map_case(out / "map"), _map_settings(), out)
     assert (found.status, found.reason) == ("ok", None)
-    assert found.payload["perfusion"]["factor"] == pytest.approx(60 / 1.04)
-    assert found.payload["lesion"]["volume_ml"] == pytest.approx(_core_ml(), rel=0.15)
-    assert found.payload["lesion"]["side"] == "right"
-    assert found.payload["perfusion"]["side_source"] == "cbf"
-    assert found.payload["perfusion"]["core"]["hypoperfused_volume_ml"] is None
+    assert found.payload.perfusion.factor == pytest.approx(60 / 1.04)
+    assert found.payload.lesion.volume_ml == pytest.approx(_core_ml(), rel=0.15)
+    assert found.payload.lesion.side == "right"
+    assert found.payload.perfusion.side_source == "cbf"
+    assert found.payload.perfusion.core.hypoperfused_volume_ml is None
     cbf, _ = _image(_files(found, out)["sub-1_cbf_cbf.nii.gz"])
     inside = _phantom().truth.brain & (_phantom().truth.cbf > 10)
     np.testing.assert_allclose(cbf[inside], _phantom().truth.cbf[inside], rtol=2e-3)

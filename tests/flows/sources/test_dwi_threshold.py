@@ -64,7 +64,7 @@ def _files(record, out):
 def _is_affected(record):
     rule = BUILT_IN_DENSITY_RULES["ncct-ratio"]
     labels = load_label_map("classic").table.labels
-    densities = record.payload["densities"][CLASSIC.sha256]
+    densities = record.payload.densities[CLASSIC.sha256]
     return {
         label.name
         for label, density in zip(labels, densities, strict=True)
@@ -87,39 +87,39 @@ def _to_scan_mm(files, prefix, points_ras):
 def test_a_ct_is_measured_and_the_right_regions_are_found_on_the_right(ct_record):
     assert (ct_record.status, ct_record.reason, ct_record.detail) == ("ok", None, None)
     assert _is_affected(ct_record) == {f"right_{region}" for region in REGIONS}
-    rows = ct_record.payload["densities"][CLASSIC.sha256]
+    rows = ct_record.payload.densities[CLASSIC.sha256]
     assert [row["index"] for row in rows] == [label.index for label in load_label_map("classic").table.labels]
     assert all(row["coverage"] == 1 for row in rows)
-    facts = ct_record.payload["scans"]["ncct"]
-    assert (facts["shape"], facts["orientation"], facts["notes"]) == ([112, 128, 34], "LPS", [])
-    assert ct_record.payload["quality"]["ncct"]["registration_dice"] > 0.95
-    assert ct_record.payload["quality"]["ncct"]["noise_hu"] == pytest.approx(3, abs=0.3)
+    facts = ct_record.payload.scans["ncct"]
+    assert (facts.shape, facts.orientation, facts.notes) == ([112, 128, 34], "LPS", [])
+    assert ct_record.payload.quality["ncct"]["registration_dice"] > 0.95
+    assert ct_record.payload.quality["ncct"]["noise_hu"] == pytest.approx(3, abs=0.3)
 
 
 def test_the_lesion_of_diffusion_is_found_on_the_right_with_its_volume(dwi_record):
     record, second = dwi_record
     assert record.status == "ok"
-    lesion = record.payload["lesion"]
-    assert lesion["side"] == "right"
-    assert lesion["volume_ml"] == pytest.approx(infarct_ml(), rel=VOLUME_TOLERANCE)
-    assert lesion["volume_left_ml"] < 0.01 * lesion["volume_right_ml"]
-    assert record.payload["diffusion"]["adc_source"] == ("stored" if second == "adc" else "computed")
-    assert set(record.payload["scans"]) == {"dwi", second}
-    counts = record.payload["counts"][CLASSIC.sha256]
+    lesion = record.payload.lesion
+    assert lesion.side == "right"
+    assert lesion.volume_ml == pytest.approx(infarct_ml(), rel=VOLUME_TOLERANCE)
+    assert lesion.volume_left_ml < 0.01 * lesion.volume_right_ml
+    assert record.payload.diffusion.adc_source == ("stored" if second == "adc" else "computed")
+    assert set(record.payload.scans) == {"dwi", second}
+    counts = record.payload.counts[CLASSIC.sha256]
     names = [label.name for label in load_label_map("classic").table.labels]
     filled = {
         name: n_lesion / n_region
-        for name, n_region, n_lesion in zip(names, counts["n_region"], counts["n_lesion"], strict=True)
+        for name, n_region, n_lesion in zip(names, counts.n_region, counts.n_lesion, strict=True)
     }
     assert {name for name, share in filled.items() if share > 0.5} == {f"right_{region}" for region in REGIONS}
-    assert sum(record.payload["counts"][VASCULAR.sha256]["n_lesion"]) > 0.9 * lesion["n_voxels"]
+    assert sum(record.payload.counts[VASCULAR.sha256]["n_lesion"]) > 0.9 * lesion.n_voxels
 
 
 def test_the_mask_file_lies_in_the_right_hemisphere_of_the_scan(dwi_record, out):
     record, _ = dwi_record
     image = nib.load(_files(record, out)["sub-1_dwi_label-lesion_mask.nii.gz"])
     mask = np.asarray(image.dataobj) > 0
-    assert mask.sum() == record.payload["lesion"]["n_voxels"]
+    assert mask.sum() == record.payload.lesion.n_voxels
     np.testing.assert_allclose(image.affine, diffusion()[1], atol=1e-4)
     to_template = np.linalg.inv(POSE) @ image.affine
     x_mm = np.argwhere(mask) @ to_template[0, :3] + to_template[0, 3]
@@ -159,7 +159,7 @@ def test_without_refinement_another_step_is_run_and_nothing_is_displaced(ct_reco
     record = run_case(case, affine, out)
     assert _is_affected(record) == {f"right_{region}" for region in REGIONS}
     assert not [name for name in _files(record, out) if "refinement" in name]
-    assert record.payload["quality"] == ct_record.payload["quality"]  # figures are those of the affine transform
+    assert record.payload.quality == ct_record.payload.quality  # figures are those of the affine transform
 
 
 def test_a_refinement_that_folds_falls_back_to_the_affine_transform_with_a_note(ct_record, out, tmp_path, monkeypatch):
@@ -172,8 +172,8 @@ def test_a_refinement_that_folds_falls_back_to_the_affine_transform_with_a_note(
     record = run_case(ct_case(out / "cases"), ratio_settings(), tmp_path)
     affine = run_case(ct_case(out / "cases"), ratio_settings(registration="affine"), tmp_path)
     assert record.status == "ok"
-    assert record.payload["scans"]["ncct"]["notes"] == ["refinement_folded"]
-    assert record.payload["densities"] == affine.payload["densities"]
+    assert record.payload.scans["ncct"].notes == ["refinement_folded"]
+    assert record.payload.densities == affine.payload.densities
     assert [Path(one["path"]).name for one in record.outputs] == [Path(one["path"]).name for one in affine.outputs]
 
 
@@ -185,8 +185,8 @@ def test_a_scan_without_a_side_of_the_head_is_refused_with_a_picture(out, tmp_pa
     assert record.detail.startswith("sub-1_ncct.nii.gz: ")
     assert " must " in record.detail
     assert "densities" not in record.payload
-    assert record.payload["scans"]["ncct"]["shape"] == [56, 128, 34]
-    assert record.payload["quality"]["ncct"]["brain_volume_ml"] > 300
+    assert record.payload.scans["ncct"].shape == [56, 128, 34]
+    assert record.payload.quality["ncct"]["brain_volume_ml"] > 300
     files = _files(record, out)
     assert list(files) == ["sub-1_ncct_keyslices.json"]  # nothing was registered, so there is no transform
     planes = json.loads(files["sub-1_ncct_keyslices.json"].read_text())["planes"]

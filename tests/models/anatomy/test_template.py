@@ -180,7 +180,8 @@ def test_unusable_grids_are_refused(shape, affine, message):
 
 
 def test_mca_territory_is_the_union_of_the_territory_map():
-    territory = mca_territory()
+    territory, affine = mca_territory()
+    np.testing.assert_array_equal(affine, load_template().affine)
     np.testing.assert_array_equal(territory, territory[::-1])
     assert territory[98 + 26, 134 + 2, 72 + 0]  # putamen
     assert territory[98 - 55, 134 - 5, 72 + 30]  # lateral precentral cortex

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from cohorts.folder.source import CtpCoreSource
-from cohorts.folder.study import StudyConfig
 from cohorts.tables.schemas import STATISTICS
+from flows.sources.ctp_core import CtpCoreSource
+from flows.sources.registry import STUDY as STUDY_MODEL
 from reports.lint.lint import lint
 from reports.statistics.analysis import SECTIONS, analyse
 from reports.statistics.inputs import ReportInput
@@ -33,7 +33,7 @@ SEX = ["F", "M", "M", "F", None, "M"]
 
 def six_patients() -> ReportInput:
     """Six scored patients and one screened without a scan, as contract tables."""
-    config = StudyConfig.model_validate(
+    config = STUDY_MODEL.model_validate(
         {
             "study": {"name": "Six", "bootstrap_resamples": 100},
             "source": [{"name": "a", "kind": "mask"}, {"name": "b", "kind": "mask", "regions": "territory"}],

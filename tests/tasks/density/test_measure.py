@@ -29,10 +29,9 @@ from tasks.density.rule import (
     CTA_RATIO,
     NCCT_RATIO,
     DensityRule,
-    affected_regions,
-    affected_side,
 )
 from tasks.registration.affine import register
+from tasks.scoring import RegionEvidence, affected_side
 from tasks.space.working_grid import WorkingScan
 from tests.tasks.head_phantom import head_scan
 
@@ -188,24 +187,26 @@ def test_arrays_of_another_grid_are_refused():
         measure_density(scan, brain, replace(regions, labels=regions.labels[1:]), np.eye(4))
 
 
-def _densities(**ratios):
-    """Stored numbers of the small table, as far as rules read them."""
-    return {
-        label.index: RegionDensity(label.index, 144, 144, 30.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, ratios.get(label.name))
-        for label in TABLE.labels
-    }
+def _calls(densities, table, rule):
+    """(side, region) -> whether the rule calls it affected."""
+    found = {}
+    for label in table.labels:
+        value = densities[label.index].relative_difference
+        found[label.side, label.region] = rule.judge(
+            RegionEvidence(label.side, label.region, "relative_difference", value)
+        )
+    return found
 
 
 def test_a_rule_is_applied_to_stored_numbers():
     rule = DensityRule("site", {"m2": 0.9}, "by hand")
-    assert affected_regions(_densities(left_m2=0.89, right_m2=1.12), TABLE, rule) == {
-        ("right", "m2"): False,
-        ("left", "m2"): True,
+    judge = {
+        value: rule.judge(RegionEvidence("left", "m2", "relative_difference", value))
+        for value in (-0.11, -0.09, 0.12, None)
     }
-    assert affected_regions(_densities(left_m2=0.9), TABLE, rule) == {("right", "m2"): None, ("left", "m2"): False}
-    assert affected_side(_densities(left_m2=0.89, right_m2=1.12), TABLE, rule) == "left"
-    assert affected_side(_densities(left_m2=1.3, right_m2=0.7), TABLE, rule) == "right"
-    assert affected_side(_densities(left_m2=1.0, right_m2=1.0), TABLE, rule) is None
+    assert judge == {-0.11: True, -0.09: False, 0.12: False, None: None}
+    assert rule.judge(RegionEvidence("left", "m3", "relative_difference", -0.5)) is None  # no cut
+    assert rule.judge(RegionEvidence("midline", "m2", "relative_difference", -0.5)) is None
 
 
 def test_built_in_cuts_are_the_published_ones():
@@ -237,8 +238,8 @@ def _measure(values, affine, swap=None):
     if swap is not None:
         scan, matrix = replace(scan, affine=swap @ scan.affine), swap @ matrix @ swap
     label_map = load_label_map("classic")
-    maps = (label_map.labels, label_map.table, mca_territory())
-    regions = place_regions(scan, maps, label_map.affine, np.linalg.inv(matrix))
+    own = (label_map.labels, label_map.table, label_map.affine)
+    regions = place_regions(scan, own, mca_territory(), np.linalg.inv(matrix))
     return measure_density(scan, brain.mask, regions, matrix), regions
 
 
@@ -247,13 +248,13 @@ def test_lowered_regions_of_a_head_are_found_on_their_side(side):
     values, affine, _, _ = head_scan(degrees=(6, -4, 8), shift_mm=(5, -7, 3))
     table = load_label_map("classic").table
     before, regions = _measure(values, affine)
-    assert affected_side(before, table, NCCT_RATIO) is None
+    assert affected_side(_calls(before, table, NCCT_RATIO)) == "none"
     lesion = {label.index for label in table.labels if label.side == side and label.region in ("lentiform", "m5")}
     values[np.isin(regions.labels, list(lesion))] -= 4.0  # blocks are voxels here: 1.8 mm
     after, _ = _measure(values, affine)
-    calls = affected_regions(after, table, NCCT_RATIO)
+    calls = _calls(after, table, NCCT_RATIO)
     assert {key for key, is_affected in calls.items() if is_affected} == {(side, "lentiform"), (side, "m5")}
-    assert affected_side(after, table, NCCT_RATIO) == side
+    assert affected_side(calls) == side
     for index in lesion:
         assert after[index].difference_hu == pytest.approx(-4.0, abs=0.8)
 

@@ -1,0 +1,134 @@
+"""``density_ratio``: a baseline without weights, each region's density on CT against the other side's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from cohorts.folder.source import (
+    REGISTRATION,
+    Feature,
+    FormsName,
+    Gives,
+    MapUse,
+    RegistrationName,
+    Source,
+)
+from cohorts.store.findings import Findings, Found
+from flows.sources.interface import Method, OpenCase, Outcome
+from flows.sources.label_maps import planned_map
+from flows.sources.native_scan import begun, picture_files, prepared, refused
+from models.anatomy.template import mca_territory
+from tasks.density.measure import CTA_DENSITY, NCCT_DENSITY, DensitySettings, measure_density, place_regions
+from tasks.density.rule import BUILT_IN_DENSITY_RULES
+from tasks.quality.figures import Modality
+from tasks.scoring import RegionEvidence, Rule
+
+DENSITY_SETTINGS: Mapping[Modality, DensitySettings] = {"ct": NCCT_DENSITY, "cta": CTA_DENSITY}
+#: Of ``DensityRow``; the ratio follows from the relative difference, which ``regions`` has.
+FEATURES = ("n_voxels_used", "density_hu", "spread_hu", "low_density_share", "high_density_share", "difference_hu")
+
+
+class DensityRow(Found):
+    """One label's ``tasks.density.measure.RegionDensity``, and the share of it that the scan shows."""
+
+    index: int
+    n_voxels: int
+    n_voxels_used: int
+    density_hu: float | None
+    spread_hu: float | None
+    low_density_share: float | None
+    high_density_share: float | None
+    bias_hu: float | None = None
+    difference_hu: float | None = None
+    relative_difference: float | None = None
+    ratio: float | None = None
+    coverage: float
+
+
+class DensityFindings(Findings):
+    """sha256 of a label map -> the density of every label, in the order of its table."""
+
+    densities: Mapping[str, tuple[DensityRow, ...]] = {}
+
+
+class DensityRatioSource(Source):
+    """A baseline without weights: the density of each region on CT against the same region of the other side."""
+
+    about: ClassVar[str] = "each region's density on CT against the other side; a baseline without weights"
+    findings: ClassVar[type[Findings]] = DensityFindings
+    gives: ClassVar[frozenset[Gives]] = frozenset({"regions", "score", "features"})
+    rules: ClassVar[Mapping[str, Rule]] = BUILT_IN_DENSITY_RULES
+    takes_declared_rules: ClassVar[bool] = False
+
+    kind: Literal["density_ratio"]
+    modality: str = Field("ncct", description="Which rows of scans.tsv: scans as they came, in native space")
+    image: Literal["ncct", "cta"] = Field("ncct", description="What the scan is, which decides cuts and limits")
+    forms: FormsName = Field("reject", description="Which of qform and sform to trust where they disagree")
+    registration: RegistrationName = Field(REGISTRATION, description="Regions by affine transform or refined")
+
+    @property
+    def scans(self) -> tuple[str, ...]:
+        """The CT."""
+        return (self.modality,)
+
+    @property
+    def stem(self) -> str:
+        """The densities of one modality."""
+        return f"ratio-{self.modality}"
+
+    @property
+    def gated_as(self) -> Modality:
+        """Which limits of quality figures hold for its scans."""
+        return "cta" if self.image == "cta" else "ct"
+
+    @property
+    def rule_name(self) -> str:
+        """The cuts belong to the kind of image."""
+        return f"{self.image}-ratio"
+
+    @property
+    def phrase(self) -> str:
+        """What is compared."""
+        return f"a baseline without weights on {self.modality}"
+
+    def evidence(self, found: DensityFindings, use: MapUse) -> Iterator[RegionEvidence]:
+        """Difference of every region from the other side."""
+        for label, row in zip(use.table.labels, found.densities[use.sha256], strict=True):
+            yield RegionEvidence(label.side, label.region, "relative_difference", row.relative_difference, row.coverage)
+
+    def features(self, found: DensityFindings, use: MapUse) -> Iterator[Feature]:
+        """Densities of every region."""
+        for label, row in zip(use.table.labels, found.densities[use.sha256], strict=True):
+            for name in FEATURES:
+                yield Feature(label.side, label.region, name, getattr(row, name))
+
+    def measure(self, case: OpenCase) -> Outcome:
+        """Densities of every region and of the same region of the other side, on one CT."""
+        scan = prepared(case, case.first, self.image, self.forms, self.registration)
+        findings, files = begun(case, scan, DensityFindings)
+        if not scan.registration.is_usable:
+            return refused(case, scan, findings, files)
+        densities = {}
+        for reference in case.maps:
+            label_map = planned_map(reference)
+            own = (label_map.labels, label_map.table, label_map.affine)
+            regions = place_regions(scan.working, own, mca_territory(), scan.registration.moving_to_fixed, scan.warp)
+            measured = measure_density(
+                scan.working, scan.brain.mask, regions, scan.registration.matrix, DENSITY_SETTINGS[scan.contrast]
+            )
+            coverage = scan.labels(reference)[1].coverage
+            densities[reference.sha256] = tuple(
+                DensityRow(**asdict(density), coverage=coverage[index]) for index, density in measured.items()
+            )
+        files |= picture_files(case, scan)
+        return Outcome("ok", findings=findings.adding(densities=densities), files=files)
+
+
+METHOD = Method(
+    DensityRatioSource,
+    also_files=("models/data/aspects_territory_dseg.nii.gz", "models/data/aspects_territory_dseg.tsv"),
+)

@@ -1,0 +1,79 @@
+"""Trained weights: safetensors with a card each; what is missing, changed or untrained never scores.
+
+``NAME.safetensors`` lies beside ``NAME.json``, its card: ``sha256`` of the file, ``state`` (``trained-here`` or
+``external``), ``is_trained``, and whatever the reader should know. Nothing is unpickled and nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+WeightsState = Literal["trained-here", "external"]
+FOLDER = Path(__file__).parent
+
+
+class WeightsMissingError(ValueError):
+    """Weights cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that may score."""
+
+    name: str
+    path: Path
+    sha256: str
+    state: WeightsState
+
+
+def find_weights(name: str, folder: Path | None = None) -> Weights:
+    """Look up weights and check them against their card.
+
+    Parameters
+    ----------
+    name : of the file, without its ending
+    folder : where they lie; default those of the project
+
+    Raises
+    ------
+    WeightsMissingError
+        The file or its card is missing, the file is not the card's, or the card does not call it trained.
+    """
+    path = (folder or FOLDER) / f"{name}.safetensors"
+    card_path = path.with_suffix(".json")
+    missing = [one.name for one in (path, card_path) if not one.is_file()]
+    if missing:
+        raise WeightsMissingError(f"weights {name} must be in {path.parent}, got no {' and no '.join(missing)}.")
+    try:
+        card = json.loads(card_path.read_bytes())
+        wanted, state, is_trained = card["sha256"], card["state"], card["is_trained"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsMissingError(
+            f"card {card_path.name} must give sha256, state and is_trained, got {error}. Copy it again."
+        ) from error
+    if (found := _file_sha256(path)) != wanted:
+        raise WeightsMissingError(
+            f"weights {name} must have sha256 {wanted[:12]}, got {found[:12]}. Copy the file again with its card."
+        )
+    if not is_trained or state not in get_args(WeightsState):
+        raise WeightsMissingError(f"weights {name} must be trained, got state {state!r}. Train them first.")
+    return Weights(name, path, wanted, cast(WeightsState, state))
+
+
+@lru_cache(maxsize=4)
+def load_weights(weights: Weights) -> dict[str, Any]:
+    """Parameter name -> torch tensor, read once per process; do not change them in place."""
+    from safetensors.torch import load_file
+
+    return dict(load_file(weights.path))
+
+
+def _file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
