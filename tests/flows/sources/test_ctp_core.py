@@ -159,7 +159,7 @@ def test_the_maps_are_kept_with_their_units(record, out):
 
 
 def test_the_core_lies_at_the_same_place_of_the_head_on_the_ct(record, out):
-    assert record.payload.perfusion.ct["reason"] == ""
+    assert record.payload.perfusion.ct.reason == ""
     core, affine = _image(_files(record, out)["sub-1_ctp_label-core_mask.nii.gz"])
     on_ct, ct_affine = _image(_files(record, out)["sub-1_ctp_space-ncct_label-core_mask.nii.gz"])
     assert on_ct.shape == _ct()[0].shape
@@ -206,20 +206,20 @@ def test_slices_along_another_axis_give_the_same_core(record, out):
 
 
 def test_a_vessel_chosen_by_hand_is_used_and_said_so(record, out):
-    chosen = record.payload.perfusion.series["arterial"]["aif_voxels"][:3]
+    chosen = record.payload.perfusion.series.arterial.aif_voxels[:3]
     found = run_case(_case(out / "manual", sidecar=TIMED | {"ArterialInputVoxels": chosen}), _settings(), out)
-    arterial = found.payload.perfusion.series["arterial"]
-    assert arterial["is_manual"]
+    arterial = found.payload.perfusion.series.arterial
+    assert arterial.is_manual
     curve = _phantom().series[tuple(np.array(chosen).T)].mean(axis=0)
-    np.testing.assert_allclose(arterial["aif_hu"], np.rint(curve) - np.rint(curve[:2]).mean(), atol=1.0)  # stored whole
+    np.testing.assert_allclose(arterial.aif_hu, np.rint(curve) - np.rint(curve[:2]).mean(), atol=1.0)  # stored whole
     assert found.payload.lesion.side == "right"
 
 
 def test_a_calibrated_threshold_is_recorded_and_finds_no_less(record, out):
     found = run_case(_case(out / "calibrated", sidecar=TIMED), _settings(threshold="calibrated"), out)
     threshold = found.payload.perfusion.threshold
-    assert threshold["nominal"] == 0.3
-    assert 0.3 < threshold["on_maps"] < 0.6
+    assert threshold.nominal == 0.3
+    assert 0.3 < threshold.on_maps < 0.6
     assert found.payload.lesion.volume_ml > record.payload.lesion.volume_ml
 
 
@@ -232,7 +232,7 @@ def test_a_thin_slab_marks_the_regions_it_misses(out):
     )
     assert found.status == "ok"
     names = [label.name for label in load_label_map("classic").table.labels]
-    coverage = dict(zip(names, found.payload.counts[CLASSIC.sha256]["coverage"], strict=True))
+    coverage = dict(zip(names, found.payload.counts[CLASSIC.sha256].coverage, strict=True))
     assert max(coverage["left_m5"], coverage["right_m5"]) < 0.3
     assert min(coverage["left_insula"], coverage["right_insula"]) > 0.9
 

@@ -15,8 +15,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from cohorts.store.records import is_complete
-from flows.run.steps import run_case
-from flows.sources import dwi_threshold as measure_scan
+from flows.run.steps import examine, run_case
 from flows.sources import native_scan as prepare_scan
 from flows.sources.interface import step_key
 from models.anatomy.template import SPACE, load_label_map
@@ -68,7 +67,7 @@ def _is_affected(record):
     return {
         label.name
         for label, density in zip(labels, densities, strict=True)
-        if rule.is_affected(label.region, density["ratio"])
+        if rule.is_affected(label.region, density.ratio)
     }
 
 
@@ -88,10 +87,10 @@ def test_a_ct_is_measured_and_the_right_regions_are_found_on_the_right(ct_record
     assert (ct_record.status, ct_record.reason, ct_record.detail) == ("ok", None, None)
     assert _is_affected(ct_record) == {f"right_{region}" for region in REGIONS}
     rows = ct_record.payload.densities[CLASSIC.sha256]
-    assert [row["index"] for row in rows] == [label.index for label in load_label_map("classic").table.labels]
-    assert all(row["coverage"] == 1 for row in rows)
+    assert [row.index for row in rows] == [label.index for label in load_label_map("classic").table.labels]
+    assert all(row.coverage == 1 for row in rows)
     facts = ct_record.payload.scans["ncct"]
-    assert (facts.shape, facts.orientation, facts.notes) == ([112, 128, 34], "LPS", [])
+    assert (facts.shape, facts.orientation, facts.notes) == ((112, 128, 34), "LPS", ())
     assert ct_record.payload.quality["ncct"]["registration_dice"] > 0.95
     assert ct_record.payload.quality["ncct"]["noise_hu"] == pytest.approx(3, abs=0.3)
 
@@ -172,7 +171,7 @@ def test_a_refinement_that_folds_falls_back_to_the_affine_transform_with_a_note(
     record = run_case(ct_case(out / "cases"), ratio_settings(), tmp_path)
     affine = run_case(ct_case(out / "cases"), ratio_settings(registration="affine"), tmp_path)
     assert record.status == "ok"
-    assert record.payload.scans["ncct"].notes == ["refinement_folded"]
+    assert record.payload.scans["ncct"].notes == ("refinement_folded",)
     assert record.payload.densities == affine.payload.densities
     assert [Path(one["path"]).name for one in record.outputs] == [Path(one["path"]).name for one in affine.outputs]
 
@@ -184,8 +183,8 @@ def test_a_scan_without_a_side_of_the_head_is_refused_with_a_picture(out, tmp_pa
     assert (record.status, record.reason) == ("excluded", "brain_cut_at_side")
     assert record.detail.startswith("sub-1_ncct.nii.gz: ")
     assert " must " in record.detail
-    assert "densities" not in record.payload
-    assert record.payload.scans["ncct"].shape == [56, 128, 34]
+    assert record.payload.densities == {}
+    assert record.payload.scans["ncct"].shape == (56, 128, 34)
     assert record.payload.quality["ncct"]["brain_volume_ml"] > 300
     files = _files(record, out)
     assert list(files) == ["sub-1_ncct_keyslices.json"]  # nothing was registered, so there is no transform
@@ -212,10 +211,6 @@ def test_labels_are_made_once_per_map(out, monkeypatch):
     calls = []
     made = prepare_scan.labels_to_scan
     monkeypatch.setattr(prepare_scan, "labels_to_scan", lambda *arguments: calls.append(1) or made(*arguments))
-    outcome = measure_scan.examine_dwi_threshold(*_read(dwi_case(out / "adc", "adc")), threshold_settings())
+    outcome = examine(dwi_case(out / "adc", "adc"), threshold_settings())
     assert outcome.status == "ok"
     assert len(calls) == len(threshold_settings().maps) == 2
-
-
-def _read(case):
-    return case, {file.modality: Path(file.path).read_bytes() for file in case.files}

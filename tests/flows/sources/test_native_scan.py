@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from cohorts.images.mask import ImageProblemError
+from cohorts.images.scan import read_scan
 from cohorts.phantom.native_scans import scan_bytes
 from flows.sources.interface import CaseFile
-from flows.sources.native_scan import facts, prepare, read, registration_files
+from flows.sources.native_scan import facts, prepare, registration_files
+from flows.sources.native_scan import refined as refined_scan
 from models.anatomy.template import SPACE, labels_on_grid, load_label_map
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.space.resample import Grid
@@ -21,12 +23,12 @@ FILE = CaseFile("ncct", "/somewhere/sub-1_ncct.nii.gz", "")
 
 @pytest.fixture(scope="module")
 def image():
-    return read(FILE, scan_bytes(*ct()), "ncct", "reject")
+    return read_scan(scan_bytes(*ct()), FILE.name, "ncct")
 
 
 @pytest.fixture(scope="module")
 def refined(image):
-    return prepare(image, "ct", "refined")
+    return refined_scan(prepare(image, "ct"))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def test_coverage_is_the_share_of_a_region_in_view(image):
     hu, affine = ct()
     upper = affine.copy()
     upper[:3, 3] += first * affine[:3, 2]
-    scan = prepare(read(FILE, scan_bytes(hu[:, :, first:], upper), "ncct", "reject"), "ct")
+    scan = prepare(read_scan(scan_bytes(hu[:, :, first:], upper), FILE.name, "ncct"), "ct")
     scan = replace(scan, registration=prepare(image, "ct").registration)  # the part of a head alone is refused
     coverage = scan.labels(CLASSIC)[1].coverage
     to_slice = (np.linalg.inv(affine) @ POSE @ label_map.affine)[2]
@@ -94,12 +96,12 @@ def test_coverage_is_the_share_of_a_region_in_view(image):
 
 
 def test_facts_are_those_of_the_file(image):
-    clipped = read(FILE, scan_bytes(ct()[0].clip(0), ct()[1]), "ncct", "reject")
-    assert facts(image)["spacing_mm"] == [1.8, 1.8, 5.0]
-    assert facts(image)["voxel_volume_mm3"] == pytest.approx(16.2)
-    assert facts(image)["notes"] == []
-    assert facts(clipped)["notes"] == ["hu_clipped_at_zero"]
-    assert facts(clipped, ("other",))["notes"] == ["other"]
+    clipped = read_scan(scan_bytes(ct()[0].clip(0), ct()[1]), FILE.name, "ncct")
+    assert facts(image).spacing_mm == (1.8, 1.8, 5.0)
+    assert facts(image).voxel_volume_mm3 == pytest.approx(16.2)
+    assert facts(image).notes == ()
+    assert facts(clipped).notes == ("hu_clipped_at_zero",)
+    assert facts(clipped, ("other",)).notes == ("other",)
 
 
 def test_files_are_there_as_far_as_there_is_a_registration(image, refined):
