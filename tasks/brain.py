@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from tasks.arrays import Mask
 from tasks.space.working_grid import WorkingScan, to_working_grid
-
-Mask = npt.NDArray[np.bool_]
 
 CT_LIMITS_HU = (0.0, 1500.0)  # air and fat as 0; above is metal
 BONE_HU = (

@@ -16,6 +16,8 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
+from tasks.arrays import Affine, FloatArray, IntArray, IntegerArray
+
 LesionSide = Literal["left", "right", "both", "none"]
 
 #: Sides whose volumes differ by no more than this share of their sum hold the lesion equally.
@@ -38,7 +40,7 @@ class LesionMeasures:
     side: LesionSide
 
 
-def voxel_volume_mm3(affine: npt.NDArray[np.float64]) -> float:
+def voxel_volume_mm3(affine: Affine) -> float:
     """Absolute determinant of the affine, mm3 (METHODS A.6 G5), as a triple product: exact for axes along the grid.
 
     >>> voxel_volume_mm3(np.diag([-2.0, 2, 2, 1]))
@@ -49,10 +51,10 @@ def voxel_volume_mm3(affine: npt.NDArray[np.float64]) -> float:
 
 
 def measure_lesion(
-    indices: npt.NDArray[np.int64],
+    indices: IntArray,
     shape: tuple[int, int, int],
-    affine: npt.NDArray[np.float64],
-    world_to_template: npt.NDArray[np.float64] | None = None,
+    affine: Affine,
+    world_to_template: Affine | None = None,
 ) -> LesionMeasures:
     """Measure a lesion; one without a voxel measures 0 and has the side ``none``.
 
@@ -99,9 +101,7 @@ def measure_lesion(
     )
 
 
-def _largest_diameter(
-    row_ends: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], spacing: npt.NDArray[np.float64]
-) -> float:
+def _largest_diameter(row_ends: IntArray, labels: npt.NDArray[np.int32], spacing: FloatArray) -> float:
     """Diameter of the widest component, mm, from the first and last voxels of its rows and their component.
 
     The largest component comes first, and one whose box is smaller than the widest so far is skipped.
@@ -117,7 +117,7 @@ def _largest_diameter(
     return largest
 
 
-def _diameter(centres: npt.NDArray[np.int64], spacing: npt.NDArray[np.float64]) -> float:
+def _diameter(centres: IntArray, spacing: FloatArray) -> float:
     """Diameter of a set of solid voxels, mm, from the (n, 3) indices of the first and last voxel of each row.
 
     The hull of solid voxels is the hull of their centres widened by one voxel, so the farthest pair of box corners
@@ -133,9 +133,7 @@ def _diameter(centres: npt.NDArray[np.int64], spacing: npt.NDArray[np.float64]) 
     return float(max(alone, np.sqrt(sum(part**2 for part in widened)).max(initial=0.0)))
 
 
-def label_counts(
-    indices: npt.NDArray[np.int64], labels: npt.NDArray[np.integer], n_labels: int
-) -> npt.NDArray[np.int64]:
+def label_counts(indices: IntArray, labels: IntegerArray, n_labels: int) -> IntArray:
     """Lesion voxels in each label.
 
     Parameters

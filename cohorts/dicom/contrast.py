@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-Array = npt.NDArray[np.float32]
+from tasks.arrays import Float32Array, Mask
 
 #: Enhanced arteries and sinuses; calcifications of the plexus lie there too, but are small. HU.
 VESSEL_HU = (120.0, 500.0)
@@ -27,7 +26,7 @@ MINIMUM_INSIDE_ML = 50.0
 GRID_MM = 1.5
 
 
-def vessel_share(values: Array, spacing_mm: tuple[float, float, float]) -> float | None:
+def vessel_share(values: Float32Array, spacing_mm: tuple[float, float, float]) -> float | None:
     """Measure the share of bright voxels inside the skull.
 
     Parameters
@@ -56,7 +55,7 @@ def vessel_share(values: Array, spacing_mm: tuple[float, float, float]) -> float
     return float(is_vessel.sum()) / n_soft
 
 
-def _disk(radius_mm: float, sizes_mm: tuple[float, float]) -> npt.NDArray[np.bool_]:
+def _disk(radius_mm: float, sizes_mm: tuple[float, float]) -> Mask:
     """Disk in the plane, for morphology."""
     x, y = (np.arange(-round(radius_mm / size), round(radius_mm / size) + 1) * size for size in sizes_mm)
     return np.asarray(np.hypot(x[:, None], y[None, :]) <= radius_mm + min(sizes_mm) / 2)[:, :, None]

@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cohorts.dicom.attributes import number_of
 from cohorts.dicom.compare import canonical, compare_with_dcm2niix
@@ -27,13 +26,11 @@ from cohorts.dicom.resample import regular_volume, stack_affine
 from cohorts.dicom.stacks import Stack
 from cohorts.images.mask import ImageProblemError
 from cohorts.images.scan import as_adc, as_hounsfield
+from tasks.arrays import Affine, Float32Array
 
 AIR_HU = -1024.0
 CT_KINDS = ("ct", "ncct", "cta", "ctp")
 DEFAULT_ACTIONS: Mapping[str, Action] = MappingProxyType({reason: actions[0] for reason, actions in ACTIONS.items()})
-
-Array = npt.NDArray[np.float32]
-Affine = npt.NDArray[np.float64]
 
 
 class StackRefusedError(ImageProblemError):
@@ -64,7 +61,7 @@ class Volume:
     """
 
     kind: str
-    values: Array
+    values: Float32Array
     affine: Affine
     unit: str
     converter: str
@@ -246,7 +243,7 @@ def _tilt_tag(stack: Stack) -> float | None:
     return tilt if tilt == tilt else None
 
 
-def _on_grid(values: Array, geometry: StackGeometry, frame: Frame, fill: float) -> tuple[Array, Affine]:
+def _on_grid(values: Float32Array, geometry: StackGeometry, frame: Frame, fill: float) -> tuple[Float32Array, Affine]:
     """(slice, row, column) values on one regular grid, in the closest canonical orientation."""
     spacing = frame.spacing_mm or (0.0, 0.0)
     needs_resampling = {fault.reason for fault in geometry.faults} & {"gantry_tilt", "uneven_steps", "missing_slices"}
@@ -257,7 +254,7 @@ def _on_grid(values: Array, geometry: StackGeometry, frame: Frame, fill: float) 
     return canonical(values, affine)
 
 
-def _contrast(kind: str, values: Array, affine: Affine) -> tuple[str, tuple[str, ...], dict[str, float]]:
+def _contrast(kind: str, values: Float32Array, affine: Affine) -> tuple[str, tuple[str, ...], dict[str, float]]:
     """Decide an open CT by its voxels; note where attributes and voxels disagree."""
     sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     share = vessel_share(values, (float(sizes[0]), float(sizes[1]), float(sizes[2])))
@@ -270,7 +267,7 @@ def _contrast(kind: str, values: Array, affine: Affine) -> tuple[str, tuple[str,
     return kind, (), numbers
 
 
-def _check_constant(values: Array) -> None:
+def _check_constant(values: Float32Array) -> None:
     """Refuse an empty image."""
     low, high = np.nanmin(values), np.nanmax(values)  # a map without any value was refused before
     if low == high:

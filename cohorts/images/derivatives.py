@@ -9,14 +9,15 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
+
+from tasks.arrays import Affine, AnyArray, FloatingArray
 
 SCANNER_SPACE = 1  # NIfTI-1: xyz of the scanner
 COMPRESSION = 3  # more takes much longer and saves little
 MANTISSA_BITS = 10  # of 23 that are kept, one part in a thousand: maps are not known better, and the files are halved
 
 
-def image_bytes(values: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> bytes:
+def image_bytes(values: AnyArray, affine: Affine) -> bytes:
     """An image as compressed NIfTI, in the array's own type.
 
     Parameters
@@ -31,9 +32,7 @@ def image_bytes(values: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> by
     return gzip.compress(image.to_bytes(), compresslevel=COMPRESSION, mtime=0)
 
 
-def map_files(
-    stem: str, values: npt.NDArray[np.floating[Any]], affine: npt.NDArray[np.float64], facts: Mapping[str, Any]
-) -> dict[str, bytes]:
+def map_files(stem: str, values: FloatingArray, affine: Affine, facts: Mapping[str, Any]) -> dict[str, bytes]:
     """A map of numbers and its sidecar.
 
     Parameters

@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
 from cohorts.images.nifti import ImageProblemError, image_bytes, peek_header
+from tasks.arrays import Affine, AnyArray, FloatArray, IntArray
 from tasks.lesion import voxel_volume_mm3
 
 __all__ = ["ImageProblemError", "LesionMask", "file_sha256", "read_mask"]
@@ -35,8 +35,8 @@ class LesionMask:
     """A checked binary mask: (shape, affine) and the flat Fortran-order indices of its voxels."""
 
     shape: tuple[int, int, int]
-    affine: npt.NDArray[np.float64]
-    indices: npt.NDArray[np.int64]
+    affine: Affine
+    indices: IntArray
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -95,7 +95,7 @@ def _shape(header: Any, name: str) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _affine(header: Any, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.float64]:
+def _affine(header: Any, shape: tuple[int, int, int], name: str) -> FloatArray:
     """Voxel to world; sform before qform, and both must agree where both are set."""
     sform, sform_code = header.get_sform(coded=True)
     try:
@@ -136,7 +136,7 @@ def _affine(header: Any, shape: tuple[int, int, int], name: str) -> npt.NDArray[
     return affine
 
 
-def _values(header: Any, raw: bytes | bytearray, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.generic]:
+def _values(header: Any, raw: bytes | bytearray, shape: tuple[int, int, int], name: str) -> AnyArray:
     """Stored values, unscaled, as a flat view on the bytes."""
     kind = header.get_data_dtype()
     if kind.fields is not None or kind.kind == "c":
@@ -151,7 +151,7 @@ def _values(header: Any, raw: bytes | bytearray, shape: tuple[int, int, int], na
     return np.frombuffer(raw, dtype=kind, count=count, offset=start)
 
 
-def _lesion_indices(values: npt.NDArray[np.generic], header: Any, name: str) -> npt.NDArray[np.int64]:
+def _lesion_indices(values: AnyArray, header: Any, name: str) -> IntArray:
     """Flat indices of the lesion, after the check that only 0 and 1 occur."""
     slope, inter = header.get_slope_inter()
     slope, inter = (1.0 if slope is None else float(slope)), (0.0 if inter is None else float(inter))

@@ -13,17 +13,15 @@ from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
 from cohorts.images.mask import FORM_TOLERANCE_MM, SHEAR_TOLERANCE
 from cohorts.images.nifti import ImageProblemError, image_bytes, peek_header
 from cohorts.images.units import as_adc, as_hounsfield, check_is_no_label_image, check_signal
+from tasks.arrays import Affine, Float32Array
 from tasks.perfusion.vendor_maps import COLOUR_CHANNELS
 
 __all__ = ["ScanImage", "as_adc", "as_hounsfield", "read_scan"]
 
-Array = npt.NDArray[np.float32]
-Affine = npt.NDArray[np.float64]
 FormRule = Literal["reject", "sform", "qform"]
 
 CT_MODALITIES = ("ncct", "cta", "ctp", "ct")
@@ -46,7 +44,7 @@ class ScanImage:
     numbers : the measured numbers behind the notes
     """
 
-    values: Array
+    values: Float32Array
     affine: Affine
     notes: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -190,7 +188,7 @@ def _check_axes(affine: Affine, header: Any, name: str) -> None:
         )
 
 
-def _scan_values(header: Any, raw: bytes | bytearray, shape: tuple[int, ...], name: str) -> Array:
+def _scan_values(header: Any, raw: bytes | bytearray, shape: tuple[int, ...], name: str) -> Float32Array:
     """Voxels after scaling, finite and not all alike."""
     kind = header.get_data_dtype()
     if kind.fields is not None or kind.kind == "c":

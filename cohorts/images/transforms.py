@@ -14,7 +14,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
+
+from tasks.arrays import Affine, Float32Array, FloatArray
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 HEADER = "#Insight Transform File V1.0"
@@ -24,7 +25,7 @@ SCANNER_SPACE = 1  # nifti1.h
 PRECISION_MM = 1 / 64  # of stored displacements: a hundredth of a voxel, in a quarter of the bytes
 
 
-def itk_text(matrix: npt.NDArray[np.float64]) -> str:
+def itk_text(matrix: Affine) -> str:
     """A world transform as ITK's text format, every digit kept.
 
     Parameters
@@ -43,7 +44,7 @@ def itk_text(matrix: npt.NDArray[np.float64]) -> str:
     return f"{HEADER}\n#Transform 0\n{KIND}\nParameters: {parameters}\nFixedParameters: 0 0 0\n"
 
 
-def parse_itk(text: str) -> npt.NDArray[np.float64]:
+def parse_itk(text: str) -> FloatArray:
     """Read back one affine of ITK's text format, with any centre.
 
     Returns
@@ -68,9 +69,7 @@ def parse_itk(text: str) -> npt.NDArray[np.float64]:
     return LPS_FROM_RAS @ lps @ LPS_FROM_RAS
 
 
-def transform_files(
-    prefix: str, space: str, fixed_to_moving: npt.NDArray[np.float64], facts: Mapping[str, object]
-) -> dict[str, bytes]:
+def transform_files(prefix: str, space: str, fixed_to_moving: Affine, facts: Mapping[str, object]) -> dict[str, bytes]:
     """Both directions as BIDS files, each with its sidecar.
 
     Parameters
@@ -105,8 +104,8 @@ def transform_files(
 def displacement_files(
     prefix: str,
     space: str,
-    fields: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
-    affine: npt.NDArray[np.float64],
+    fields: tuple[Float32Array, Float32Array],
+    affine: Affine,
     facts: Mapping[str, object],
 ) -> dict[str, bytes]:
     """A displacement of the template and its inverse beside the affine files of ``transform_files``.
@@ -137,7 +136,7 @@ def displacement_files(
     return files
 
 
-def _vector_image(field: npt.NDArray[np.float32], affine: npt.NDArray[np.float64]) -> bytes:
+def _vector_image(field: Float32Array, affine: Affine) -> bytes:
     """A RAS displacement as the NIfTI file of an ITK one; the same field gives the same bytes."""
     lps = np.rint(field * (np.diag(LPS_FROM_RAS)[:3] / PRECISION_MM)) * PRECISION_MM
     image: Any = nib.Nifti1Image(lps[:, :, :, None].astype(np.float32), affine)  # type: ignore[no-untyped-call]

@@ -14,10 +14,9 @@ from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from tasks.phantoms.arrival import Mask
+from tasks.arrays import Affine, AnyArray, Mask
 
 FLOAT_ONE = 0.9999999997  # what a resampling can leave of 1
 MNI_CODE = 4  # NIfTI-1: xyz in MNI space
@@ -107,7 +106,7 @@ def spoil_clinical(clinical: pd.DataFrame, faults: dict[str, FaultKind]) -> pd.D
     return spoilt
 
 
-def mask_bytes(lesion: Mask, affine: npt.NDArray[np.float64], fault: str | None = None) -> bytes:
+def mask_bytes(lesion: Mask, affine: Affine, fault: str | None = None) -> bytes:
     """A mask as the bytes of a NIfTI file, spoilt in the way that ``fault`` names; the same mask gives the same bytes.
 
     Parameters
@@ -117,7 +116,7 @@ def mask_bytes(lesion: Mask, affine: npt.NDArray[np.float64], fault: str | None 
     fault : name of one of ``FAULT_KINDS``, or None
     """
     zeros_and_ones = np.asarray(lesion, dtype=np.uint8, order="F")  # as NIfTI stores it
-    values: npt.NDArray[np.generic] = zeros_and_ones
+    values: AnyArray = zeros_and_ones
     code = MNI_CODE
     if fault == "empty":
         values = np.zeros_like(values)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from cohorts.phantom.patients import PlannedLesion
 from tasks.anatomy import HEMISPHERES, LabelTable, Side, aspects_label_table
-from tasks.phantoms.arrival import Mask
+from tasks.arrays import Affine, Float32Array, FloatArray, IntegerArray, Mask
 from tasks.phantoms.lesion import grow_emboli, grow_lacune, grow_lesion, lesion_domain, recede, watershed_depth
 from tasks.scoring import BUILT_IN_RULES
 
@@ -43,11 +42,11 @@ class PhantomAnatomy:
         Arrays of different shapes, voxels that are not 1 mm along the axes, or a territory or region without a voxel.
     """
 
-    territories: npt.NDArray[np.integer]
+    territories: IntegerArray
     table: LabelTable
-    aspects: npt.NDArray[np.integer]
+    aspects: IntegerArray
     brain: Mask
-    affine: npt.NDArray[np.float64]
+    affine: Affine
 
     def __post_init__(self) -> None:
         arrays = {"territories": self.territories, "aspects": self.aspects}
@@ -92,7 +91,7 @@ class LesionPainter:
         self._indices = {(label.side, label.region): label.index for label in anatomy.table.labels}
         self._aspects = {(label.side, label.region): label.index for label in aspects_label_table().labels}
         self._region_sizes = np.bincount(anatomy.aspects.ravel(), minlength=len(self._aspects) + 1)
-        self._domains: dict[tuple[str, Side], tuple[Box, Mask, npt.NDArray[np.float32]]] = {}
+        self._domains: dict[tuple[str, Side], tuple[Box, Mask, Float32Array]] = {}
 
     def paint(self, lesion: PlannedLesion, rng: np.random.Generator) -> Mask:
         """Return the (X, Y, Z) bool mask of a planned lesion."""
@@ -143,7 +142,7 @@ class LesionPainter:
             return self.anatomy.brain[box]
         return np.asarray(self.anatomy.aspects[box] == self._aspects[side, lesion.seed_region])
 
-    def _domain(self, name: str, side: Side) -> tuple[Box, Mask, npt.NDArray[np.float32]]:
+    def _domain(self, name: str, side: Side) -> tuple[Box, Mask, Float32Array]:
         """Bounding box, tissue and depth below the watershed of one territory; perforators have no watershed."""
         if (name, side) not in self._domains:
             territory = self._regions(side, TERRITORIES[name])
@@ -168,7 +167,7 @@ class LesionPainter:
         return np.isin(self.anatomy.territories, [self._indices[side, region] for region in regions])
 
 
-def _affine_of(box: Box, affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _affine_of(box: Box, affine: Affine) -> FloatArray:
     """Affine of a part of a grid."""
     moved = affine.copy()
     moved[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]

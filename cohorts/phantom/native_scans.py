@@ -16,10 +16,10 @@ from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from cohorts.images.mask import read_mask
+from tasks.arrays import Affine, FloatingArray
 from tasks.phantoms.head import Acquisition, Head, build_head, head_pose, scan_grid
 from tasks.phantoms.scans import Infarct, lowering_hu, simulate_diffusion, simulate_ncct
 from tasks.registration.target import TissueMaps
@@ -131,7 +131,7 @@ def small_lesions(folder: Path, *, minimum_ml: float, n_patients: int = 6, witho
     return small
 
 
-def scan_bytes(values: npt.NDArray[np.floating[Any]], affine: npt.NDArray[np.float64]) -> bytes:
+def scan_bytes(values: FloatingArray, affine: Affine) -> bytes:
     """A scan as the bytes of a compressed NIfTI file of whole numbers (int16).
 
     Parameters

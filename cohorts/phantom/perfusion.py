@@ -15,12 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
 
 from cohorts.images.mask import read_mask
 from cohorts.phantom.native_scans import SPACE, ScanRow, scan_bytes
+from tasks.arrays import Affine, Mask
 from tasks.phantoms.head import head_pose
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
 from tasks.phantoms.perfusion_head import PhantomHead, prepare_head
@@ -114,9 +114,7 @@ def _ischaemia(path: Path, maps: TissueMaps) -> PhantomLesion:
     return PhantomLesion(core, _nearest(domain & ~core, core, maps.affine) & ~core)
 
 
-def _nearest(
-    domain: npt.NDArray[np.bool_], core: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64]
-) -> npt.NDArray[np.bool_]:
+def _nearest(domain: Mask, core: Mask, affine: Affine) -> Mask:
     """The part of a domain nearest to the core, of the wanted volume."""
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     voxel_ml = float(np.prod(spacing)) / 1000

@@ -30,7 +30,6 @@ import nibabel as nib
 import numpy as np
 
 from models.anatomy.landmarks import (
-    Mask,
     RightHalf,
     anterior_border,
     deep_regions,
@@ -44,6 +43,7 @@ from models.anatomy.landmarks import (
 from models.anatomy.template import DATA_FOLDER, LABEL_MAPS, SPACE, TABLE_COLUMNS, TEMPLATE_FILES, LabelMap
 from models.anatomy.vascular_map import build_vascular_territories
 from tasks.anatomy import ASPECTS_REGIONS, aspects_label_table
+from tasks.arrays import Mask
 
 FRONT_MM = 17.0  # coronal plane through the front of lentiform and insula: M1 | M2 and M4 | M5
 BACK_MM = -24.0  # coronal plane through the back of lentiform and insula: M2 | M3 and M5 | M6

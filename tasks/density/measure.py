@@ -20,17 +20,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from tasks.anatomy import LEFT, RIGHT, LabelTable
+from tasks.arrays import Affine, Float32Array, IntegerArray, Mask
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.registration.refinement import Refinement
 from tasks.space.resample import Grid, resample_image, resample_labels
 from tasks.space.working_grid import WorkingScan
-
-Mask = npt.NDArray[np.bool_]
-Matrix = npt.NDArray[np.float64]
 
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])  # template world: left <-> right
 #: Fewer blocks give no density: their median would err by half an HU at a block noise of 2 HU.
@@ -82,7 +79,7 @@ class ScanRegions:
         Where an infarct of the middle cerebral artery cannot be.
     """
 
-    labels: npt.NDArray[np.integer]
+    labels: IntegerArray
     table: LabelTable
     reference: Mask
 
@@ -125,9 +122,9 @@ class RegionDensity:
 
 def place_regions(
     scan: WorkingScan,
-    maps: tuple[npt.NDArray[np.integer], LabelTable, Mask],
-    affine: Matrix,
-    moving_to_fixed: Matrix,
+    maps: tuple[IntegerArray, LabelTable, Mask],
+    affine: Affine,
+    moving_to_fixed: Affine,
     refinement: Refinement | None = None,
 ) -> ScanRegions:
     """Bring a label map and the spared brain onto a scan's working grid.
@@ -157,7 +154,7 @@ def measure_density(
     scan: WorkingScan,
     brain: Mask,
     regions: ScanRegions,
-    fixed_to_moving: Matrix,
+    fixed_to_moving: Affine,
     settings: DensitySettings = NCCT_DENSITY,
 ) -> dict[int, RegionDensity]:
     """Density of every label and its difference from the same region of the other side.
@@ -222,7 +219,7 @@ def tissue_mask(scan: WorkingScan, brain: Mask, settings: DensitySettings = NCCT
     return np.asarray(ndimage.binary_erosion(tissue, np.expand_dims(cross, scan.slice_axis)))
 
 
-def mirrored_difference(scan: WorkingScan, tissue: Mask, fixed_to_moving: Matrix) -> npt.NDArray[np.float32]:
+def mirrored_difference(scan: WorkingScan, tissue: Mask, fixed_to_moving: Affine) -> Float32Array:
     """Smoothed density minus that of the mirror-image point, HU; NaN where either side has too little tissue.
 
     Parameters
@@ -249,7 +246,7 @@ def mirrored_difference(scan: WorkingScan, tissue: Mask, fixed_to_moving: Matrix
     return difference
 
 
-def _tilt(scan: WorkingScan, tissue: Mask, reference: Mask, fixed_to_moving: Matrix) -> float:
+def _tilt(scan: WorkingScan, tissue: Mask, reference: Mask, fixed_to_moving: Affine) -> float:
     """Slope of the mirrored difference over x in the reference, HU/mm: the line through 0 of least absolute error."""
     difference = mirrored_difference(scan, tissue, fixed_to_moving)
     voxels = np.nonzero(np.isfinite(difference) & reference)
@@ -264,9 +261,7 @@ def _tilt(scan: WorkingScan, tissue: Mask, reference: Mask, fixed_to_moving: Mat
     return float(slopes[order][np.searchsorted(weights, weights[-1] / 2)])
 
 
-def _one_side(
-    index: int, values: npt.NDArray[np.float32], inside: Mask, tissue: Mask, settings: DensitySettings
-) -> RegionDensity:
+def _one_side(index: int, values: Float32Array, inside: Mask, tissue: Mask, settings: DensitySettings) -> RegionDensity:
     """A label by itself."""
     all_values, used = values[inside], values[inside & tissue].astype(np.float64)
     n_voxels, n_used = len(all_values), len(used)
@@ -291,7 +286,7 @@ def _compared(one: RegionDensity, other: RegionDensity | None, bias_hu: float) -
     return replace(one, bias_hu=bias_hu, difference_hu=difference, relative_difference=relative, ratio=1 + relative)
 
 
-def _mean_x_mm(inside: Mask, to_template: Matrix) -> float:
+def _mean_x_mm(inside: Mask, to_template: Affine) -> float:
     """Mean template x of a region, mm; 0 without voxels."""
     voxels = np.argwhere(inside)
     return float(to_template[0, :3] @ voxels.mean(axis=0) + to_template[0, 3]) if len(voxels) else 0.0

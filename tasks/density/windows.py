@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
+
+from tasks.arrays import AnyArray, Float32Array
 
 Profile = Literal["as-paper", "as-code"]
 
@@ -59,7 +60,7 @@ class Window:
         """What becomes 1."""
         return self.level_hu + self.width_hu / 2
 
-    def apply(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    def apply(self, values: AnyArray) -> Float32Array:
         """Clip to the window and scale it to 0..1.
 
         Parameters
@@ -73,7 +74,7 @@ class Window:
         scaled = (np.asarray(values, dtype=np.float32) - np.float32(self.low_hu)) / np.float32(self.width_hu)
         return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32)
 
-    def saturated_share(self, values: npt.NDArray[np.generic]) -> float:
+    def saturated_share(self, values: AnyArray) -> float:
         """Share of the values at or above the window's upper end: what contrast agent hides from the method (G7).
 
         Parameters

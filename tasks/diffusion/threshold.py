@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from tasks.diffusion.adc import Image, Mask, normal_adc
-from tasks.diffusion.normal_tissue import Spacing, ball, normal_tissue, normalised, smoothed
-from tasks.space.resample import Grid, Matrix, resample_image
+from tasks.arrays import Affine, Float32Array, FloatArray, Mask
+from tasks.diffusion.adc import normal_adc
+from tasks.diffusion.normal_tissue import ball, normal_tissue, normalised, smoothed
+from tasks.space.resample import Grid, resample_image
 
 NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 
@@ -151,11 +152,11 @@ class DwiLesion:
 
 
 def segment_dwi(
-    dwi: Image,
-    adc: Image | None,
+    dwi: Float32Array,
+    adc: Float32Array | None,
     brain_mask: Mask,
-    affine: Matrix,
-    fixed_to_moving: Matrix,
+    affine: Affine,
+    fixed_to_moving: Affine,
     cuts: Cuts | None = None,
 ) -> DwiLesion:
     """Segment infarcts.
@@ -225,7 +226,7 @@ def _box(mask: Mask) -> tuple[slice, slice, slice]:
     return x, y, z
 
 
-def _excess_over_mirror(signal: Image, inside: Mask, grid: Grid, mirror: Matrix) -> Image:
+def _excess_over_mirror(signal: Float32Array, inside: Mask, grid: Grid, mirror: Affine) -> Float32Array:
     """Signal minus the brightest signal around the mirrored place, which counts at least as normal."""
     spacing = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
     size = tuple(2 * int(MIRROR_REACH_MM / step) + 1 for step in spacing)
@@ -235,7 +236,11 @@ def _excess_over_mirror(signal: Image, inside: Mask, grid: Grid, mirror: Matrix)
 
 
 def _lesion(
-    maps: tuple[Image, Image | None], masks: tuple[Mask, Mask], rules: Mapping[str, Mask], cuts: Cuts, spacing: Spacing
+    maps: tuple[Float32Array, Float32Array | None],
+    masks: tuple[Mask, Mask],
+    rules: Mapping[str, Mask],
+    cuts: Cuts,
+    spacing: FloatArray,
 ) -> tuple[Mask, dict[str, int]]:
     """Grow from seeds, cut at a share of the core, close, and count what fails each rule."""
     signal, relative = maps
@@ -278,13 +283,13 @@ def _lesion(
     return np.asarray(keep[parts]), n_removed
 
 
-def _is_deep(inside: Mask, depth_mm: float, spacing: Spacing) -> Mask:
+def _is_deep(inside: Mask, depth_mm: float, spacing: FloatArray) -> Mask:
     """Voxels at least so far from the mask's border."""
     depth = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     return np.asarray(depth > depth_mm)
 
 
-def _closed(mask: Mask, spacing: Spacing) -> Mask:
+def _closed(mask: Mask, spacing: FloatArray) -> Mask:
     """Close gaps and fill holes."""
     kernel = ball(CLOSING_MM, spacing)
     pad = [(size, size) for size in kernel.shape]
@@ -292,7 +297,7 @@ def _closed(mask: Mask, spacing: Spacing) -> Mask:
     return np.asarray(closed[tuple(slice(low, -low) for low, _ in pad)])
 
 
-def _height_mm(place: Matrix, shape: tuple[int, ...]) -> Image:
+def _height_mm(place: Affine, shape: tuple[int, ...]) -> Float32Array:
     """Height of each voxel in template space, mm."""
     x, y, z = np.ix_(*(np.arange(size, dtype=np.float32) for size in shape))
     return np.asarray(place[2, 0] * x + place[2, 1] * y + place[2, 2] * z + place[2, 3], dtype=np.float32)

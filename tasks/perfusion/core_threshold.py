@@ -21,15 +21,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import gamma
 
+from tasks.arrays import AnyArray, FloatArray, Mask
 from tasks.perfusion.bolus import bolus_shape
 from tasks.perfusion.deconvolution import build_deconvolver
 from tasks.perfusion.maps import PerfusionMaps, PerfusionSettings, perfusion_maps
-
-Floats64 = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 #: Shape of the gamma distribution of transit times: 1 is a mixed compartment (an exponential residue), infinity equal
 #: transit times (a box), the extremes by which methods are tested (Østergaard et al., Magn Reson Med 1996;36:715-725).
@@ -82,9 +79,7 @@ class CoreThreshold:
     reason: str
 
 
-def sample_tissue(
-    maps: PerfusionMaps, curves: npt.NDArray[np.generic], normal: Mask, affected: Mask, nominal: float
-) -> TissueSample:
+def sample_tissue(maps: PerfusionMaps, curves: AnyArray, normal: Mask, affected: Mask, nominal: float) -> TissueSample:
     """Read the maps for ``calibrate_threshold``.
 
     Parameters
@@ -107,8 +102,8 @@ def sample_tissue(
 
 
 def calibrate_threshold(
-    aif: Floats64,
-    frame_times_s: Floats64,
+    aif: FloatArray,
+    frame_times_s: FloatArray,
     sample: TissueSample,
     settings: PerfusionSettings,
     *,
@@ -138,7 +133,7 @@ def calibrate_threshold(
     times = np.asarray(frame_times_s, dtype=np.float64)
     deconvolver = build_deconvolver(aif, times, settings.method, grid_interval_s=settings.grid_interval_s)
 
-    def read(cbf: Floats64, mtt_s: Floats64) -> Floats64:
+    def read(cbf: FloatArray, mtt_s: FloatArray) -> FloatArray:
         """Mean CBF on maps of simulated tissue."""
         flow_per_s = cbf / (6000 * settings.blood_per_gram)
         curves = np.repeat(flow_per_s * _unit_curves(aif, times, mtt_s, residue_shape), N_REPEATS, axis=1)
@@ -160,7 +155,7 @@ def calibrate_threshold(
     )
 
 
-def _unit_curves(aif: Floats64, times: Floats64, mtt_s: Floats64, residue_shape: float) -> Floats64:
+def _unit_curves(aif: FloatArray, times: FloatArray, mtt_s: FloatArray, residue_shape: float) -> FloatArray:
     """Curves of tissue of unit flow (1/s), (T, n): the AIF, linear between frames, convolved with residues."""
     fine = np.arange(times[0], times[-1] + STEP_S, STEP_S)
     since = fine - times[0] + STEP_S / 2

@@ -17,17 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from tasks.perfusion.deconvolution import (
-    GRID_INTERVAL_S,
-    Curves,
-    Deconvolver,
-    Floats,
-    Method,
-    OscillationIndexSvd,
-    deconvolve,
-)
+from tasks.arrays import AnyArray, Float32Array, Mask
+from tasks.perfusion.deconvolution import GRID_INTERVAL_S, Deconvolver, Method, OscillationIndexSvd, deconvolve
 
 
 @dataclass(frozen=True)
@@ -94,18 +86,18 @@ class PerfusionMaps:
     tmax : float32 array, s; negative where tissue leads the AIF
     """
 
-    cbf: Floats
-    cbv: Floats
-    mtt: Floats
-    tmax: Floats
+    cbf: Float32Array
+    cbv: Float32Array
+    mtt: Float32Array
+    tmax: Float32Array
 
 
 def perfusion_maps(
-    curves: Curves,
+    curves: AnyArray,
     deconvolver: Deconvolver,
     settings: PerfusionSettings,
     *,
-    mask: npt.NDArray[np.bool_] | None = None,
+    mask: Mask | None = None,
     device: str | None = None,
     n_threads: int = 1,
 ) -> PerfusionMaps:
@@ -134,7 +126,7 @@ def perfusion_maps(
     mtt = np.divide(60 * cbv, cbf, out=np.full_like(cbf, np.nan), where=cbf > 0)
     tmax = np.where(np.isfinite(cbf), residues.peak_time_s, np.float32(np.nan))
 
-    def on_grid(values: Floats) -> Floats:
+    def on_grid(values: Float32Array) -> Float32Array:
         if voxels is None:
             return values.reshape(shape)
         volume = np.full(shape, np.nan, dtype=np.float32)

@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import signal
 
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+from tasks.arrays import AnyArray, Float32Array, FloatArray, Mask
 
 #: Median interval of frames, s: dynamic scanners reach about 0.3 s, and a bolus of 10 s needs more than one frame.
 #: Times in ms or min fall outside.
@@ -132,7 +130,7 @@ def order_frames(frame_times_s: Sequence[float] | None, n_frames: int) -> FrameO
     return FrameOrder(tuple(map(int, order)), tuple(map(float, times[order])), notes)
 
 
-def mean_curve(series: npt.NDArray[np.generic], mask: Mask) -> npt.NDArray[np.float64]:
+def mean_curve(series: AnyArray, mask: Mask) -> FloatArray:
     """Mean over a mask at each frame.
 
     Parameters
@@ -143,7 +141,7 @@ def mean_curve(series: npt.NDArray[np.generic], mask: Mask) -> npt.NDArray[np.fl
     return np.array([series[..., frame][mask].mean(dtype=np.float64) for frame in range(series.shape[3])])
 
 
-def find_bolus(curve: npt.NDArray[np.float64], frame_times_s: Sequence[float]) -> BolusPassage:
+def find_bolus(curve: FloatArray, frame_times_s: Sequence[float]) -> BolusPassage:
     """Find arrival and passage of the bolus in the brain's mean curve.
 
     Parameters
@@ -206,7 +204,7 @@ def find_bolus(curve: npt.NDArray[np.float64], frame_times_s: Sequence[float]) -
     )  # fmt: skip
 
 
-def baseline_mean(series: npt.NDArray[np.generic], n_baseline_frames: int) -> Array:
+def baseline_mean(series: AnyArray, n_baseline_frames: int) -> Float32Array:
     """Mean of the leading frames, (X, Y, Z) float32 array, HU."""
     return np.asarray(series[..., :n_baseline_frames].mean(axis=3, dtype=np.float32))
 

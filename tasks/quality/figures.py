@@ -15,15 +15,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from tasks.anatomy import ASPECTS_REGIONS, LabelTable
+from tasks.arrays import Affine, Float32Array, Mask
 from tasks.brain import Brain
 from tasks.quality.noise import brain_noise, filled, interior
 from tasks.registration.affine import Registration
 from tasks.space.working_grid import WorkingScan
 
 Modality = Literal["ct", "cta", "ctp", "dwi"]
-Mask = npt.NDArray[np.bool_]
-Values = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float64]
 
 SUPRAGANGLIONIC_REGIONS = ("m4", "m5", "m6")  # Barber et al., Lancet 2000;355:1670-1674
 GANGLIONIC_REGIONS = tuple(region for region in ASPECTS_REGIONS if region not in SUPRAGANGLIONIC_REGIONS)
@@ -48,11 +46,11 @@ class Volume(Protocol):
     """A scan as read: ``cohorts.images.scan.ScanImage`` is one."""
 
     @property
-    def values(self) -> Values:
+    def values(self) -> Float32Array:
         """(X, Y, Z) float32 array, finite, HU or MR units."""
 
     @property
-    def affine(self) -> Matrix:
+    def affine(self) -> Affine:
         """(4, 4) float array, voxel -> world, RAS, mm."""
 
 
@@ -64,7 +62,7 @@ class Atlas(Protocol):
         """(X, Y, Z) integer array, 0 = no label."""
 
     @property
-    def affine(self) -> Matrix:
+    def affine(self) -> Affine:
         """(4, 4) float array, voxel -> template world, RAS, mm."""
 
     @property
@@ -253,7 +251,7 @@ def _template_coordinate(scan: WorkingScan, registration: Registration, axis: in
     return np.asarray((row[0] * x + row[3])[:, None, None] + (row[1] * y)[:, None] + row[2] * z)
 
 
-def _air_deviation(values: Values, scan: WorkingScan) -> float | None:
+def _air_deviation(values: Float32Array, scan: WorkingScan) -> float | None:
     """Standard deviation of noise from the magnitude of air in the four corners; null where air was blanked."""
     slices = np.moveaxis(values, scan.slice_axis, 0)
     edges = [max(1, int(size * CORNER_SHARE)) for size in slices.shape[1:]]

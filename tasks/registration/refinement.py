@@ -14,13 +14,14 @@ A template point ``x`` lies in the scan at ``matrix @ (x + displacement(x))``, a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
+from tasks.arrays import Affine, AnyArray, Element, Float32Array, FloatArray
 from tasks.brain import Brain
 from tasks.registration.affine import Registration
 from tasks.registration.solver import (
@@ -35,10 +36,6 @@ from tasks.registration.solver import (
 from tasks.registration.target import Level, Target
 from tasks.space.resample import Grid
 from tasks.space.working_grid import WorkingScan
-
-Field = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float64]
-LabelType = TypeVar("LabelType", bound=np.generic)
 
 #: Window, damping and smoothing: of eleven settings the one with the least error on phantoms of the template (5 mm
 #: slices, noise, infarct, white matter disease and cupping), six warped by a known 3 mm and three not warped at all.
@@ -75,10 +72,10 @@ class Refinement:
         The reason with its measured value, the rule and the remedy; empty without a reason.
     """
 
-    matrix: Matrix
-    displacement: Field
-    inverse: Field
-    affine: Matrix
+    matrix: Affine
+    displacement: Float32Array
+    inverse: Float32Array
+    affine: Affine
     mean_mm: float
     largest_mm: float
     smallest_volume_ratio: float
@@ -107,7 +104,7 @@ def refine(scan: WorkingScan, brain: Brain, target: Target, registration: Regist
         displacement, affine = _on_lattice(displacement, affine, lattice), lattice.affine
         for _ in range(N_STEPS):
             displacement = _step(displacement, points, affine, level, (moving, matrix))
-    to_voxel: Matrix = np.asarray(np.linalg.inv(affine[:3, :3]), dtype=np.float64)
+    to_voxel: FloatArray = np.asarray(np.linalg.inv(affine[:3, :3]), dtype=np.float64)
     gradients = [np.stack([*np.gradient(displacement[..., axis])], axis=-1) @ to_voxel for axis in range(3)]
     ratio = float(np.linalg.det(np.stack(gradients, axis=-2) + np.eye(3)).min())
     length = np.linalg.norm(displacement, axis=-1)
@@ -126,8 +123,8 @@ def refine(scan: WorkingScan, brain: Brain, target: Target, registration: Regist
 
 
 def labels_to_template(
-    labels: npt.NDArray[LabelType], affine: Matrix, grid: Grid, refinement: Refinement
-) -> npt.NDArray[LabelType]:
+    labels: npt.NDArray[Element], affine: Affine, grid: Grid, refinement: Refinement
+) -> npt.NDArray[Element]:
     """Labels drawn on a scan on the template's grid, nearest neighbour.
 
     Parameters
@@ -140,25 +137,25 @@ def labels_to_template(
     """
     chain = _to_template(affine, grid, refinement)
     moved = _resample(_stored(labels), grid, chain, sitk.sitkNearestNeighbor)
-    return cast(npt.NDArray[LabelType], moved.astype(labels.dtype, copy=False))
+    return cast(npt.NDArray[Element], moved.astype(labels.dtype, copy=False))
 
 
 def image_to_template(
-    image: npt.NDArray[np.generic], affine: Matrix, grid: Grid, refinement: Refinement, *, outside: float = 0.0
-) -> Field:
+    image: AnyArray, affine: Affine, grid: Grid, refinement: Refinement, *, outside: float = 0.0
+) -> Float32Array:
     """A scan on the template's grid, linear; ``outside`` fills what lies beyond it, in the image's unit."""
     chain = _to_template(affine, grid, refinement)
     return np.asarray(_resample(image.astype(np.float32), grid, chain, sitk.sitkLinear, outside), dtype=np.float32)
 
 
-def _to_template(affine: Matrix, grid: Grid, refinement: Refinement) -> tuple[Matrix, Field, Matrix]:
+def _to_template(affine: Affine, grid: Grid, refinement: Refinement) -> tuple[Affine, Float32Array, Affine]:
     """Template voxel -> lattice, displacement, lattice -> voxel of the scan."""
     onward = np.linalg.inv(affine) @ refinement.matrix @ refinement.affine
     to_lattice = np.linalg.inv(refinement.affine) @ grid.affine
     return to_lattice, _in_voxels(refinement.displacement, refinement), onward
 
 
-def _in_voxels(field: Field, refinement: Refinement) -> Field:
+def _in_voxels(field: Float32Array, refinement: Refinement) -> Float32Array:
     """A displacement in voxels of its lattice."""
     return np.asarray(field @ np.linalg.inv(refinement.affine[:3, :3]).T, dtype=np.float32)
 
@@ -174,7 +171,7 @@ def _lattice(level: Level) -> tuple[tuple[npt.NDArray[np.intp], ...], Grid]:
     return tuple((index - first).T), Grid((nx, ny, nz), level.lattice @ shift)
 
 
-def _on_lattice(field: Field, affine: Matrix, lattice: Grid) -> Field:
+def _on_lattice(field: Float32Array, affine: Affine, lattice: Grid) -> Float32Array:
     """A displacement on another lattice, linear."""
     to_old = np.linalg.inv(affine) @ lattice.affine
     parts = [
@@ -187,17 +184,17 @@ def _on_lattice(field: Field, affine: Matrix, lattice: Grid) -> Field:
 
 
 def _step(
-    field: Field,
+    field: Float32Array,
     points: tuple[npt.NDArray[np.intp], ...],
-    affine: Matrix,
+    affine: Affine,
     level: Level,
-    side: tuple[MovingLevel, Matrix],
-) -> Field:
+    side: tuple[MovingLevel, Affine],
+) -> Float32Array:
     """One Gauss-Newton step of all lattice points, then the smoothing."""
     moving, matrix = side
     places = np.asfortranarray(level.points + field[points])
     sampled, is_inside = sample(moving.channels, moving.world_to_voxel @ matrix, places)
-    sums: Field = np.zeros((9, *field.shape[:3]), dtype=np.float32)
+    sums: Float32Array = np.zeros((9, *field.shape[:3]), dtype=np.float32)
     for channel, values in enumerate((sampled.real, sampled.imag)):
         residual = (values - level.values[channel]) * is_inside
         spread = float(np.median(np.abs(residual[is_inside]))) if is_inside.any() else 0.0
@@ -211,7 +208,7 @@ def _step(
             sums[6 + i][points] += weight * gradient[i] * residual
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     window = [ndimage.gaussian_filter(one, WINDOW_MM / spacing, truncate=3.0)[points] for one in sums]
-    normal: Matrix = np.empty((len(places), 3, 3))
+    normal: FloatArray = np.empty((len(places), 3, 3))
     for row, (i, j) in enumerate(SYMMETRIC):
         normal[:, i, j] = normal[:, j, i] = window[row]
     normal += DAMPING * float(np.trace(normal, axis1=1, axis2=2).mean()) / 3 * np.eye(3)
@@ -221,7 +218,7 @@ def _step(
     return np.stack(smooth, axis=-1)
 
 
-def _inverted(field: Field, to_voxel: Matrix) -> Field:
+def _inverted(field: Float32Array, to_voxel: Affine) -> Float32Array:
     """The displacement that takes displaced points back, by fixed-point steps."""
     inverse = np.zeros_like(field)
     grid = np.indices(field.shape[:3]).astype(np.float32)
@@ -232,7 +229,7 @@ def _inverted(field: Field, to_voxel: Matrix) -> Field:
     return inverse
 
 
-def _stored(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _stored(labels: AnyArray) -> AnyArray:
     """Labels as SimpleITK takes them."""
     if labels.dtype.kind not in "iub":
         raise TypeError(f"labels must be integers or bool, got {labels.dtype}. Round them where they are read.")
@@ -240,8 +237,8 @@ def _stored(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 
 
 def _resample(
-    image: npt.NDArray[np.generic], grid: Grid, chain: tuple[Matrix, Field, Matrix], how: Any, outside: float = 0.0
-) -> npt.NDArray[np.generic]:
+    image: AnyArray, grid: Grid, chain: tuple[Affine, Float32Array, Affine], how: Any, outside: float = 0.0
+) -> AnyArray:
     """Resample in voxel coordinates: to the lattice, displaced there, and on to the image, in one interpolation."""
     to_lattice, field, onward = chain
     composite = sitk.CompositeTransform(3)
@@ -257,5 +254,5 @@ def _resample(
     resampler.SetInterpolator(how)
     resampler.SetDefaultPixelValue(float(outside))
     source = sitk.GetImageFromArray(np.ascontiguousarray(image.transpose(2, 1, 0)))
-    moved: npt.NDArray[np.generic] = sitk.GetArrayFromImage(resampler.Execute(source))
+    moved: AnyArray = sitk.GetArrayFromImage(resampler.Execute(source))
     return moved.transpose(2, 1, 0)

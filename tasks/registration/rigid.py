@@ -10,18 +10,16 @@ from pulling. Coarse to fine, nothing random.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
 from tasks.registration.solver import CAUCHY_WIDTH, DAMPING, MAD_TO_SIGMA
-from tasks.space.rigid_motion import Matrix, grid_centre
+from tasks.space.rigid_motion import grid_centre
 from tasks.space.working_grid import WorkingScan, to_working_grid
 
-Array = npt.NDArray[np.float32]
 Limits = tuple[float, float]
 
 #: HU between which bone is compared: from above blood with contrast agent averaged over its voxel to metal. A cap below
@@ -48,9 +46,9 @@ MINIMUM_POINT_SHARE = 0.3  # of the points inside the moving image
 class RigidLevel:
     """Sample points of the reference (N, 3), world, mm; its values (N,); and their change with the pose (N, 6)."""
 
-    points: Array
-    values: Array
-    jacobian: Array
+    points: Float32Array
+    values: Float32Array
+    jacobian: Float32Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +64,9 @@ class RigidReference:
     """
 
     levels: tuple[RigidLevel, ...]
-    centre: npt.NDArray[np.float64]
+    centre: FloatArray
     limits_hu: Limits
-    points: npt.NDArray[np.float64]
+    points: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,19 +83,19 @@ class RigidFit:
         Share of the reference's points inside the moving image.
     """
 
-    matrix: Matrix
+    matrix: Affine
     misfit: float
     inside_share: float
 
 
-def limits_of(image: npt.NDArray[Any], affine: Matrix) -> Limits:
+def limits_of(image: AnyArray, affine: Affine) -> Limits:
     """The range of values that drives the alignment: bone, or the brain's outline where no skull is left."""
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     is_skull = np.count_nonzero(image > DENSE_BONE_HU) * voxel_ml > SKULL_ML
     return BONE_LIMITS_HU if is_skull else BRAIN_LIMITS_HU
 
 
-def limited_scan(image: npt.NDArray[np.generic], affine: Matrix, limits_hu: Limits) -> WorkingScan:
+def limited_scan(image: AnyArray, affine: Affine, limits_hu: Limits) -> WorkingScan:
     """A CT on its working grid, limited to what drives the alignment."""
     return to_working_grid(image, affine, limits_hu)
 
@@ -140,7 +138,7 @@ def prepare_reference(scan: WorkingScan, limits_hu: Limits) -> RigidReference:
     return RigidReference(tuple(levels), centre, limits_hu, spread)
 
 
-def align(reference: RigidReference, scan: WorkingScan, start: Matrix | None = None) -> RigidFit:
+def align(reference: RigidReference, scan: WorkingScan, start: Affine | None = None) -> RigidFit:
     """Find the pose of another image of the same head.
 
     Parameters
@@ -158,14 +156,14 @@ def align(reference: RigidReference, scan: WorkingScan, start: Matrix | None = N
     return fit
 
 
-def displacement_mm(points: npt.NDArray[np.float64], one: Matrix, other: Matrix) -> float:
+def displacement_mm(points: FloatArray, one: Affine, other: Affine) -> float:
     """Mean distance between where two matrices put the same points, mm."""
     difference = one - other
     return float(np.linalg.norm(points @ difference[:3, :3].T + difference[:3, 3], axis=1).mean())
 
 
 def _gauss_newton(
-    level: RigidLevel, values: Array, to_voxel: Matrix, matrix: Matrix, centre: npt.NDArray[np.float64]
+    level: RigidLevel, values: Float32Array, to_voxel: Affine, matrix: Affine, centre: FloatArray
 ) -> RigidFit:
     """Steps at one level until the skull stands still."""
     spread = float(level.values.std())
@@ -194,7 +192,7 @@ def _gauss_newton(
     return RigidFit(matrix, misfit, share)
 
 
-def _sampled(values: Array, to_voxel: Matrix, points: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+def _sampled(values: Float32Array, to_voxel: Affine, points: Float32Array) -> tuple[Float32Array, Mask]:
     """Linear values at world points and whether each lies inside the grid (to half a voxel beyond its centres)."""
     positions = to_voxel[:3, :3].astype(np.float32) @ points.T + to_voxel[:3, 3:].astype(np.float32)
     shape = np.asarray(values.shape)[:, None]
@@ -203,7 +201,7 @@ def _sampled(values: Array, to_voxel: Matrix, points: Array) -> tuple[Array, npt
     return np.asarray(sampled, dtype=np.float32), is_inside
 
 
-def _smoothed(scan: WorkingScan, fwhm_mm: float, block: int, limits_hu: Limits) -> tuple[Array, Matrix]:
+def _smoothed(scan: WorkingScan, fwhm_mm: float, block: int, limits_hu: Limits) -> tuple[Float32Array, Affine]:
     """Values in units of the limits' range, smoothed in the plane of the slices, every ``block``-th voxel of it."""
     low, high = limits_hu
     values, affine = scan.values, scan.affine
@@ -221,7 +219,7 @@ def _smoothed(scan: WorkingScan, fwhm_mm: float, block: int, limits_hu: Limits) 
     return (values - np.float32(low)) / np.float32(high - low), np.asarray(affine, dtype=np.float64)
 
 
-def _block_means(values: Array, axes: list[int], block: int) -> Array:
+def _block_means(values: Float32Array, axes: list[int], block: int) -> Float32Array:
     """Means of whole blocks along some axes; what is left over at the end is dropped."""
     for axis in axes:
         n_blocks = values.shape[axis] // block

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from tasks.arrays import Affine, Float32Array, FloatArray, Mask
 from tasks.space.working_grid import to_working_grid
 
 Modality = Literal["ct", "cta", "dwi", "b0"]
@@ -83,10 +83,10 @@ class Level:
     """
 
     sigma_mm: float
-    points: npt.NDArray[np.float32]
-    values: npt.NDArray[np.float32]
-    jacobian: npt.NDArray[np.float32]
-    lattice: npt.NDArray[np.float64]
+    points: Float32Array
+    values: Float32Array
+    jacobian: Float32Array
+    lattice: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,22 +105,22 @@ class Target:
     """
 
     contrast: Contrast
-    centre: npt.NDArray[np.float64]
+    centre: FloatArray
     search: Level
     levels: tuple[Level, ...]
-    brain: npt.NDArray[np.bool_]
-    affine: npt.NDArray[np.float64]
+    brain: Mask
+    affine: Affine
 
 
 @dataclass(frozen=True, eq=False)
 class TissueMaps:
     """A template's tissue shares in [0, 1] and brain mask, (X, Y, Z) each, and their affine, voxel -> world."""
 
-    grey: npt.NDArray[np.float32]
-    white: npt.NDArray[np.float32]
-    csf: npt.NDArray[np.float32]
-    brain: npt.NDArray[np.bool_]
-    affine: npt.NDArray[np.float64]
+    grey: Float32Array
+    white: Float32Array
+    csf: Float32Array
+    brain: Mask
+    affine: Affine
 
 
 def prepare_target(maps: TissueMaps, modality: Modality) -> Target:
@@ -154,9 +154,9 @@ def prepare_target(maps: TissueMaps, modality: Modality) -> Target:
 
 
 def _level(
-    channels: npt.NDArray[np.float32],
-    affine: npt.NDArray[np.float64],
-    centre: npt.NDArray[np.float64],
+    channels: Float32Array,
+    affine: Affine,
+    centre: FloatArray,
     fwhm_mm: float,
     step_mm: float,
 ) -> Level:

@@ -7,10 +7,10 @@ world, RAS, mm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
 
 #: Edge of a block, mm: half the cortex's thickness is lost below it, and a head then has under a million blocks.
 BLOCK_MM = 1.8
@@ -28,13 +28,13 @@ class WorkingScan:
     native_shape : voxels of the scan along each axis
     """
 
-    values: npt.NDArray[np.float32]
-    affine: npt.NDArray[np.float64]
+    values: Float32Array
+    affine: Affine
     factors: tuple[int, int, int]
     native_shape: tuple[int, int, int]
 
     @property
-    def spacing_mm(self) -> npt.NDArray[np.float64]:
+    def spacing_mm(self) -> FloatArray:
         """Block size along each axis, mm."""
         return np.asarray(np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
 
@@ -44,9 +44,7 @@ class WorkingScan:
         return int(np.argmax(np.abs(self.affine[2, :3]) / self.spacing_mm))
 
 
-def to_working_grid(
-    image: npt.NDArray[np.generic], affine: npt.NDArray[np.float64], limits: tuple[float, float]
-) -> WorkingScan:
+def to_working_grid(image: AnyArray, affine: Affine, limits: tuple[float, float]) -> WorkingScan:
     """Average a scan over blocks of about ``BLOCK_MM``.
 
     Parameters
@@ -70,7 +68,7 @@ def to_working_grid(
         for size, size_voxels in zip(spacing, image.shape, strict=True)
     ]
     low, high = limits
-    values: npt.NDArray[Any] = np.nan_to_num(image, nan=low) if image.dtype.kind == "f" else image
+    values: AnyArray = np.nan_to_num(image, nan=low) if image.dtype.kind == "f" else image
     values = np.clip(values, low, high, dtype=np.float32, casting="unsafe")
     for axis in np.argsort(image.strides)[::-1]:  # the slowest axis first: whole rows are added
         values = _block_sums(values, int(axis), factors[axis])
@@ -83,7 +81,7 @@ def to_working_grid(
     return WorkingScan(mean, working_affine, (factors[0], factors[1], factors[2]), (nx, ny, nz))
 
 
-def to_native_grid(mask: npt.NDArray[np.bool_], scan: WorkingScan) -> npt.NDArray[np.bool_]:
+def to_native_grid(mask: Mask, scan: WorkingScan) -> Mask:
     """A mask of the working grid on the scan's own voxels: every voxel takes its block's value.
 
     Parameters
@@ -102,7 +100,7 @@ def to_native_grid(mask: npt.NDArray[np.bool_], scan: WorkingScan) -> npt.NDArra
     return native
 
 
-def _block_sums(values: npt.NDArray[np.float32], axis: int, factor: int) -> npt.NDArray[np.float32]:
+def _block_sums(values: Float32Array, axis: int, factor: int) -> Float32Array:
     """Sums of ``factor`` neighbours along one axis; the last block repeats the last voxel."""
     if factor == 1:
         return values
