@@ -24,6 +24,8 @@ LesionSide = Literal["left", "right", "both", "none"]
 EQUAL_SIDES = 1e-9
 #: Voxel centres nearer to the mid-plane than this lie on it.
 ON_PLANE_MM = 1e-6
+#: Voxels of one component share a face, an edge or a corner.
+NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 VOXEL_CORNERS = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
 
 
@@ -77,7 +79,7 @@ def measure_lesion(
     local = coordinates - low[:, None]
     box = np.zeros(local.max(axis=1) + 1, dtype=bool)
     box[tuple(local)] = True
-    components, n_components = ndimage.label(box, structure=np.ones((3, 3, 3)))
+    components, n_components = ndimage.label(box, structure=NEIGHBOURS_26)
     new_row = (np.diff(indices) != 1) | (local[0, 1:] == 0)
     is_row_end = np.concatenate(([True], new_row)) | np.concatenate((new_row, [True]))
     row_ends = local[:, is_row_end].T

@@ -39,7 +39,7 @@ THICKNESS_TOLERANCE_MM = 0.05
 #: Steps are told apart at this resolution when the commonest is looked for.
 STEP_RESOLUTION_MM = 0.05
 #: In-plane voxel sizes of head scans; what lies outside is a unit error (cm, um).
-SPACING_RANGE_MM = (0.1, 10.0)
+PIXEL_SPACING_RANGE_MM = (0.1, 10.0)
 
 #: Every fault with the actions that may be declared for it, the default first.
 ACTIONS: Mapping[str, tuple[Action, ...]] = MappingProxyType(
@@ -203,7 +203,7 @@ def _orientation_faults(cosines: FloatArray) -> list[Fault]:
 
 def _spacing_faults(spacing_mm: Sequence[float]) -> list[Fault]:
     """In-plane voxel sizes that no head scan has."""
-    low, high = SPACING_RANGE_MM
+    low, high = PIXEL_SPACING_RANGE_MM
     if all(low <= size <= high for size in spacing_mm):  # False for NaN
         return []
     numbers = {"row_distance_mm": float(spacing_mm[0]), "column_distance_mm": float(spacing_mm[1])}

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from cohorts.dicom.geometry import StackGeometry
 from tasks.arrays import Affine, Float32Array, FloatArray
+from tasks.space.axes import LPS_FROM_RAS
 
 #: Sideways displacements below this share of a pixel are rounding of the written positions.
 SUBPIXEL = 0.01
@@ -79,4 +80,4 @@ def _affine(geometry: StackGeometry, spacing_mm: tuple[float, float], origin: Fl
     affine[:3, 1] = geometry.column * spacing_mm[0]
     affine[:3, 2] = geometry.normal * step_mm
     affine[:3, 3] = origin
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    return LPS_FROM_RAS @ affine

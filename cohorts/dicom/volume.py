@@ -28,7 +28,7 @@ from cohorts.images.mask import ImageProblemError
 from cohorts.images.scan import as_adc, as_hounsfield
 from tasks.arrays import Affine, Float32Array
 
-AIR_HU = -1024.0
+LOWEST_HU = -1024.0
 CT_KINDS = ("ct", "ncct", "cta", "ctp")
 DEFAULT_ACTIONS: Mapping[str, Action] = MappingProxyType({reason: actions[0] for reason, actions in ACTIONS.items()})
 
@@ -138,8 +138,8 @@ def _static(
         numbers, fill = numbers | measured, np.nan
     else:
         if kind in CT_KINDS:
-            fill = AIR_HU
-            values = values.clip(min=AIR_HU)
+            fill = LOWEST_HU
+            values = values.clip(min=LOWEST_HU)
         values = np.where(slices.is_padding, np.float32(fill), values)
         numbers["n_padding_voxels"] = int(slices.is_padding.sum())
     volume, affine = _on_grid(values, geometry, places[0][0], fill)
@@ -169,8 +169,8 @@ def _dynamic(
     for phase in range(len(times)):
         slices = read_slices([place[phase] for place in places])
         n_padding += int(slices.is_padding.sum())
-        values = np.where(slices.is_padding, np.float32(AIR_HU), slices.values.clip(min=AIR_HU))
-        volume, affine = _on_grid(values, geometry, places[0][0], AIR_HU)
+        values = np.where(slices.is_padding, np.float32(LOWEST_HU), slices.values.clip(min=LOWEST_HU))
+        volume, affine = _on_grid(values, geometry, places[0][0], LOWEST_HU)
         if not phase:
             whole = np.empty((*volume.shape, len(times)), dtype=np.float32, order="F")  # one frame after the other
         whole[..., phase] = volume

@@ -16,10 +16,11 @@ import nibabel as nib
 import numpy as np
 
 from tasks.arrays import Affine, Float32Array, FloatArray
+from tasks.space.axes import LPS_FROM_RAS
 
-LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-HEADER = "#Insight Transform File V1.0"
-KIND = "Transform: AffineTransform_double_3_3"
+ITK_HEADER = "#Insight Transform File V1.0"
+ITK_KIND = "Transform: AffineTransform_double_3_3"
+SCAN_SPACE = "orig"  # BIDS name of the space in which an image was acquired
 VECTOR_INTENT = 1007  # nifti1.h: NIFTI_INTENT_VECTOR, which ITK reads as it stands, in LPS
 SCANNER_SPACE = 1  # nifti1.h
 PRECISION_MM = 1 / 64  # of stored displacements: a hundredth of a voxel, in a quarter of the bytes
@@ -41,7 +42,7 @@ def itk_text(matrix: Affine) -> str:
         raise ValueError("matrix must be a finite (4, 4) affine with last row 0 0 0 1. Give world coordinates in mm.")
     lps = LPS_FROM_RAS @ matrix @ LPS_FROM_RAS + 0.0  # + 0.0 writes -0 as 0
     parameters = " ".join(repr(float(value)) for value in [*lps[:3, :3].ravel(), *lps[:3, 3]])
-    return f"{HEADER}\n#Transform 0\n{KIND}\nParameters: {parameters}\nFixedParameters: 0 0 0\n"
+    return f"{ITK_HEADER}\n#Transform 0\n{ITK_KIND}\nParameters: {parameters}\nFixedParameters: 0 0 0\n"
 
 
 def parse_itk(text: str) -> FloatArray:
@@ -60,7 +61,7 @@ def parse_itk(text: str) -> FloatArray:
     fields = {key.strip(): value.split() for key, _, value in (line.partition(":") for line in lines[1:])}
     kinds = [line for line in lines if line.startswith("Transform:")]
     counts = len(fields.get("Parameters", ())), len(fields.get("FixedParameters", ()))
-    if not lines or lines[0] != HEADER or len(kinds) != 1 or "Affine" not in kinds[0] or counts != (12, 3):
+    if not lines or lines[0] != ITK_HEADER or len(kinds) != 1 or "Affine" not in kinds[0] or counts != (12, 3):
         raise ValueError(f"transform must be one affine in ITK text format, got {text[:60]!r}. Export it as .txt.")
     values, centre = np.array(fields["Parameters"], dtype=float), np.array(fields["FixedParameters"], dtype=float)
     lps = np.eye(4)
@@ -85,7 +86,7 @@ def transform_files(prefix: str, space: str, fixed_to_moving: Affine, facts: Map
     their sidecars.
     """
     files = {}
-    pairs = (("orig", space, fixed_to_moving), (space, "orig", np.linalg.inv(fixed_to_moving)))
+    pairs = ((SCAN_SPACE, space, fixed_to_moving), (space, SCAN_SPACE, np.linalg.inv(fixed_to_moving)))
     for start, end, matrix in pairs:
         name = f"{prefix}_from-{start}_to-{end}_mode-image_xfm"
         last_row = np.array([[0.0, 0.0, 0.0, 1.0]])
@@ -121,7 +122,7 @@ def displacement_files(
     Name -> content: ``..._mode-image_desc-refinement_xfm.nii.gz`` of both directions, and their sidecars.
     """
     files = {}
-    pairs = (("orig", space, "before", fields[0]), (space, "orig", "after", fields[1]))
+    pairs = ((SCAN_SPACE, space, "before", fields[0]), (space, SCAN_SPACE, "after", fields[1]))
     for start, end, order, field in pairs:
         name = f"{prefix}_from-{start}_to-{end}_mode-image"
         sidecar = {

@@ -14,7 +14,7 @@ from cohorts.images.nifti import ImageProblemError
 from tasks.arrays import Float32Array
 
 #: Air in a scan of plain HU lies below this; nothing else in a head does (lungs are not in the field).
-AIR_HU = -500.0
+PLAIN_AIR_HU = -500.0
 #: Offsets that exporters add to HU to store them unsigned: 1024 (DICOM's usual intercept) and 1000.
 OFFSETS_HU = (1024.0, 1000.0)
 #: Where the commonest value of soft tissue of a head lies, HU: brain medians of 32-36 measured on clipped scans,
@@ -63,7 +63,7 @@ def as_hounsfield(values: Float32Array, name: str) -> tuple[Float32Array, tuple[
         neither near -1000 nor clipped to one value.
     """
     lowest = float(values.min())
-    if lowest < AIR_HU:
+    if lowest < PLAIN_AIR_HU:
         peak = tissue_peak(values)
         n_tissue = 0 if peak is None else peak[1]
         notes = () if n_tissue >= MINIMUM_PEAK_SHARE * values.size else ("no_soft_tissue",)
@@ -76,7 +76,7 @@ def as_hounsfield(values: Float32Array, name: str) -> tuple[Float32Array, tuple[
         peak = tissue_peak(above - np.float32(offset))
         fewest = MINIMUM_PEAK_SHARE * above.size
         if offset:
-            fewest = max(fewest, OFFSET_PEAK_SHARE * int((above > offset + AIR_HU).sum()))
+            fewest = max(fewest, OFFSET_PEAK_SHARE * int((above > offset + PLAIN_AIR_HU).sum()))
         if peak is not None and low <= peak[0] <= high and peak[1] >= fewest:
             usable[offset] = peak
     if not usable:

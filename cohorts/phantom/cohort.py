@@ -27,11 +27,10 @@ from cohorts.phantom.patients import (
     plan_patients,
     simulate_clinical,
 )
-from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
+from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE, TEMPLATE_SPACE
 
 __all__ = ["PhantomAnatomy", "PlantedFault", "write_phantom_cohort"]
 
-SPACE = "MNI152NLin2009aSym"
 LEAST_PARTICIPANTS = 20  # room for the faulty cases and some others
 
 # Streams of random numbers, so that each part of the cohort can change without the others.
@@ -78,7 +77,8 @@ def write_phantom_cohort(
     readings = _write_images(folder, anatomy, dict(zip(ids, patients, strict=True)), faults, seed)
     _write_tsv(folder / "readings.tsv", pd.DataFrame(readings))
     with_scan = [participant_id for participant_id in ids if (folder / _mask_path(participant_id)).exists()]
-    scans = {"participant_id": with_scan, "modality": "lesion", "space": SPACE, "path": [*map(_mask_path, with_scan)]}
+    paths = [*map(_mask_path, with_scan)]
+    scans = {"participant_id": with_scan, "modality": "lesion", "space": TEMPLATE_SPACE, "path": paths}
     _write_tsv(folder / "scans.tsv", pd.DataFrame(scans))
 
     planted = tuple(kind.planted(participant_id, _mask_path(participant_id)) for participant_id, kind in faults.items())
@@ -95,7 +95,7 @@ def write_phantom_cohort(
 
 def _mask_path(participant_id: str) -> str:
     """Path of a participant's mask inside the cohort folder."""
-    return f"lesions/{participant_id}_space-{SPACE}_desc-synthetic_label-lesion_mask.nii.gz"
+    return f"lesions/{participant_id}_space-{TEMPLATE_SPACE}_desc-synthetic_label-lesion_mask.nii.gz"
 
 
 def _write_images(

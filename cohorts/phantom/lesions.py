@@ -10,11 +10,12 @@ from scipy import ndimage
 from cohorts.phantom.patients import PlannedLesion
 from tasks.anatomy import HEMISPHERES, LabelTable, Side, aspects_label_table
 from tasks.arrays import Affine, Float32Array, FloatArray, IntegerArray, Mask
+from tasks.lesion import NEIGHBOURS_26
 from tasks.phantoms.lesion import grow_emboli, grow_lacune, grow_lesion, lesion_domain, recede, watershed_depth
 from tasks.scoring import BUILT_IN_RULES
 
 #: Territory of a lesion kind -> regions of the territory map that make it up.
-TERRITORIES = {"mca": ("mca", "mca_deep"), "perforators": ("mca_deep",), "aca": ("aca",), "pca": ("pca",)}
+TERRITORY_REGIONS = {"mca": ("mca", "mca_deep"), "perforators": ("mca_deep",), "aca": ("aca",), "pca": ("pca",)}
 PERFORATORS = "mca_deep"
 WATERSHED_MARGIN_MM = 12.0  # invented: how far a person's watershed may step back from the atlas's
 LARGEST_SHARE = 0.75  # of a territory that one lesion may fill
@@ -62,7 +63,7 @@ class PhantomAnatomy:
         problems += [
             f"territories must hold {side}_{region}, got no voxel of it. Check the label table."
             for side in HEMISPHERES
-            for region in sorted(set().union(*TERRITORIES.values()))
+            for region in sorted(set().union(*TERRITORY_REGIONS.values()))
             if labels.get((side, region)) not in present
         ]
         if missing := sorted(set(range(1, 21)) - set(np.unique(self.aspects).tolist())):
@@ -145,7 +146,7 @@ class LesionPainter:
     def _domain(self, name: str, side: Side) -> tuple[Box, Mask, Float32Array]:
         """Bounding box, tissue and depth below the watershed of one territory; perforators have no watershed."""
         if (name, side) not in self._domains:
-            territory = self._regions(side, TERRITORIES[name])
+            territory = self._regions(side, TERRITORY_REGIONS[name])
             margin = int(PERFORATOR_REACH_MM) + 1  # to see what lies beyond
             box = tuple(
                 slice(max(0, axis.start - margin), axis.stop + margin)
@@ -154,7 +155,7 @@ class LesionPainter:
             territory, end_arteries = territory[box], self._regions(side, (PERFORATORS,))[box]
             if name == "perforators":
                 near = ndimage.distance_transform_edt(~territory) <= PERFORATOR_REACH_MM
-                territory = end_arteries = near & self._regions(side, TERRITORIES["mca"])[box]
+                territory = end_arteries = near & self._regions(side, TERRITORY_REGIONS["mca"])[box]
             affine = _affine_of(box, self.anatomy.affine)
             domain = _largest_component(lesion_domain(territory, self.anatomy.brain[box], affine, side=side))
             depth_mm = watershed_depth(domain, self.anatomy.territories[box] > 0, (1.0, 1.0, 1.0))
@@ -176,7 +177,7 @@ def _affine_of(box: Box, affine: Affine) -> FloatArray:
 
 def _largest_component(mask: Mask) -> Mask:
     """The largest 26-connected component; nothing of nothing."""
-    components, n_components = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    components, n_components = ndimage.label(mask, structure=NEIGHBOURS_26)
     if n_components < 2:
         return mask
     return np.asarray(components == np.bincount(components.ravel())[1:].argmax() + 1)

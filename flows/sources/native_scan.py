@@ -19,7 +19,8 @@ from cohorts.images.transforms import displacement_files, transform_files
 from flows.sources.interface import CaseFile, MapReference
 from flows.sources.mask import planned_map
 from models.anatomy.register_template import template_target
-from models.anatomy.template import SPACE, GridLabels, LabelMap, coverage_on_grid, labels_on_grid, load_template
+from models.anatomy.template import GridLabels, LabelMap, coverage_on_grid, labels_on_grid, load_template
+from tasks.anatomy import TEMPLATE_SPACE
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.lesion import voxel_volume_mm3
 from tasks.quality.figures import Modality, measure_quality
@@ -205,12 +206,12 @@ def registration_files(prefix: str, scan: PreparedScan) -> Mapping[str, bytes]:
         "TissueCorrelation": registration.tissue_correlation,
         "Refused": registration.reason or None,
     }
-    files = transform_files(prefix, SPACE, registration.matrix, merits)
+    files = transform_files(prefix, TEMPLATE_SPACE, registration.matrix, merits)
     if (warp := scan.warp) is not None:
         measures = {
             "MeanDisplacement": warp.mean_mm,
             "LargestDisplacement": warp.largest_mm,
             "SmallestVolumeRatio": warp.smallest_volume_ratio,
         }
-        files |= displacement_files(prefix, SPACE, (warp.displacement, warp.inverse), warp.affine, measures)
+        files |= displacement_files(prefix, TEMPLATE_SPACE, (warp.displacement, warp.inverse), warp.affine, measures)
     return files

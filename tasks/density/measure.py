@@ -24,19 +24,19 @@ from scipy import ndimage
 
 from tasks.anatomy import LEFT, RIGHT, LabelTable
 from tasks.arrays import Affine, Float32Array, IntegerArray, Mask
+from tasks.gaussian import FWHM_PER_SIGMA, MAD_TO_SIGMA
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.registration.refinement import Refinement
+from tasks.space.axes import MIRROR
 from tasks.space.resample import Grid, resample_image, resample_labels
 from tasks.space.working_grid import WorkingScan
 
-MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])  # template world: left <-> right
 #: Fewer blocks give no density: their median would err by half an HU at a block noise of 2 HU.
-MINIMUM_VOXELS = 20
+MINIMUM_REGION_BLOCKS = 20
 SMOOTHING_FWHM_MM = 7.0  # of the mirrored difference: folds of the two sides lie several mm apart
 MINIMUM_WEIGHT = 0.25  # share of tissue under the smoothing kernel, on both sides
 MIDPLANE_MM = 1.0  # a slope over less is noise, and has no weight
 MINIMUM_REFERENCE_VOXELS = 500  # 8 ml; less than a tenth of what whole heads have
-ROBUST_SD_PER_MAD = 1.4826  # of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def mirrored_difference(scan: WorkingScan, tissue: Mask, fixed_to_moving: Affine
     -------
     float32 array on the working grid
     """
-    sigma = SMOOTHING_FWHM_MM / 2.3548 / scan.spacing_mm  # full width at half maximum of a Gaussian: 2 sqrt(2 ln 2)
+    sigma = SMOOTHING_FWHM_MM / FWHM_PER_SIGMA / scan.spacing_mm
     sigma[scan.slice_axis] = 0  # slices are as thick as the kernel
     weight = ndimage.gaussian_filter(tissue.astype(np.float32), sigma)
     total = ndimage.gaussian_filter(np.where(tissue, scan.values, 0).astype(np.float32), sigma)
@@ -269,11 +269,11 @@ def _one_side(index: int, values: Float32Array, inside: Mask, tissue: Mask, sett
     if n_voxels == 0:
         return RegionDensity(index, 0, 0, None, None, None, None)
     shares = float((all_values < low).mean()), float((all_values > high).mean())
-    if n_used < MINIMUM_VOXELS:
+    if n_used < MINIMUM_REGION_BLOCKS:
         return RegionDensity(index, n_voxels, n_used, None, None, *shares)
     median = float(np.median(used))
     density = median if settings.statistic == "median" else float(used.mean())
-    spread = float(ROBUST_SD_PER_MAD * np.median(np.abs(used - median)))
+    spread = float(MAD_TO_SIGMA * np.median(np.abs(used - median)))
     return RegionDensity(index, n_voxels, n_used, density, spread, *shares)
 
 

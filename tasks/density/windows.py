@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.arrays import AnyArray, Float32Array
 
-Profile = Literal["as-paper", "as-code"]
+WindowProfile = Literal["as-paper", "as-code"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Window:
         return float(np.count_nonzero(np.greater_equal(values, self.high_hu)) / values.size)
 
 
-WINDOWS: dict[str, dict[Profile, Window]] = {
+WINDOWS: dict[str, dict[WindowProfile, Window]] = {
     "rad": {"as-paper": Window(level_hu=40, width_hu=80)},  # Tao 2024, section 2 (METHODS A.1, G1): 0..80 HU
     "danet": {
         "as-paper": Window(level_hu=30, width_hu=50),  # Cao 2022, section 2 (METHODS A.3, G1): 5..55 HU
@@ -102,7 +102,7 @@ WINDOWS: dict[str, dict[Profile, Window]] = {
 }
 
 
-def method_window(method: str, profile: Profile = "as-paper") -> Window:
+def method_window(method: str, profile: WindowProfile = "as-paper") -> Window:
     """The window of a method.
 
     Parameters

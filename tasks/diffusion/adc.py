@@ -18,7 +18,7 @@ import numpy as np
 from tasks.arrays import Affine, Float32Array, Mask
 from tasks.space.resample import Grid, resample_image
 
-Source = Literal["stored", "computed", ""]
+AdcSource = Literal["stored", "computed", ""]
 
 #: Where the commonest ADC of a brain must lie, 10^-3 mm2/s: regional means of healthy adults are 0.62 (lowest of white
 #: matter) to 1.09 (highest of cortex); Helenius et al., AJNR 2002;23:194-199.
@@ -31,7 +31,7 @@ PEAK_SMOOTHING_BINS = 5  # 0.1 x 10^-3 mm2/s: grey and white matter make one pea
 #: Share of the brain in which ADC must be known: noise and signal loss leave a few per cent unknown, a scan of another
 #: part of the head leaves more.
 MINIMUM_OVERLAP = 0.8
-MINIMUM_VOXELS = 100  # fewer make no peak
+MINIMUM_PEAK_VOXELS = 100  # fewer make no peak
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class AdcMap:
     """
 
     values: Float32Array | None
-    source: Source
+    source: AdcSource
     normal_adc: float | None
     overlap: float | None
     reason: str
@@ -158,12 +158,12 @@ def normal_adc(adc: Float32Array, brain_mask: Mask) -> float | None:
 
     Returns
     -------
-    The peak of the smoothed histogram; None where fewer than ``MINIMUM_VOXELS`` are known.
+    The peak of the smoothed histogram; None where fewer than ``MINIMUM_PEAK_VOXELS`` are known.
     """
     known = adc[brain_mask & (adc != 0)]
     low, high = ADC_RANGE
     counts, edges = np.histogram(known, bins=round((high - low) / ADC_BIN), range=ADC_RANGE)
-    if counts.sum() < MINIMUM_VOXELS:
+    if counts.sum() < MINIMUM_PEAK_VOXELS:
         return None
     smooth = counts.astype(np.float64)
     for _ in range(2):
@@ -180,7 +180,7 @@ def _on_grid(image: tuple[Float32Array, Affine], grid: Grid) -> Float32Array:
     return resample_image(values, affine, grid, np.eye(4))
 
 
-def _checked(adc: Float32Array, brain_mask: Mask, source: Source) -> AdcMap:
+def _checked(adc: Float32Array, brain_mask: Mask, source: AdcSource) -> AdcMap:
     """Refuse an ADC that misses the brain or whose commonest value is no brain's."""
     n_brain = int(brain_mask.sum())
     overlap = float(((adc != 0) & brain_mask).sum() / max(1, n_brain))

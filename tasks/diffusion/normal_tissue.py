@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from tasks.arrays import Float32Array, FloatArray, FloatingArray, Mask
+from tasks.gaussian import MAD_TO_SIGMA
 
 SMOOTHING_MM = 1.0  # sigma; less leaves false seeds of noise, more loses emboli (phantoms: 0.7, 1, 1.3)
 #: Relative ADC of normal tissue, for the field and the noise: infarct lies below and fluid above (Helenius et al., AJNR
@@ -39,7 +40,7 @@ def normalised(dwi: Float32Array, inside: Mask, normal: Mask, spacing: FloatArra
     values = signal[normal]
     middle, noise = float(np.median(values)), 0.0
     for _ in range(3):  # without ADC, infarct and fluid are among the values until they are cut off
-        noise = 1.4826 * float(np.median(np.abs(values - middle)))
+        noise = MAD_TO_SIGMA * float(np.median(np.abs(values - middle)))
         values = values[np.abs(values - middle) <= 3 * noise]
         middle = float(np.median(values))
     return signal / np.float32(middle), noise / middle
@@ -77,7 +78,7 @@ def shading(image: Float32Array, normal: Mask) -> Float32Array:
         coefficients = np.linalg.solve(weighted.T @ design + 1e-9 * np.eye(len(POWERS)), weighted.T @ logarithm)
         residual = logarithm - design @ coefficients
         residual -= np.median(residual)
-        spread = 1.4826 * np.median(np.abs(residual)) + 1e-9  # of a normal distribution, from the median
+        spread = MAD_TO_SIGMA * np.median(np.abs(residual)) + 1e-9
         weights = np.maximum(0, 1 - (residual / (CUT_OFF * spread)) ** 2) ** 2
     x, y, z = np.ix_(*(axis.astype(np.float32) for axis in axes))
     total = np.zeros(image.shape, dtype=np.float32)

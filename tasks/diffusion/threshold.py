@@ -26,9 +26,10 @@ from scipy import ndimage
 from tasks.arrays import Affine, Float32Array, FloatArray, Mask
 from tasks.diffusion.adc import normal_adc
 from tasks.diffusion.normal_tissue import ball, normal_tissue, normalised, smoothed
+from tasks.gaussian import MAD_TO_SIGMA
+from tasks.lesion import NEIGHBOURS_26
+from tasks.space.axes import MIRROR
 from tasks.space.resample import Grid, resample_image
-
-NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 
 #: Typical excess of an infarct in its first days: 0.13 + 0.11 in log10 of ADC and T2 part at 0 to 63 h is 1.74 times
 #: normal (Eastwood et al., AJNR 2003;24:680-687). A scan whose noise hides less than that is refused.
@@ -42,7 +43,7 @@ LEAST_ADC = 0.3
 GROW_ADC = 1.2
 #: Weight of the drop in relative ADC in the evidence: b ADC of normal tissue, 1,000 s/mm2 x 0.8 x 10^-3 mm2/s.
 ADC_WEIGHT = 0.8
-CLOSING_MM = 3.5  # a sulcus of fluid inside an infarct is drawn as infarct
+SULCUS_CLOSING_MM = 3.5  # a sulcus of fluid inside an infarct is drawn as infarct
 TOP_PERCENTILE = 90.0  # brightness of a lesion's core, without its few brightest voxels
 
 
@@ -206,7 +207,7 @@ def segment_dwi(
         detail = f"noise must be <= {MAXIMUM_NOISE:.2f} of normal tissue, got {noise:.2f}. Take a scan with less noise."
         return DwiLesion(empty, adc is not None, 0.0, peak, level, noise, {}, "noise_too_high", detail)
     to_template = np.linalg.inv(fixed_to_moving) @ local
-    mirror = fixed_to_moving @ np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.linalg.inv(fixed_to_moving)
+    mirror = fixed_to_moving @ MIRROR @ np.linalg.inv(fixed_to_moving)
     seeds = {
         "symmetric": _excess_over_mirror(signal, inside, Grid(signal.shape, local), mirror) > chosen.asymmetry,
         "at_border": _is_deep(inside, chosen.seed_depth_mm, spacing),
@@ -252,7 +253,7 @@ def _lesion(
         evidence = brightness + ADC_WEIGHT * np.maximum(0, 1 - relative)
         is_low = relative < cuts.seed_adc
     middle = float(np.median(evidence[normal]))
-    scatter = 1.4826 * float(np.median(np.abs(evidence[normal] - middle)))
+    scatter = MAD_TO_SIGMA * float(np.median(np.abs(evidence[normal] - middle)))
     is_seed = signal > 1 + cuts.seed_excess
     is_seed &= evidence > middle + max(cuts.seed_evidence, cuts.seed_noises * scatter)
     grow = inside & (signal > 1 + cuts.grow_excess)
@@ -291,7 +292,7 @@ def _is_deep(inside: Mask, depth_mm: float, spacing: FloatArray) -> Mask:
 
 def _closed(mask: Mask, spacing: FloatArray) -> Mask:
     """Close gaps and fill holes."""
-    kernel = ball(CLOSING_MM, spacing)
+    kernel = ball(SULCUS_CLOSING_MM, spacing)
     pad = [(size, size) for size in kernel.shape]
     closed = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask, pad), kernel))
     return np.asarray(closed[tuple(slice(low, -low) for low, _ in pad)])

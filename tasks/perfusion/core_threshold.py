@@ -36,8 +36,8 @@ RESIDUE_SHAPE = 4.0
 BORDER_FACTOR = 1.5
 TRANSIT_TIMES_S = np.geomspace(1.0, 30.0, 35)  # of normal tissue, tried: 4 s is usual, steps of 10 %
 N_REPEATS = 256  # of the noise: the mean of the maximum is then known to 1 %
-STEP_S = 0.05  # of the time axis of the simulated curves
-SEED = 20030117  # of the simulated noise, fixed so that a series has one threshold
+SIMULATED_STEP_S = 0.05  # of the time axis of the simulated curves
+NOISE_SEED = 20030117  # of the simulated noise, fixed so that a series has one threshold
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def calibrate_threshold(
         """Mean CBF on maps of simulated tissue."""
         flow_per_s = cbf / (6000 * settings.blood_per_gram)
         curves = np.repeat(flow_per_s * _unit_curves(aif, times, mtt_s, residue_shape), N_REPEATS, axis=1)
-        curves += np.random.default_rng(SEED).normal(0, sample.noise_hu, curves.shape)
+        curves += np.random.default_rng(NOISE_SEED).normal(0, sample.noise_hu, curves.shape)
         maps = perfusion_maps(curves, deconvolver, settings)
         return np.asarray(maps.cbf.reshape(-1, N_REPEATS).mean(axis=1, dtype=np.float64))
 
@@ -157,9 +157,9 @@ def calibrate_threshold(
 
 def _unit_curves(aif: FloatArray, times: FloatArray, mtt_s: FloatArray, residue_shape: float) -> FloatArray:
     """Curves of tissue of unit flow (1/s), (T, n): the AIF, linear between frames, convolved with residues."""
-    fine = np.arange(times[0], times[-1] + STEP_S, STEP_S)
-    since = fine - times[0] + STEP_S / 2
-    arterial = np.interp(fine, times, aif) * STEP_S
+    fine = np.arange(times[0], times[-1] + SIMULATED_STEP_S, SIMULATED_STEP_S)
+    since = fine - times[0] + SIMULATED_STEP_S / 2
+    arterial = np.interp(fine, times, aif) * SIMULATED_STEP_S
     columns = []
     for mtt in mtt_s:
         is_box = np.isinf(residue_shape)

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from tasks.arrays import Float32Array, FloatingArray, Mask
+from tasks.gaussian import MAD_TO_SIGMA
 
 GAUSSIAN_REACH = 2.5  # standard deviations
 #: Widths tried, mm, and the share of the brain's mean enhancement below which what is left of the noise should lie. On
@@ -22,7 +23,6 @@ GAUSSIAN_REACH = 2.5  # standard deviations
 SIGMAS_MM = (2.0, 2.5, 3.0, 3.5, 4.0)
 NOISE_SHARE = 0.1
 N_DIFFERENCES = 5  # second differences of frames on which the noise is measured, evenly over the series
-MAD_TO_SIGMA = 1.4826  # of a normal distribution
 
 
 @dataclass(frozen=True)

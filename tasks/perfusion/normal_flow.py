@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tasks.anatomy import LabelTable, Side
 from tasks.arrays import Affine, FloatArray, FloatingArray, IntArray, IntegerArray, Mask
+from tasks.space.axes import MIRROR
 
 Reference = Literal["contralateral_hemisphere", "mirrored_region", "mirrored_voxel"]
 
@@ -93,7 +94,7 @@ def mirrored_indices(shape: tuple[int, int, int], affine: Affine, template_to_sc
     (X, Y, Z) int array, flat C-order index; -1 where the mirrored point lies outside the scan.
     """
     to_template = np.linalg.inv(template_to_scan) @ affine
-    across = np.linalg.inv(to_template) @ np.diag([-1.0, 1, 1, 1]) @ to_template
+    across = np.linalg.inv(to_template) @ MIRROR @ to_template
     voxels = np.indices(shape).reshape(3, -1)
     other = np.rint((across[:3, :3] @ voxels + across[:3, 3:]).round(6)).astype(np.int64)
     is_inside = ((other >= 0) & (other < np.array(shape)[:, None])).all(axis=0)

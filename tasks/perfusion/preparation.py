@@ -14,11 +14,13 @@ import numpy as np
 from scipy import signal
 
 from tasks.arrays import AnyArray, Float32Array, FloatArray, Mask
+from tasks.gaussian import MAD_TO_SIGMA
+from tasks.perfusion.bolus import SECOND_PEAK_SHARE
 
 #: Median interval of frames, s: dynamic scanners reach about 0.3 s, and a bolus of 10 s needs more than one frame.
 #: Times in ms or min fall outside.
 INTERVAL_LIMITS_S = (0.2, 10.0)
-MINIMUM_FRAMES = 10  # a bolus of 10 s and its tail at the widest usual interval, 3 s, with a baseline
+SHORTEST_SERIES_FRAMES = 10  # a bolus of 10 s and its tail at the widest usual interval, 3 s, with a baseline
 MINIMUM_BASELINE_FRAMES = 2  # one frame does not tell a baseline from a rise
 MINIMUM_RISE_HU = 1.5  # of the brain's mean: a quarter of what 40 ml of contrast agent usually give (about 6 HU)
 #: Contrast agent has arrived in the brain above these shares of the rise: the lower where the baseline is calm (by four
@@ -29,8 +31,6 @@ LEAD_S = 3.0  # arteries fill before that: tissue follows them by 0.5 to 2 s and
 #: (doi 10.1371/journal.pone.0166675): lesion volumes are stable once the vein has fallen to 0.39 of its peak (median);
 #: the brain's mean falls later.
 TRUNCATED_SHARE = 0.5
-SECOND_PEAK_SHARE = 0.3  # of the rise: recirculation gives about a tenth, a second injection as much as the first
-MAD_TO_SIGMA = 1.4826  # of a normal distribution
 TAIL_FRAMES = 2  # averaged at the end
 
 
@@ -106,10 +106,10 @@ def order_frames(frame_times_s: Sequence[float] | None, n_frames: int) -> FrameO
             f"frame_times_s must be one time per frame, got {given} for {n_frames} frames. Give FrameTimesStart in the "
             "sidecar, or import the DICOM files.",
         )  # fmt: skip
-    if n_frames < MINIMUM_FRAMES:
+    if n_frames < SHORTEST_SERIES_FRAMES:
         return FrameOrder(
             stored, (), (), "too_few_frames",
-            f"series must have >= {MINIMUM_FRAMES} frames, got {n_frames}. Give the whole perfusion series.",
+            f"series must have >= {SHORTEST_SERIES_FRAMES} frames, got {n_frames}. Give the whole perfusion series.",
         )  # fmt: skip
     order = np.argsort(times, kind="stable")
     intervals = np.diff(times[order])

@@ -19,14 +19,14 @@ from tasks.arrays import AnyArray, Float32Array, Mask
 
 ZeroMeaning = Literal["no_measurement", "no_flow"]
 
-BRAIN_DENSITY_G_ML = 1.04  # ICRU report 44 (1989), as in ``tasks.perfusion.maps``: flow per volume over it is per mass
+BRAIN_DENSITY_G_PER_ML = 1.04  # ICRU report 44 (1989); flow per volume over it is per mass
 #: Time and amount of tissue as written -> factor to ml/100 g/min.
 PER_TIME: Mapping[str, float] = {"min": 1.0, "s": 60.0}
 PER_TISSUE: Mapping[str, float] = {
     "100g": 1.0,
     "g": 100.0,
-    "100ml": 1.0 / BRAIN_DENSITY_G_ML,
-    "ml": 100.0 / BRAIN_DENSITY_G_ML,
+    "100ml": 1.0 / BRAIN_DENSITY_G_PER_ML,
+    "ml": 100.0 / BRAIN_DENSITY_G_PER_ML,
 }
 #: Median of grey matter, ml/100 g/min: healthy adults have about 50 to 80; an ischaemic or aged hemisphere and a
 #: method's own bias lie within, a factor of 10 or 60 does not.

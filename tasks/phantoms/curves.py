@@ -22,10 +22,10 @@ import numpy.typing as npt
 from scipy import signal, special
 
 from tasks.arrays import Float32Array, FloatArray
+from tasks.perfusion.vendor_maps import BRAIN_DENSITY_G_PER_ML
 
 Residue = Literal["exponential", "gamma", "box"]
 
-BRAIN_DENSITY_G_PER_ML = 1.04  # the usual value of perfusion software
 #: Haematocrit of large and small vessels (Calamante et al., J Cereb Blood Flow Metab 1999;19:701-735).
 LARGE_VESSEL_HAEMATOCRIT, SMALL_VESSEL_HAEMATOCRIT = 0.45, 0.25
 HAEMATOCRIT_RATIO = (1 - LARGE_VESSEL_HAEMATOCRIT) / (1 - SMALL_VESSEL_HAEMATOCRIT)

@@ -19,9 +19,9 @@ from scipy import ndimage, special
 
 from tasks.anatomy import LEFT, Side
 from tasks.arrays import Affine, Float32Array, FloatArray, IntArray, Mask
+from tasks.lesion import NEIGHBOURS_26
 from tasks.phantoms.arrival import Spacing, arrival_times, smooth_field
 
-NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 REACH = 3.0  # the front is solved on this many times the lesion's voxels: room for fingers, little wasted
 CORRELATION_SHARE = 0.5  # correlation length of the slowness over the radius of a ball of the lesion's volume
 MOST_TRIES = 200  # places tried for one embolus before the domain counts as full

@@ -15,11 +15,11 @@ import numpy as np
 from scipy import ndimage
 
 from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
+from tasks.phantoms.scans import AIR_HU, TISSUE_HU
 from tasks.registration.target import TissueMaps
 from tasks.space.working_grid import to_working_grid
 
-#: HU without contrast agent: tissues at 120 kV as in ``tasks.registration.target``, the others typical of adults.
-GREY_HU, WHITE_HU, FLUID_HU, BLOOD_HU, BONE_HU, SCALP_HU, AIR_HU = 37.0, 28.0, 10.0, 40.0, 900.0, 40.0, -1000.0
+BLOOD_HU = 40.0  # without contrast agent; typical of adults
 #: Outer edges of the shells around the brain, mm in template space (skull 6 mm, scalp 4 mm: typical of adults).
 FLUID_MM, BONE_MM, SCALP_MM = 3.0, 9.0, 13.0
 PADDING_VOXELS = 8  # around the template, at 2 mm: room for skull and scalp
@@ -74,12 +74,13 @@ def prepare_head(maps: TissueMaps) -> PhantomHead:
     affine[:3, 3] -= affine[:3, :3] @ np.full(3, PADDING_VOXELS)
     brain = brain_share > 0.5
     spacing = scan.spacing_mm
-    hu = np.where(brain, GREY_HU * grey + WHITE_HU * white + FLUID_HU * fluid, AIR_HU).astype(np.float32)
+    inside = TISSUE_HU["grey"] * grey + TISSUE_HU["white"] * white + TISSUE_HU["csf"] * fluid
+    hu = np.where(brain, inside, AIR_HU).astype(np.float32)
     distance = ndimage.distance_transform_edt(~brain, sampling=spacing)
     for inner, outer, value in (
-        (0.0, FLUID_MM, FLUID_HU),
-        (FLUID_MM, BONE_MM, BONE_HU),
-        (BONE_MM, SCALP_MM, SCALP_HU),
+        (0.0, FLUID_MM, TISSUE_HU["csf"]),
+        (FLUID_MM, BONE_MM, TISSUE_HU["bone"]),
+        (BONE_MM, SCALP_MM, TISSUE_HU["soft"]),
     ):
         hu[(distance > inner) & (distance <= outer)] = value
     vessels = _vessels(brain, affine, spacing)

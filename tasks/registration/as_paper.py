@@ -14,6 +14,7 @@ from tasks.arrays import Affine, Float32Array
 from tasks.brain import Brain
 from tasks.registration.affine import Registration, centroid_start, judge, refusal
 from tasks.registration.target import Target
+from tasks.space.axes import LPS_FROM_RAS
 from tasks.space.working_grid import WorkingScan, to_working_grid
 
 #: Kind of the round, shrink factor and smoothing (mm) of the fixed image.
@@ -21,8 +22,7 @@ ROUNDS = (("rigid", 4, 4.0), ("rigid", 2, 2.0), ("affine", 2, 2.0), ("affine", 1
 HISTOGRAM_BINS = 32
 MAXIMUM_STEPS = 100
 SAMPLED_SHARE = 0.2  # of the voxels
-SEED = 1  # ITK shifts its regular samples at random, by the clock unless told otherwise
-LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+SAMPLING_SEED = 1  # ITK shifts its regular samples at random, by the clock unless told otherwise
 PERCENTILES = (0.5, 99.5)  # of the brain: values beyond are clipped, so that no bright voxel takes all bins
 
 
@@ -99,7 +99,7 @@ def _method(shrink: int, sigma_mm: float) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(SAMPLED_SHARE, SEED)
+    method.SetMetricSamplingPercentage(SAMPLED_SHARE, SAMPLING_SEED)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsGradientDescentLineSearch(1.0, MAXIMUM_STEPS, 1e-5, 10)
     method.SetOptimizerScalesFromPhysicalShift()

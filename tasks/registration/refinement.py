@@ -23,11 +23,11 @@ from scipy import ndimage
 
 from tasks.arrays import Affine, AnyArray, Element, Float32Array, FloatArray
 from tasks.brain import Brain
+from tasks.gaussian import MAD_TO_SIGMA
 from tasks.registration.affine import Registration
 from tasks.registration.solver import (
     CAUCHY_WIDTH,
     CHANNEL_WEIGHT,
-    MAD_TO_SIGMA,
     MINIMUM_SCALE,
     MovingLevel,
     moving_levels,
@@ -40,8 +40,8 @@ from tasks.space.working_grid import WorkingScan
 #: Window, damping and smoothing: of eleven settings the one with the least error on phantoms of the template (5 mm
 #: slices, noise, infarct, white matter disease and cupping), six warped by a known 3 mm and three not warped at all.
 WINDOW_MM = 12.0  # sigma
-DAMPING = 0.1  # of the mean information in a window
-SMOOTHING_MM = 6.0  # sigma, of the whole displacement after every step
+WINDOW_DAMPING = 0.1  # of the mean information in a window
+FIELD_SMOOTHING_MM = 6.0  # sigma, of the whole displacement after every step
 N_STEPS = 6  # at each of the two finer levels; ten gain 0.05 mm on the phantoms
 N_INVERSIONS = 12  # fixed-point steps; each reduces the rest by the steepest gradient, at most about one half
 PAD = 3  # lattice points around the brain, in which the displacement fades
@@ -211,10 +211,12 @@ def _step(
     normal: FloatArray = np.empty((len(places), 3, 3))
     for row, (i, j) in enumerate(SYMMETRIC):
         normal[:, i, j] = normal[:, j, i] = window[row]
-    normal += DAMPING * float(np.trace(normal, axis1=1, axis2=2).mean()) / 3 * np.eye(3)
+    normal += WINDOW_DAMPING * float(np.trace(normal, axis1=1, axis2=2).mean()) / 3 * np.eye(3)
     changed = field.copy()
     changed[points] -= np.linalg.solve(normal, np.stack(window[6:], axis=1)[..., None])[..., 0].astype(np.float32)
-    smooth = [ndimage.gaussian_filter(changed[..., axis], SMOOTHING_MM / spacing, truncate=3.0) for axis in range(3)]
+    smooth = [
+        ndimage.gaussian_filter(changed[..., axis], FIELD_SMOOTHING_MM / spacing, truncate=3.0) for axis in range(3)
+    ]
     return np.stack(smooth, axis=-1)
 
 

@@ -16,30 +16,30 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
-from tasks.registration.solver import CAUCHY_WIDTH, DAMPING, MAD_TO_SIGMA
+from tasks.gaussian import FWHM_PER_SIGMA, MAD_TO_SIGMA
+from tasks.registration.solver import CAUCHY_WIDTH, DAMPING
 from tasks.space.rigid_motion import grid_centre
 from tasks.space.working_grid import WorkingScan, to_working_grid
 
-Limits = tuple[float, float]
+LimitsHu = tuple[float, float]
 
 #: HU between which bone is compared: from above blood with contrast agent averaged over its voxel to metal. A cap below
 #: dense bone would bend the averages over thick slices, and with them the pose (0.20 instead of 0.14 mm on phantoms).
-BONE_LIMITS_HU: Limits = (150.0, 1500.0)
+BONE_LIMITS_HU: LimitsHu = (150.0, 1500.0)
 #: The same where no skull is left: from fluid to grey matter, below which contrast agent changes little.
-BRAIN_LIMITS_HU: Limits = (0.0, 30.0)
-DENSE_BONE_HU = 400.0  # above any contrast agent's usual enhancement
-SKULL_ML = 20.0  # of dense bone: a slab of 4 cm has over 100 ml, a stripped head a few
+BRAIN_LIMITS_HU: LimitsHu = (0.0, 30.0)
+SLAB_SKULL_HU = 400.0  # above any contrast agent's usual enhancement
+SLAB_SKULL_ML = 20.0  # of dense bone: a slab of 4 cm has over 100 ml, a stripped head a few
 
 #: In-plane smoothing (full width at half maximum, mm) and block of the grid at each level, coarse to fine.
-LEVELS = ((12.0, 2), (6.0, 1))
-FWHM_PER_SIGMA = 2.3548  # of a Gaussian: 2 sqrt(2 ln 2)
+RIGID_LEVELS = ((12.0, 2), (6.0, 1))
 MOST_POINTS = 4000  # per level: 8,000 and 20,000 give the same poses within 0.01 mm on phantoms
 EDGE_SHARE = 0.25  # of the 99th percentile of the gradient: where an edge begins
 HEAD_RADIUS_MM = 80.0  # by which turns are scaled, so that all six parameters move the skull alike
 MOST_STEPS = 12
-STOP_MM = 0.02  # movement of the skull below which a level ends
-MINIMUM_SCALE = 0.01  # of a residual, in units of the limits' range: quantisation and interpolation
-MINIMUM_POINT_SHARE = 0.3  # of the points inside the moving image
+SKULL_STOP_MM = 0.02  # movement of the skull below which a level ends
+MINIMUM_BONE_SCALE = 0.01  # of a residual, in units of the limits' range: quantisation and interpolation
+MINIMUM_OVERLAP_SHARE = 0.3  # of the points inside the moving image
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class RigidReference:
 
     levels: tuple[RigidLevel, ...]
     centre: FloatArray
-    limits_hu: Limits
+    limits_hu: LimitsHu
     points: FloatArray
 
 
@@ -88,19 +88,19 @@ class RigidFit:
     inside_share: float
 
 
-def limits_of(image: AnyArray, affine: Affine) -> Limits:
+def limits_of(image: AnyArray, affine: Affine) -> LimitsHu:
     """The range of values that drives the alignment: bone, or the brain's outline where no skull is left."""
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
-    is_skull = np.count_nonzero(image > DENSE_BONE_HU) * voxel_ml > SKULL_ML
+    is_skull = np.count_nonzero(image > SLAB_SKULL_HU) * voxel_ml > SLAB_SKULL_ML
     return BONE_LIMITS_HU if is_skull else BRAIN_LIMITS_HU
 
 
-def limited_scan(image: AnyArray, affine: Affine, limits_hu: Limits) -> WorkingScan:
+def limited_scan(image: AnyArray, affine: Affine, limits_hu: LimitsHu) -> WorkingScan:
     """A CT on its working grid, limited to what drives the alignment."""
     return to_working_grid(image, affine, limits_hu)
 
 
-def prepare_reference(scan: WorkingScan, limits_hu: Limits) -> RigidReference:
+def prepare_reference(scan: WorkingScan, limits_hu: LimitsHu) -> RigidReference:
     """Smooth, sample and differentiate the reference at each level.
 
     Parameters
@@ -114,7 +114,7 @@ def prepare_reference(scan: WorkingScan, limits_hu: Limits) -> RigidReference:
     """
     centre = grid_centre(scan.values.shape, scan.affine)
     levels = []
-    for fwhm_mm, block in LEVELS:
+    for fwhm_mm, block in RIGID_LEVELS:
         values, affine = _smoothed(scan, fwhm_mm, block, limits_hu)
         gradients = np.stack([np.gradient(values, axis=axis) for axis in range(3)])
         spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
@@ -149,7 +149,7 @@ def align(reference: RigidReference, scan: WorkingScan, start: Affine | None = N
     """
     matrix = np.eye(4) if start is None else start
     fit = RigidFit(matrix, np.inf, 0.0)
-    for level, (fwhm_mm, block) in zip(reference.levels, LEVELS, strict=True):
+    for level, (fwhm_mm, block) in zip(reference.levels, RIGID_LEVELS, strict=True):
         values, affine = _smoothed(scan, fwhm_mm, block, reference.limits_hu)
         to_voxel = np.asarray(np.linalg.inv(affine), dtype=np.float64)
         fit = _gauss_newton(level, values, to_voxel, fit.matrix, reference.centre)
@@ -171,13 +171,13 @@ def _gauss_newton(
     for step in range(MOST_STEPS + 1):
         sampled, is_inside = _sampled(values, to_voxel @ matrix, level.points)
         share = float(is_inside.mean())
-        if share < MINIMUM_POINT_SHARE:
+        if share < MINIMUM_OVERLAP_SHARE:
             return RigidFit(matrix, np.inf, share)
         residual = np.where(is_inside, sampled - level.values, np.float32(0))
         misfit = float(np.sqrt(np.square(residual).sum() / is_inside.sum())) / spread
         if step == MOST_STEPS:
             break
-        scale = max(MINIMUM_SCALE, MAD_TO_SIGMA * float(np.median(np.abs(residual[is_inside]))))
+        scale = max(MINIMUM_BONE_SCALE, MAD_TO_SIGMA * float(np.median(np.abs(residual[is_inside]))))
         weight = is_inside / (1 + np.square(residual / np.float32(CAUCHY_WIDTH * scale)))
         weighted = level.jacobian * weight[:, None].astype(np.float32)
         normal = (weighted.T @ level.jacobian).astype(np.float64)
@@ -187,7 +187,7 @@ def _gauss_newton(
         turn[:3, :3] = Rotation.from_rotvec(change[:3] / HEAD_RADIUS_MM).as_matrix()
         turn[:3, 3] = centre + change[3:] - turn[:3, :3] @ centre
         matrix = matrix @ np.linalg.inv(turn)
-        if float(np.linalg.norm(change)) < STOP_MM:
+        if float(np.linalg.norm(change)) < SKULL_STOP_MM:
             break
     return RigidFit(matrix, misfit, share)
 
@@ -201,7 +201,7 @@ def _sampled(values: Float32Array, to_voxel: Affine, points: Float32Array) -> tu
     return np.asarray(sampled, dtype=np.float32), is_inside
 
 
-def _smoothed(scan: WorkingScan, fwhm_mm: float, block: int, limits_hu: Limits) -> tuple[Float32Array, Affine]:
+def _smoothed(scan: WorkingScan, fwhm_mm: float, block: int, limits_hu: LimitsHu) -> tuple[Float32Array, Affine]:
     """Values in units of the limits' range, smoothed in the plane of the slices, every ``block``-th voxel of it."""
     low, high = limits_hu
     values, affine = scan.values, scan.affine

@@ -16,11 +16,11 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from tasks.arrays import Affine, Float32Array, FloatArray, Mask
+from tasks.gaussian import MAD_TO_SIGMA
 from tasks.registration.target import BLOCK_POINTS, BRAIN_RADIUS_MM, Contrast, Level, Target
 from tasks.space.working_grid import WorkingScan
 
 CAUCHY_WIDTH = 2.3849  # 95 % efficiency under normal errors (Holland and Welsch, Commun Stat 1977;6:813-827)
-MAD_TO_SIGMA = 1.4826  # of a normal distribution
 #: Weights of mask and tissue. A larger share of the tissue matches regions better and outlines worse; this is the
 #: largest (of 0, 0.3, 1, 3, 10, 20, 30) that keeps the mean overlap of whole brains at 0.94 on three CT.
 CHANNEL_WEIGHT = (1.0, 20.0)

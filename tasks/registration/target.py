@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from tasks.arrays import Affine, Float32Array, FloatArray, Mask
+from tasks.gaussian import FWHM_PER_SIGMA
 from tasks.space.working_grid import to_working_grid
 
 Modality = Literal["ct", "cta", "dwi", "b0"]
@@ -61,7 +62,6 @@ LEVELS_MM = ((8.0, 8.0), (4.0, 6.0), (2.0, 4.0))
 SEARCH_MM = (8.0, 12.0)
 #: Points to this distance outside the brain carry the outline, in multiples of the smoothing width.
 MARGIN_WIDTHS = 1.0
-FWHM_PER_SIGMA = 2.3548  # of a Gaussian: 2 sqrt(2 ln 2)
 #: Length by which the linear part of a warp is scaled, so that all twelve parameters move the brain alike, mm.
 BRAIN_RADIUS_MM = 60.0
 BLOCK_POINTS = 128  # normal equations are summed in blocks, too small for a library to split over threads

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from tasks.anatomy import CORTICAL_REGIONS, DEEP_REGIONS, LabelTable
 from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, IntArray, IntegerArray, Mask
+from tasks.space.axes import MIRROR
 from tasks.views.display_plane import (
     Outlines,
     PictureField,
@@ -247,7 +248,7 @@ def _registered(
     shape = (down.shape[0], across.shape[0])
     places = np.linalg.inv(fixed_to_moving @ template_affine) @ affine @ field.voxels(field.pixel_mm, shape, k)
     share = ndimage.map_coordinates(brain.view(np.uint8), places[:3], output=np.float32, order=1)
-    mirror = fixed_to_moving @ np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.linalg.inv(fixed_to_moving)
+    mirror = fixed_to_moving @ MIRROR @ np.linalg.inv(fixed_to_moving)
     return outlines(share.reshape(shape)), _mirrored_difference(k, np.linalg.inv(affine) @ mirror @ affine, averages)
 
 

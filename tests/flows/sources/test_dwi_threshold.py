@@ -19,7 +19,8 @@ from flows.run.steps import run_case
 from flows.sources import dwi_threshold as measure_scan
 from flows.sources import native_scan as prepare_scan
 from flows.sources.interface import step_key
-from models.anatomy.template import SPACE, load_label_map
+from models.anatomy.template import load_label_map
+from tasks.anatomy import TEMPLATE_SPACE
 from tasks.density.rule import BUILT_IN_DENSITY_RULES
 from tests.flows.scan_phantom import (
     CLASSIC,
@@ -74,7 +75,7 @@ def _is_affected(record):
 
 def _to_scan_mm(files, prefix, points_ras):
     """Template points taken to the scan by the written files, as any ITK program does it."""
-    name = f"{prefix}_from-orig_to-{SPACE}_mode-image"
+    name = f"{prefix}_from-orig_to-{TEMPLATE_SPACE}_mode-image"
     transform = sitk.CompositeTransform(3)
     transform.AddTransform(sitk.ReadTransform(str(files[f"{name}_xfm.txt"])))
     if (field := files.get(f"{name}_desc-refinement_xfm.nii.gz")) is not None:
@@ -133,7 +134,7 @@ def test_written_transforms_take_points_of_the_template_to_the_scan(ct_record, d
         truth = POINTS_MM @ POSE[:3, :3].T + POSE[:3, 3]
         assert np.linalg.norm(moved - truth, axis=1).max() < REGISTRATION_MM
         assert sum(name.endswith("desc-refinement_xfm.nii.gz") for name in files) == 2
-        sidecar = json.loads(files[f"{prefix}_from-orig_to-{SPACE}_mode-image_xfm.json"].read_text())
+        sidecar = json.loads(files[f"{prefix}_from-orig_to-{TEMPLATE_SPACE}_mode-image_xfm.json"].read_text())
         assert sidecar["BrainDice"] > 0.95
         assert sidecar["Refused"] is None
 
@@ -203,7 +204,7 @@ def test_a_registration_that_is_refused_keeps_its_transform(out, tmp_path):
     assert record.status == "excluded"
     assert record.reason.startswith("registration_")
     files = _files(record, out)
-    sidecar = json.loads(files[f"sub-1_ncct_from-orig_to-{SPACE}_mode-image_xfm.json"].read_text())
+    sidecar = json.loads(files[f"sub-1_ncct_from-orig_to-{TEMPLATE_SPACE}_mode-image_xfm.json"].read_text())
     assert sidecar["Refused"] == record.reason
     assert not [name for name in files if "refinement" in name]
 
