@@ -17,6 +17,7 @@ from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
 from tasks.arrays import Affine, FloatArray, IntArray, IntegerArray
+from tasks.space.affines import voxel_sizes_mm, voxel_volume_mm3
 
 LesionSide = Literal["left", "right", "both", "none"]
 
@@ -40,16 +41,6 @@ class LesionMeasures:
     volume_left_ml: float
     volume_right_ml: float
     side: LesionSide
-
-
-def voxel_volume_mm3(affine: Affine) -> float:
-    """Absolute determinant of the affine, mm3 (METHODS A.6 G5), as a triple product: exact for axes along the grid.
-
-    >>> voxel_volume_mm3(np.diag([-2.0, 2, 2, 1]))
-    8.0
-    """
-    x, y, z = affine[:3, :3].T
-    return float(abs(np.cross(x, y) @ z))
 
 
 def measure_lesion(
@@ -83,7 +74,7 @@ def measure_lesion(
     new_row = (np.diff(indices) != 1) | (local[0, 1:] == 0)
     is_row_end = np.concatenate(([True], new_row)) | np.concatenate((new_row, [True]))
     row_ends = local[:, is_row_end].T
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     voxel_mm3 = voxel_volume_mm3(affine)
     across = affine[0] if world_to_template is None else (world_to_template @ affine)[0]
     x_mm = across[:3] @ coordinates + across[3]

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from cohorts.dicom.geometry import StackGeometry
 from tasks.arrays import Affine, Float32Array, FloatArray
-from tasks.space.axes import LPS_FROM_RAS
+from tasks.space.affines import LPS_FROM_RAS
 
 #: Sideways displacements below this share of a pixel are rounding of the written positions.
 SUBPIXEL = 0.01

@@ -27,6 +27,7 @@ from cohorts.dicom.stacks import Stack
 from cohorts.images.mask import ImageProblemError
 from cohorts.images.scan import as_adc, as_hounsfield
 from tasks.arrays import Affine, Float32Array
+from tasks.space.affines import voxel_sizes_mm
 
 LOWEST_HU = -1024.0
 CT_KINDS = ("ct", "ncct", "cta", "ctp")
@@ -256,7 +257,7 @@ def _on_grid(values: Float32Array, geometry: StackGeometry, frame: Frame, fill: 
 
 def _contrast(kind: str, values: Float32Array, affine: Affine) -> tuple[str, tuple[str, ...], dict[str, float]]:
     """Decide an open CT by its voxels; note where attributes and voxels disagree."""
-    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    sizes = voxel_sizes_mm(affine)
     share = vessel_share(values, (float(sizes[0]), float(sizes[1]), float(sizes[2])))
     seen = has_contrast(share)
     numbers = {} if share is None else {"vessel_share": share}

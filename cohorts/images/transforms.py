@@ -7,22 +7,19 @@ displacement moves points of the template: before the affine transform on the wa
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Mapping
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 
+from cohorts.images.nifti import nifti_bytes
 from tasks.arrays import Affine, Float32Array, FloatArray
-from tasks.space.axes import LPS_FROM_RAS
+from tasks.space.affines import LPS_FROM_RAS
 
 ITK_HEADER = "#Insight Transform File V1.0"
 ITK_KIND = "Transform: AffineTransform_double_3_3"
 SCAN_SPACE = "orig"  # BIDS name of the space in which an image was acquired
 VECTOR_INTENT = 1007  # nifti1.h: NIFTI_INTENT_VECTOR, which ITK reads as it stands, in LPS
-SCANNER_SPACE = 1  # nifti1.h
 PRECISION_MM = 1 / 64  # of stored displacements: a hundredth of a voxel, in a quarter of the bytes
 
 
@@ -140,9 +137,5 @@ def displacement_files(
 def _vector_image(field: Float32Array, affine: Affine) -> bytes:
     """A RAS displacement as the NIfTI file of an ITK one; the same field gives the same bytes."""
     lps = np.rint(field * (np.diag(LPS_FROM_RAS)[:3] / PRECISION_MM)) * PRECISION_MM
-    image: Any = nib.Nifti1Image(lps[:, :, :, None].astype(np.float32), affine)  # type: ignore[no-untyped-call]
-    image.header.set_intent(VECTOR_INTENT)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, SCANNER_SPACE)
-    image.set_qform(affine, SCANNER_SPACE)
-    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+    vectors = lps[:, :, :, None].astype(np.float32)
+    return nifti_bytes(vectors, affine, fields={"intent_code": VECTOR_INTENT}, compression=("zlib", 6))

@@ -6,16 +6,14 @@ participant must leave the flowchart.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, cast
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from cohorts.images.nifti import nifti_bytes
 from tasks.arrays import Affine, AnyArray, Mask
 
 FLOAT_ONE = 0.9999999997  # what a resampling can leave of 1
@@ -126,10 +124,6 @@ def mask_bytes(lesion: Mask, affine: Affine, fault: str | None = None) -> bytes:
         values = zeros_and_ones * np.float64(FLOAT_ONE)
     elif fault == "lost_affine":
         affine, code = np.eye(4), ALIGNED_CODE
-    image = cast(Any, nib).Nifti1Image(values, affine)
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"SYNTHETIC phantom lesion, no patient"
-    image.set_sform(affine, code)
-    image.set_qform(affine, code)
-    content: bytes = gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+    fields = {"descrip": b"SYNTHETIC phantom lesion, no patient"}
+    content = nifti_bytes(values, affine, fields=fields, form_code=code, compression=("zlib", 6))
     return content[: len(content) // 2] if fault == "truncated" else content

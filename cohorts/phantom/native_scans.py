@@ -6,19 +6,17 @@ mask. The scans are simulated by ``tasks.phantoms.scans``; the same seed gives t
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from cohorts.images.mask import read_mask
+from cohorts.images.nifti import nifti_bytes
 from cohorts.images.transforms import SCAN_SPACE
 from tasks.arrays import Affine, FloatingArray
 from tasks.phantoms.head import Acquisition, Head, build_head, head_pose, scan_grid
@@ -40,7 +38,6 @@ MR_BIAS = (0.05, 0.25)
 ADC_STORED = 1000.0  # whole numbers of 10^-6 mm2/s, as most scanners store it
 CLIPPED_EVERY, CLIPPED_AT = 4, 1  # every fourth CT has lost its negative values, as the public ones have
 B0_EVERY, B0_AT = 4, 3  # every fourth patient has b0 in place of an ADC map, which then has to be computed
-SCANNER_CODE = 1  # NIfTI-1: xyz of the scanner
 SCAN_STREAM = 5  # stream of random numbers, after those of ``cohorts.phantom.cohort``
 
 
@@ -140,12 +137,9 @@ def scan_bytes(values: FloatingArray, affine: Affine) -> bytes:
     values : (X, Y, Z) float array, in the unit to be stored
     affine : (4, 4) float array, voxel -> world, RAS, mm
     """
-    image = cast(Any, nib).Nifti1Image(np.asarray(np.rint(values), dtype=np.int16, order="F"), affine)
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"SYNTHETIC phantom scan, no patient"
-    image.set_sform(affine, SCANNER_CODE)
-    image.set_qform(affine, SCANNER_CODE)
-    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)  # noise does not shrink with more effort
+    stored = np.asarray(np.rint(values), dtype=np.int16, order="F")
+    fields = {"descrip": b"SYNTHETIC phantom scan, no patient"}
+    return nifti_bytes(stored, affine, fields=fields, compression=("zlib", 1))  # noise does not shrink with more effort
 
 
 def _infarct(path: Path, age_h: float) -> Infarct:

@@ -27,6 +27,7 @@ from tasks.phantoms.perfusion import Protocol, simulate_perfusion
 from tasks.phantoms.perfusion_head import PhantomHead, prepare_head
 from tasks.phantoms.tissue import PhantomLesion
 from tasks.registration.target import TissueMaps
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid, resample_labels
 from tasks.space.rigid_motion import head_motion
 
@@ -117,7 +118,7 @@ def _ischaemia(path: Path, maps: TissueMaps) -> PhantomLesion:
 
 def _nearest(domain: Mask, core: Mask, affine: Affine) -> Mask:
     """The part of a domain nearest to the core, of the wanted volume."""
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     voxel_ml = float(np.prod(spacing)) / 1000
     core_ml = float(core.sum()) * voxel_ml
     wanted_ml = max(LEAST_HYPOPERFUSED_ML, HYPOPERFUSED_RATIO * core_ml) - core_ml

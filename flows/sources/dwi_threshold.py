@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cohorts.images.derivatives import image_bytes
+from cohorts.images.nifti import nifti_bytes
 from flows.sources.interface import Case, MapReference, Outcome, StepSettings, excluded
 from flows.sources.mask import planned_map
 from flows.sources.native_scan import (
@@ -107,7 +107,7 @@ def examine_dwi_threshold(case: Case, contents: Mapping[str, bytes], settings: S
     counts = native_counts(scan, settings.maps, {"n_lesion": found.mask})
     lesion = measure_lesion(indices, scan.shape, image.affine, scan.registration.moving_to_fixed)
     files |= _picture(case, scan, settings.maps[0], found.mask)
-    files[f"{case.prefix}_label-lesion_mask.nii.gz"] = image_bytes(found.mask.astype(np.uint8), image.affine)
+    files[f"{case.prefix}_label-lesion_mask.nii.gz"] = nifti_bytes(found.mask.astype(np.uint8), image.affine)
     return Outcome("ok", payload=payload | {"lesion": vars(lesion), "counts": counts}, files=files)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cohorts.folder.source import RegistrationName
-from cohorts.images.scan import FormRule, ScanImage, read_scan
+from cohorts.images.grid import FormRule
+from cohorts.images.scan import ScanImage, read_scan
 from cohorts.images.transforms import displacement_files, transform_files
 from flows.sources.interface import CaseFile, MapReference
 from flows.sources.mask import planned_map
@@ -22,11 +23,11 @@ from models.anatomy.register_template import template_target
 from models.anatomy.template import GridLabels, LabelMap, coverage_on_grid, labels_on_grid, load_template
 from tasks.anatomy import TEMPLATE_SPACE
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
-from tasks.lesion import voxel_volume_mm3
 from tasks.quality.figures import Modality, measure_quality
 from tasks.registration.affine import Registration, register
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.registration.refinement import Refinement, refine
+from tasks.space.affines import voxel_volume_mm3
 from tasks.space.resample import Grid
 from tasks.space.working_grid import WorkingScan, to_native_grid
 from tasks.views import key_slices

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cohorts.images.derivatives import image_bytes
+from cohorts.images.nifti import nifti_bytes
 from flows.sources.interface import Case, Outcome, StepSettings, excluded
 from flows.sources.native_scan import PreparedScan, native_counts
 from flows.sources.perfusion_ct import same_space_files
@@ -73,7 +73,7 @@ def core_outcome(
     payload["counts"] = native_counts(scan, settings.maps, parts, perfusion.tissue, perfusion.is_covered)
     files |= panel_files(prefix, scan, settings.maps[0], perfusion, found, ("", ""))
     for name, mask in (("core", core.core), ("hypoperfused", core.hypoperfused)):
-        files[f"{prefix}_label-{name}_mask.nii.gz"] = image_bytes(mask.astype(np.uint8), scan.image.affine)
+        files[f"{prefix}_label-{name}_mask.nii.gz"] = nifti_bytes(mask.astype(np.uint8), scan.image.affine)
     if perfusion.same_space is not None:
         space = settings.parameters["ct"]
         files |= same_space_files(prefix, space, perfusion.same_space, core.core, scan.image)

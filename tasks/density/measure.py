@@ -27,7 +27,7 @@ from tasks.arrays import Affine, Float32Array, IntegerArray, Mask
 from tasks.gaussian import FWHM_PER_SIGMA, MAD_TO_SIGMA
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.registration.refinement import Refinement
-from tasks.space.axes import MIRROR
+from tasks.space.affines import MIRROR
 from tasks.space.resample import Grid, resample_image, resample_labels
 from tasks.space.working_grid import WorkingScan
 

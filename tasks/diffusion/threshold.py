@@ -28,7 +28,7 @@ from tasks.diffusion.adc import normal_adc
 from tasks.diffusion.normal_tissue import ball, normal_tissue, normalised, smoothed
 from tasks.gaussian import MAD_TO_SIGMA
 from tasks.lesion import NEIGHBOURS_26
-from tasks.space.axes import MIRROR
+from tasks.space.affines import MIRROR, voxel_sizes_mm
 from tasks.space.resample import Grid, resample_image
 
 #: Typical excess of an infarct in its first days: 0.13 + 0.11 in log10 of ADC and T2 part at 0 to 63 h is 1.74 times
@@ -186,7 +186,7 @@ def segment_dwi(
     inside = brain_mask[box]
     local = affine.copy()
     local[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     relative, peak = None, None
     if adc is not None:
         peak = normal_adc(adc[box], inside)
@@ -229,7 +229,7 @@ def _box(mask: Mask) -> tuple[slice, slice, slice]:
 
 def _excess_over_mirror(signal: Float32Array, inside: Mask, grid: Grid, mirror: Affine) -> Float32Array:
     """Signal minus the brightest signal around the mirrored place, which counts at least as normal."""
-    spacing = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(grid.affine)
     size = tuple(2 * int(MIRROR_REACH_MM / step) + 1 for step in spacing)
     brightest = ndimage.maximum_filter(np.where(inside, signal, 0), size=size)
     mirrored = resample_image(brightest, grid.affine, grid, mirror)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tasks.anatomy import LabelTable, Side
 from tasks.arrays import Affine, FloatArray, FloatingArray, IntArray, IntegerArray, Mask
-from tasks.space.axes import MIRROR
+from tasks.space.affines import MIRROR
 
 Reference = Literal["contralateral_hemisphere", "mirrored_region", "mirrored_voxel"]
 

@@ -42,6 +42,7 @@ from tasks.perfusion.preparation import (
     order_frames,
 )
 from tasks.perfusion.vessels import ArterialInput, arterial_input_of, find_arterial_input
+from tasks.space.affines import voxel_sizes_mm
 
 NOISE_VOXELS = 5000  # of tissue, evenly chosen: their median is then known to 0.2 %
 
@@ -273,7 +274,7 @@ def _noise_hu(frames: Float32Array, times: FloatArray, tissue: Mask) -> float:
 
 def _spacing(affine: Affine) -> list[float]:
     """Voxel size along X, Y, Z, mm."""
-    return [float(size) for size in np.sqrt((affine[:3, :3] ** 2).sum(axis=0))]
+    return [float(size) for size in voxel_sizes_mm(affine)]
 
 
 def _check(series: AnyArray, affine: Affine, manual: ManualInput | None) -> None:

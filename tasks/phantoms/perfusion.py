@@ -31,6 +31,7 @@ from tasks.phantoms.curves import (
 )
 from tasks.phantoms.perfusion_head import PhantomHead, VesselName
 from tasks.phantoms.tissue import PhantomLesion, Tissue, tissue_of, tissue_states
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid, resample_image
 from tasks.space.rigid_motion import grid_centre, pose_matrix
 
@@ -209,7 +210,7 @@ class _Crop:
         self.shape = tuple(one.stop - one.start for one in box)
         self.affine = head.affine.copy()
         self.affine[:3, 3] += head.affine[:3, :3] @ [one.start for one in box]
-        spacing = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
+        spacing = voxel_sizes_mm(grid.affine)
         self.n_samples = max(1, int(np.ceil(spacing[2] / SAMPLE_MM - 1e-9)))
         affine = grid.affine @ np.diag([1, 1, 1 / self.n_samples, 1])
         affine[:3, 3] -= grid.affine[:3, 2] * (1 - 1 / self.n_samples) / 2
@@ -243,7 +244,7 @@ def _box_around(head: PhantomHead, grid: Grid, to_head: list[Affine]) -> tuple[s
     corners = np.array(np.meshgrid(*((-0.5, size - 0.5) for size in grid.shape), [1.0])).reshape(4, -1)
     inverse = np.linalg.inv(head.affine)
     voxels = np.concatenate([(inverse @ one @ grid.affine @ corners)[:3] for one in to_head], axis=1)
-    margin = MARGIN_MM / np.sqrt((head.affine[:3, :3] ** 2).sum(axis=0))
+    margin = MARGIN_MM / voxel_sizes_mm(head.affine)
     low = np.clip(np.floor(voxels.min(axis=1) - margin), 0, np.asarray(head.grey.shape) - 2).astype(int)
     high = np.clip(np.ceil(voxels.max(axis=1) + margin), low + 2, head.grey.shape).astype(int)
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))

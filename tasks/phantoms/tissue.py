@@ -17,6 +17,7 @@ from tasks.phantoms.arrival import Spacing, smooth_field
 from tasks.phantoms.curves import TissueCurves
 from tasks.phantoms.lesion import grow_lesion
 from tasks.phantoms.perfusion_head import PhantomHead, on_head_grid
+from tasks.space.affines import voxel_sizes_mm
 
 #: Spread of normal tissue over a gyrus: chosen here so that core and penumbra stay apart from the threshold of 30 %.
 FIELD_MM, FIELD_STEP_MM, LOG_FLOW_SD, LOG_TRANSIT_SD, DELAY_SD_S = 12.0, 4.0, 0.08, 0.05, 0.4
@@ -103,7 +104,7 @@ def tissue_of(
     rng: np.random.Generator,
 ) -> Tissue:
     """Flow, volume and delay of every tissue voxel, spread by smooth fields."""
-    spacing = np.sqrt((head.affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(head.affine)
     positions = np.flatnonzero((head.grey[box].T + head.white[box].T) > 0)
     flow, transit, late = (_field(states.shape, spacing, rng).T.ravel()[positions] for _ in range(3))
     state = states.T.ravel()[positions]

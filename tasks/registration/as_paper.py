@@ -14,7 +14,7 @@ from tasks.arrays import Affine, Float32Array
 from tasks.brain import Brain
 from tasks.registration.affine import Registration, centroid_start, judge, refusal
 from tasks.registration.target import Target
-from tasks.space.axes import LPS_FROM_RAS
+from tasks.space.affines import LPS_FROM_RAS
 from tasks.space.working_grid import WorkingScan, to_working_grid
 
 #: Kind of the round, shrink factor and smoothing (mm) of the fixed image.

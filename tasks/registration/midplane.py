@@ -20,6 +20,7 @@ import numpy as np
 
 from tasks.arrays import Affine, FloatArray
 from tasks.registration.affine import Registration, Rows
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid
 
 
@@ -90,7 +91,7 @@ def aligned_grid(shape: tuple[int, int, int], affine: Affine, midplane: MidPlane
     their directions. The scan comes onto it by
     ``resample_image(values, affine, grid, np.linalg.inv(midplane.matrix))``.
     """
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     directions = affine[:3, :3] / spacing
     across = int(np.argmax(np.abs(directions[0])))
     on_plane = directions.copy()

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from tasks.arrays import Affine, AnyArray, Element, Float32Array
 from tasks.registration.refinement import Refinement
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid
 
 #: Distance of the nodes. The displacement is smoothed over 6 mm, so that a straight line over 3 mm misses it by less
@@ -66,7 +67,7 @@ def _places(shape: tuple[int, ...], grid_affine: Affine, affine: Affine, refinem
     """Where a scan's voxels lie on the labels' grid, one array per axis, voxels."""
     to_lattice = np.linalg.inv(refinement.matrix @ refinement.affine) @ grid_affine
     onward = np.linalg.inv(affine) @ refinement.affine
-    spacing = np.sqrt((grid_affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(grid_affine)
     counts = [min(size, 2 + int((size - 1) * step / NODE_MM)) for size, step in zip(shape, spacing, strict=True)]
     ends = [np.linspace(0, size - 1, count) for size, count in zip(shape, counts, strict=True)]
     nodes = np.stack(np.meshgrid(*ends, indexing="ij"))

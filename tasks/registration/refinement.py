@@ -34,6 +34,7 @@ from tasks.registration.solver import (
     sample,
 )
 from tasks.registration.target import Level, Target
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid
 from tasks.space.working_grid import WorkingScan
 
@@ -206,7 +207,7 @@ def _step(
             sums[row][points] += weight * gradient[i] * gradient[j]
         for i in range(3):
             sums[6 + i][points] += weight * gradient[i] * residual
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     window = [ndimage.gaussian_filter(one, WINDOW_MM / spacing, truncate=3.0)[points] for one in sums]
     normal: FloatArray = np.empty((len(places), 3, 3))
     for row, (i, j) in enumerate(SYMMETRIC):

@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
 from tasks.gaussian import FWHM_PER_SIGMA, MAD_TO_SIGMA
 from tasks.registration.solver import CAUCHY_WIDTH, DAMPING
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.rigid_motion import grid_centre
 from tasks.space.working_grid import WorkingScan, to_working_grid
 
@@ -117,7 +118,7 @@ def prepare_reference(scan: WorkingScan, limits_hu: LimitsHu) -> RigidReference:
     for fwhm_mm, block in RIGID_LEVELS:
         values, affine = _smoothed(scan, fwhm_mm, block, limits_hu)
         gradients = np.stack([np.gradient(values, axis=axis) for axis in range(3)])
-        spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+        spacing = voxel_sizes_mm(affine)
         strength = np.sqrt(((gradients / spacing[:, None, None, None]) ** 2).sum(axis=0))
         threshold = EDGE_SHARE * float(np.percentile(strength, 99))
         voxels = np.argwhere(strength > threshold)
@@ -212,7 +213,7 @@ def _smoothed(scan: WorkingScan, fwhm_mm: float, block: int, limits_hu: LimitsHu
         to_fine = np.diag([*map(float, coarse), 1.0])
         to_fine[:3, 3] = (np.asarray(coarse) - 1) / 2
         affine = affine @ to_fine
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     for axis in planes:
         sigma = fwhm_mm / FWHM_PER_SIGMA / spacing[axis]
         values = ndimage.gaussian_filter1d(values, sigma, axis=axis, mode="nearest", truncate=2.5)

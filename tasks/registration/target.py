@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from tasks.arrays import Affine, Float32Array, FloatArray, Mask
 from tasks.gaussian import FWHM_PER_SIGMA
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.working_grid import to_working_grid
 
 Modality = Literal["ct", "cta", "dwi", "b0"]
@@ -162,7 +163,7 @@ def _level(
 ) -> Level:
     """Smooth both channels and take values and gradients at a lattice of points in and around the brain."""
     sigma_mm = fwhm_mm / FWHM_PER_SIGMA
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     smooth = [ndimage.gaussian_filter(one, sigma_mm / spacing, truncate=3.0) for one in channels]
     step = np.maximum(1, np.round(step_mm / spacing)).astype(int)
     on_lattice = np.zeros(smooth[0].shape, dtype=bool)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
+import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
 from tasks.arrays import Affine, AnyArray, Element, Float32Array
+from tasks.space.affines import voxel_sizes_mm, voxel_volume_mm3
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,22 @@ class Grid:
             problems.append("affine must be a finite and invertible (4, 4) array. Give the image's own affine.")
         if problems:
             raise ValueError(" ".join(problems))
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Size of a voxel along each axis, mm."""
+        x, y, z = voxel_sizes_mm(self.affine).tolist()
+        return x, y, z
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of a voxel, mm3."""
+        return voxel_volume_mm3(self.affine)
+
+    @property
+    def orientation(self) -> str:
+        """Axis codes, such as LAS."""
+        return "".join(nib.aff2axcodes(self.affine))  # type: ignore[no-untyped-call]
 
 
 def resample_image(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
+from tasks.space.affines import voxel_sizes_mm
 
 #: Edge of a block, mm: half the cortex's thickness is lost below it, and a head then has under a million blocks.
 BLOCK_MM = 1.8
@@ -36,7 +37,7 @@ class WorkingScan:
     @property
     def spacing_mm(self) -> FloatArray:
         """Block size along each axis, mm."""
-        return np.asarray(np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
+        return voxel_sizes_mm(self.affine)
 
     @property
     def slice_axis(self) -> int:
@@ -62,7 +63,7 @@ def to_working_grid(image: AnyArray, affine: Affine, limits: tuple[float, float]
         raise ValueError(f"image must be a volume of at least 2 voxels along each axis, got shape {image.shape}.")
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ValueError("affine must be a finite and invertible (4, 4) array. Give the image's own affine.")
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     factors = [
         int(np.clip(round(BLOCK_MM / size), 1, size_voxels))
         for size, size_voxels in zip(spacing, image.shape, strict=True)

@@ -20,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tasks.anatomy import CORTICAL_REGIONS, HEMISPHERES, LabelTable
 from tasks.arrays import Affine, AnyArray, Element, Float32Array, FloatArray, IntegerArray, Mask
+from tasks.space.affines import voxel_sizes_mm
 
 Outlines = tuple[FloatArray, ...]
 
@@ -51,7 +52,7 @@ class Turn:
     @property
     def spacing_mm(self) -> FloatArray:
         """Voxel size along each displayed axis, mm."""
-        return np.asarray(np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
+        return voxel_sizes_mm(self.affine)
 
     def turned(self, volume: npt.NDArray[Element]) -> npt.NDArray[Element]:
         """Return the volume with the displayed axes; nothing is copied."""
@@ -77,7 +78,7 @@ def turn_for_display(shape: tuple[int, ...], affine: Affine) -> Turn:
     """
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ValueError("affine must be a finite and invertible (4, 4) array. Give the image's own affine.")
-    direction = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    direction = affine[:3, :3] / voxel_sizes_mm(affine)
     x, y, z = (int(axis) for axis in linear_sum_assignment(-np.abs(direction))[1])
     flips = (bool(direction[0, x] < 0), bool(direction[1, y] > 0), bool(direction[2, z] < 0))
     to_stored = np.diag([0.0, 0.0, 0.0, 1.0])

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from tasks.anatomy import CORTICAL_REGIONS, DEEP_REGIONS, LabelTable
 from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, IntArray, IntegerArray, Mask
-from tasks.space.axes import MIRROR
+from tasks.space.affines import MIRROR
 from tasks.views.display_plane import (
     Outlines,
     PictureField,
