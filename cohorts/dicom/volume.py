@@ -21,16 +21,15 @@ from cohorts.dicom.geometry import ACTIONS, Action, Fault, StackGeometry, check_
 from cohorts.dicom.headers import Frame
 from cohorts.dicom.maps import CANONICAL_UNITS, map_values
 from cohorts.dicom.pixels import Slices, read_slices
-from cohorts.dicom.recognise import MAP_KINDS
 from cohorts.dicom.resample import regular_volume, stack_affine
 from cohorts.dicom.stacks import Stack
 from cohorts.images.mask import ImageProblemError
 from cohorts.images.scan import as_adc, as_hounsfield
 from tasks.arrays import Affine, Float32Array
+from tasks.modality import CT_MODALITIES, MAP_MODALITIES
 from tasks.space.affines import voxel_sizes_mm
 
 LOWEST_HU = -1024.0
-CT_KINDS = ("ct", "ncct", "cta", "ctp")
 DEFAULT_ACTIONS: Mapping[str, Action] = MappingProxyType({reason: actions[0] for reason, actions in ACTIONS.items()})
 
 
@@ -90,7 +89,7 @@ def build_volume(stack: Stack, actions: Mapping[str, Action] = DEFAULT_ACTIONS) 
         ``conversion_differs``.
     """
     kind = stack.recognition.kind
-    if kind in CT_KINDS:
+    if kind in CT_MODALITIES:
         _check_rescale(stack)
     places, found = _frames_per_place(stack)
     first = [place[0] for place in places]
@@ -130,22 +129,22 @@ def _static(
             text = "slices at one position must be copies, directions of diffusion or frames in time"
             raise StackRefusedError((Fault("conflicting_slices", text, {"n_at_one_position": len(phases)}),))
     converter, lost = "aspects", tuple[str, ...]()
-    is_plain = geometry.is_regular and len(phases) == 1 and kind not in MAP_KINDS
+    is_plain = geometry.is_regular and len(phases) == 1 and kind not in MAP_MODALITIES
     if is_plain and len({frame.path for place in places for frame in place}) == len(places):
         converter, lost = compare_with_dcm2niix(slices.values, [place[0] for place in places], geometry)
     values, fill = slices.values, 0.0
-    if kind in MAP_KINDS:
+    if kind in MAP_MODALITIES:
         values, measured, notes = map_values(kind, stack.header, places[0][0], slices.stored, slices.is_padding)
         numbers, fill = numbers | measured, np.nan
     else:
-        if kind in CT_KINDS:
+        if kind in CT_MODALITIES:
             fill = LOWEST_HU
             values = values.clip(min=LOWEST_HU)
         values = np.where(slices.is_padding, np.float32(fill), values)
         numbers["n_padding_voxels"] = int(slices.is_padding.sum())
     volume, affine = _on_grid(values, geometry, places[0][0], fill)
     _check_constant(volume)
-    if kind in CT_KINDS:
+    if kind in CT_MODALITIES:
         volume, found, measured = as_hounsfield(volume, "series")
         notes, numbers = notes + found, numbers | measured
         kind, found, measured = _contrast(kind, volume, affine)
@@ -190,7 +189,7 @@ def _dynamic(
 
 def unit_of(kind: str) -> str:
     """Unit of a kind's values as the sidecar writes it."""
-    if kind in CT_KINDS:
+    if kind in CT_MODALITIES:
         return "HU"
     return "10^-3 mm2/s" if kind == "adc" else CANONICAL_UNITS.get(kind, "arbitrary")
 

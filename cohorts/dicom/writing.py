@@ -15,10 +15,11 @@ import numpy as np
 from cohorts.dicom.deidentify import Pseudonymiser, allowed_attributes, holds_identity, identity_tokens
 from cohorts.dicom.geometry import Action
 from cohorts.dicom.stacks import Stack
-from cohorts.dicom.volume import CT_KINDS, Volume
+from cohorts.dicom.volume import Volume
 from cohorts.images.nifti import nifti_bytes
 from cohorts.store.records import write_bytes
 from tasks.arrays import AnyArray
+from tasks.modality import CT_MODALITIES
 from tasks.space.affines import voxel_sizes_mm
 
 #: Folder of each kind, by the data types of BIDS; CT has none there yet.
@@ -60,7 +61,7 @@ def write_volume(
 def volume_bytes(volume: Volume) -> bytes:
     """Compressed NIfTI-1: CT in whole HU as int16, other values as float32."""
     values: AnyArray = volume.values
-    if volume.kind in CT_KINDS:
+    if volume.kind in CT_MODALITIES:
         values = np.rint(values).clip(INT16.min, INT16.max).astype(np.int16, order="F")
     times_s = volume.frame_times_s
     return nifti_bytes(

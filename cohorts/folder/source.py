@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.modality import ScanContrast
 from tasks.perfusion.bolus import MINIMUM_FRAMES
 from tasks.perfusion.normal_flow import Reference
-from tasks.quality.figures import Modality
 
 LateralityName = Literal["worst", "lesion_side", "clinical_side", "both"]
 FormsName = Literal["reject", "sform", "qform"]
@@ -87,7 +87,7 @@ class DensityRatioSource(_Computed):
     registration: RegistrationName = Field(REGISTRATION, description="Regions by affine transform or refined")
 
     @property
-    def gated_as(self) -> Modality:
+    def gated_as(self) -> ScanContrast:
         """Which limits of quality figures hold for its scans."""
         return "cta" if self.image == "cta" else "ct"
 
@@ -125,7 +125,7 @@ class DwiThresholdSource(_Computed):
     registration: RegistrationName = Field(REGISTRATION, description="Regions by affine transform or refined")
 
     @property
-    def gated_as(self) -> Modality:
+    def gated_as(self) -> ScanContrast:
         """Which limits of quality figures hold for its scans."""
         return "dwi"
 
@@ -158,7 +158,7 @@ class _PerfusionCore(_Computed):
     forms: FormsName = Field("reject", description="Which of qform and sform to trust where they disagree")
 
     @property
-    def gated_as(self) -> Modality:
+    def gated_as(self) -> ScanContrast:
         """Which limits of quality figures hold for its scans."""
         return "ctp"
 

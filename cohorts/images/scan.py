@@ -16,15 +16,12 @@ from cohorts.images.grid import FormRule, ImageRules, read_affine, read_shape, s
 from cohorts.images.nifti import ImageProblemError, decompressed, peek_header
 from cohorts.images.units import as_adc, as_hounsfield, check_is_no_label_image, check_signal
 from tasks.arrays import Affine, Float32Array
+from tasks.modality import CT_MODALITIES, DYNAMIC_MODALITIES, MAP_MODALITIES, SIGNAL_MODALITIES
 from tasks.perfusion.vendor_maps import COLOUR_CHANNELS
 from tasks.space.resample import Grid
 
 __all__ = ["ScanImage", "as_adc", "as_hounsfield", "read_scan"]
 
-CT_MODALITIES = ("ncct", "cta", "ctp", "ct")
-DYNAMIC_MODALITIES = ("ctp",)
-SIGNAL_MODALITIES = ("dwi", "b0", "dwi-b0")
-MAP_MODALITIES = ("cbf", "tmax")
 SCAN_RULES = ImageRules(
     forms_reason="forms_disagree",
     numbers_reason="unreadable_file",

@@ -33,7 +33,7 @@ from tasks.density.measure import CTA_DENSITY, NCCT_DENSITY, DensitySettings, me
 from tasks.diffusion.adc import adc_on_grid
 from tasks.diffusion.threshold import segment_dwi
 from tasks.lesion import measure_lesion
-from tasks.quality.figures import Modality
+from tasks.modality import ScanContrast
 from tasks.space.resample import Grid
 from tasks.views.key_slices import key_slices
 
@@ -45,7 +45,7 @@ CT_WINDOW_HU = (0.0, 80.0)  # Tao 2024, section 2.1: width 80, level 40
 def examine_density_ratio(case: Case, contents: Mapping[str, bytes], settings: StepSettings) -> Outcome:
     """Densities of every region and of the same region of the other side, on one CT."""
     file, parameters = case.files[0], settings.parameters
-    contrast: Modality = "cta" if parameters["image"] == "cta" else "ct"
+    contrast: ScanContrast = "cta" if parameters["image"] == "cta" else "ct"
     image = read(file, contents[file.modality], parameters["image"], parameters["forms"])
     scan = prepare(image, contrast, parameters["registration"])
     payload, files = _begun(case, scan, settings.maps[0])

@@ -23,7 +23,8 @@ from models.anatomy.register_template import template_target
 from models.anatomy.template import GridLabels, LabelMap, coverage_on_grid, labels_on_grid, load_template
 from tasks.anatomy import TEMPLATE_SPACE
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
-from tasks.quality.figures import Modality, measure_quality
+from tasks.modality import ScanContrast
+from tasks.quality.figures import measure_quality
 from tasks.registration.affine import Registration, register
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.registration.refinement import Refinement, refine
@@ -41,7 +42,7 @@ class PreparedScan:
     ``native`` is the brain on the scan's own grid where it is known better than from the working grid.
     """
 
-    contrast: Modality
+    contrast: ScanContrast
     image: ScanImage
     working: WorkingScan
     brain: Brain
@@ -93,7 +94,7 @@ def read(file: CaseFile, content: bytes, image: str, forms: FormRule) -> ScanIma
     return read_scan(content, Path(file.path).name, image, forms=forms)
 
 
-def prepare(image: ScanImage, contrast: Modality, registration: RegistrationName = "affine") -> PreparedScan:
+def prepare(image: ScanImage, contrast: ScanContrast, registration: RegistrationName = "affine") -> PreparedScan:
     """Find the brain and register it to the template.
 
     Parameters

@@ -8,7 +8,7 @@ RAS, mm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,10 @@ from scipy import ndimage
 from tasks.anatomy import ASPECTS_REGIONS, LabelTable
 from tasks.arrays import Affine, Float32Array, Mask
 from tasks.brain import Brain
+from tasks.modality import MR_CONTRASTS, ScanContrast
 from tasks.quality.noise import brain_noise, filled, interior
 from tasks.registration.affine import Registration
 from tasks.space.working_grid import WorkingScan
-
-Modality = Literal["ct", "cta", "ctp", "dwi"]
 
 SUPRAGANGLIONIC_REGIONS = ("m4", "m5", "m6")  # Barber et al., Lancet 2000;355:1670-1674
 GANGLIONIC_REGIONS = tuple(region for region in ASPECTS_REGIONS if region not in SUPRAGANGLIONIC_REGIONS)
@@ -133,14 +132,14 @@ class ScanQuality:
 
 
 def measure_quality(
-    modality: Modality, image: Volume, scan: WorkingScan, brain: Brain, registration: Registration, atlas: Atlas
+    contrast: ScanContrast, image: Volume, scan: WorkingScan, brain: Brain, registration: Registration, atlas: Atlas
 ) -> ScanQuality:
     """All figures of one scan.
 
     Parameters
     ----------
-    modality : ``ct`` (without contrast agent), ``cta``, ``ctp`` (mean of the frames before contrast agent) or ``dwi``
-        (b0 or trace)
+    contrast : ``ct`` (without contrast agent), ``cta``, ``ctp`` (mean of the frames before contrast agent), ``dwi`` or
+        ``b0``
     image : Volume
         The scan at its native voxels.
     scan, brain, registration
@@ -151,14 +150,14 @@ def measure_quality(
     Raises
     ------
     ValueError
-        The modality is unknown, or image and working scan are not of one scan.
+        The contrast is unknown, or image and working scan are not of one scan.
     """
-    if modality not in get_args(Modality):
-        names = ", ".join(get_args(Modality))
-        raise ValueError(f"modality must be one of {names}, got {modality!r}. Name one of them.")
+    if contrast not in get_args(ScanContrast):
+        names = ", ".join(get_args(ScanContrast))
+        raise ValueError(f"contrast must be one of {names}, got {contrast!r}. Name one of them.")
     if image.values.shape != scan.native_shape:
         raise ValueError(f"image must be of shape {scan.native_shape}, got {image.values.shape}. Give the same scan.")
-    is_ct = modality != "dwi"
+    is_ct = contrast not in MR_CONTRASTS
     inside = interior(brain.mask, scan)
     median = float(np.median(scan.values[inside])) if inside.any() else None
     noise = brain_noise(image.values, scan, _spoilt_too(inside, scan, brain, registration), is_ct=is_ct)

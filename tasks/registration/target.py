@@ -2,29 +2,27 @@
 move together.
 
 Two *channels* are compared: ``mask``, the smoothed brain mask, which finds outline and scale; and ``tissue``, a
-synthetic scan made from the template's tissue maps with the contrast of one modality, which finds ventricles, fissures
-and deep nuclei. Both are smoothed alike at each of three levels. World coordinates are RAS, mm.
+synthetic scan made from the template's tissue maps with one contrast, which finds ventricles, fissures and deep nuclei.
+Both are smoothed alike at each of three levels. World coordinates are RAS, mm.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
 from tasks.arrays import Affine, Float32Array, FloatArray, Mask
 from tasks.gaussian import FWHM_PER_SIGMA
+from tasks.modality import ScanContrast
 from tasks.space.affines import voxel_sizes_mm
 from tasks.space.working_grid import to_working_grid
-
-Modality = Literal["ct", "cta", "dwi", "b0"]
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """How one modality shows the tissues.
+    """How one contrast shows the tissues.
 
     Attributes
     ----------
@@ -50,7 +48,7 @@ class Contrast:
 #: that is some 200 HU brighter; its limits stop every vessel at the upper one, about 58 HU. MR: chosen here from the
 #: order of the tissues at b = 0 (fluid bright) and at b = 800 to 1,000 s/mm2 (fluid dark); any values in that order
 #: serve, since only edges are compared.
-CONTRASTS: dict[Modality, Contrast] = {
+CONTRASTS: dict[ScanContrast, Contrast] = {
     "ct": Contrast(grey=37.0, white=28.0, csf=10.0, unit=10.0, is_relative=False, limits=(-20.0, 20.0)),
     "cta": Contrast(grey=45.0, white=32.0, csf=10.0, unit=10.0, is_relative=False, limits=(-20.0, 20.0)),
     "dwi": Contrast(grey=1.05, white=0.95, csf=0.35, unit=0.4, is_relative=True, limits=(-1.0, 0.6)),
@@ -92,7 +90,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A template prepared for one modality.
+    """A template prepared for one contrast.
 
     Attributes
     ----------
@@ -124,34 +122,34 @@ class TissueMaps:
     affine: Affine
 
 
-def prepare_target(maps: TissueMaps, modality: Modality) -> Target:
-    """Smooth, sample and differentiate the template for one modality; done once, used for every scan.
+def prepare_target(maps: TissueMaps, contrast: ScanContrast) -> Target:
+    """Smooth, sample and differentiate the template for one contrast; done once, used for every scan.
 
     Parameters
     ----------
     maps : TissueMaps
-    modality : one of ``CONTRASTS``
+    contrast : one of ``CONTRASTS``
 
     Raises
     ------
     ValueError
-        The modality is unknown.
+        The contrast is unknown.
     """
-    if modality not in CONTRASTS:
-        raise ValueError(f"modality must be one of {', '.join(CONTRASTS)}, got {modality!r}.")
-    contrast = CONTRASTS[modality]
-    weights = (contrast.grey, contrast.white, contrast.csf)
+    if contrast not in CONTRASTS:
+        raise ValueError(f"contrast must be one of {', '.join(CONTRASTS)}, got {contrast!r}.")
+    look = CONTRASTS[contrast]
+    weights = (look.grey, look.white, look.csf)
     synthetic = sum(np.float32(w) * one for w, one in zip(weights, (maps.grey, maps.white, maps.csf), strict=True))
     median = float(np.median(np.asarray(synthetic)[maps.brain]))
-    scale = median if contrast.is_relative else 1.0
-    deviation = np.where(maps.brain, (np.asarray(synthetic) - median) / np.float32(scale * contrast.unit), 0)
+    scale = median if look.is_relative else 1.0
+    deviation = np.where(maps.brain, (np.asarray(synthetic) - median) / np.float32(scale * look.unit), 0)
     mask_scan = to_working_grid(maps.brain.astype(np.float32), maps.affine, (0, 1))
     tissue_scan = to_working_grid(deviation.astype(np.float32), maps.affine, (-100, 100))
     brain, affine = mask_scan.values > 0.5, mask_scan.affine
     centre = (affine @ [*np.argwhere(brain).mean(axis=0), 1])[:3]
     channels = np.stack([mask_scan.values, tissue_scan.values])
     search, *levels = (_level(channels, affine, centre, *one) for one in (SEARCH_MM, *LEVELS_MM))
-    return Target(contrast, centre, search, tuple(levels), brain, affine)
+    return Target(look, centre, search, tuple(levels), brain, affine)
 
 
 def _level(
