@@ -106,7 +106,7 @@ def build_volume(stack: Stack, actions: Mapping[str, Action] = DEFAULT_ACTIONS) 
         raise StackRefusedError(rejected + tuple(fault for fault in faults if fault not in rejected))
     ordered = [places[place] for place in geometry.order]
     if kind == "ctp":
-        return _dynamic(stack, ordered, geometry, faults)
+        return _dynamic(ordered, geometry, faults)
     return _static(stack, ordered, geometry, faults)
 
 
@@ -155,9 +155,7 @@ def _static(
     return Volume(kind, volume, affine, unit_of(kind), converter, faults, lost + notes, numbers)
 
 
-def _dynamic(
-    stack: Stack, places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: tuple[Fault, ...]
-) -> Volume:
+def _dynamic(places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: tuple[Fault, ...]) -> Volume:
     """CT perfusion: (X, Y, Z, T) with the time of every frame."""
     moments = [[frame.moment for frame in place] for place in places]
     start = min(moment for row in moments for moment in row if moment)

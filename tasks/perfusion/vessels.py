@@ -279,14 +279,14 @@ def _is_vein(shape: BolusShape, tissue_rise_s: float) -> Mask:
     return is_whole if is_whole.any() else is_late
 
 
-def _artery_rank(shape: BolusShape, curves: FloatArray) -> FloatArray:
+def _artery_rank(shape: BolusShape, _curves: FloatArray) -> FloatArray:
     """Rank sum, low for a high, narrow, early and smooth curve; a width that cannot be read counts as the widest."""
     width = np.where(np.isnan(shape.width_s), np.inf, shape.width_s)
     scores = (-shape.peak_hu, width, shape.rise_s, shape.noise_hu / shape.peak_hu)
     return np.asarray(sum(rankdata(one) for one in scores))
 
 
-def _vein_rank(shape: BolusShape, curves: FloatArray) -> FloatArray:
+def _vein_rank(_shape: BolusShape, curves: FloatArray) -> FloatArray:
     """Low for a large area: the sinus that fills its voxels."""
     return np.asarray(-curves.sum(axis=0))
 

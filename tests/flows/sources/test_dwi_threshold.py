@@ -163,7 +163,8 @@ def test_without_refinement_another_step_is_run_and_nothing_is_displaced(ct_reco
     assert record.payload["quality"] == ct_record.payload["quality"]  # figures are those of the affine transform
 
 
-def test_a_refinement_that_folds_falls_back_to_the_affine_transform_with_a_note(ct_record, out, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("ct_record")
+def test_a_refinement_that_folds_falls_back_to_the_affine_transform_with_a_note(out, tmp_path, monkeypatch):
     whole = prepare_scan.refine
 
     def folded(*arguments):
