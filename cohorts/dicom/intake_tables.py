@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cohorts.folder.tsv import MISSING, as_participant_id
+from cohorts.folder.tsv import as_participant_id
 from cohorts.store.records import write_bytes
-from cohorts.tables.storage import tsv_text
+from cohorts.tables.storage import tsv_line, tsv_text
 
 PARTICIPANTS_FILE, SCANS_FILE, REPORT_FILE = "participants.tsv", "scans.tsv", "import_report.tsv"
 HEADERS: Mapping[str, tuple[str, ...]] = {
@@ -125,5 +125,5 @@ def _append(cohort: Path, name: str, rows: Sequence[Mapping[str, str]]) -> None:
         text = "\t".join(columns) + end
     elif not text.endswith("\n"):
         text += end
-    lines = ["\t".join(row.get(column, MISSING) for column in columns) + end for row in rows]
+    lines = [tsv_line((row.get(column) for column in columns), end) for row in rows]
     write_bytes(cohort / name, (text + "".join(lines)).encode())

@@ -18,6 +18,7 @@ import pandas as pd
 from cohorts.images.mask import read_mask
 from cohorts.images.nifti import nifti_bytes
 from cohorts.images.transforms import SCAN_SPACE
+from cohorts.phantom.tables import write_tsv
 from tasks.arrays import Affine, FloatingArray
 from tasks.phantoms.head import Acquisition, Head, build_head, head_pose, scan_grid
 from tasks.phantoms.scans import Infarct, lowering_hu, simulate_diffusion, simulate_ncct
@@ -101,7 +102,7 @@ def write_phantom_scans(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         rows = [row for found in threads.map(write, patients) for row in found]
     table = pd.concat([listed, pd.DataFrame([asdict(row) for row in rows])])
-    table.to_csv(folder / "scans.tsv", sep="\t", index=False, lineterminator="\n")
+    write_tsv(folder / "scans.tsv", table)
     return rows
 
 

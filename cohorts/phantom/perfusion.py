@@ -21,6 +21,7 @@ from scipy import ndimage
 from cohorts.images.mask import read_mask
 from cohorts.images.transforms import SCAN_SPACE
 from cohorts.phantom.native_scans import ScanRow, scan_bytes
+from cohorts.phantom.tables import write_tsv
 from tasks.arrays import Affine, Mask
 from tasks.phantoms.head import head_pose
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
@@ -80,7 +81,7 @@ def write_phantom_perfusion(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         rows = list(threads.map(write, zip(lesions["participant_id"], lesions["path"], strict=True)))
     table = pd.concat([listed, pd.DataFrame([asdict(row) for row in rows])])
-    table.to_csv(folder / "scans.tsv", sep="\t", index=False, lineterminator="\n")
+    write_tsv(folder / "scans.tsv", table)
     return rows
 
 
