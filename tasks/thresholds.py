@@ -98,8 +98,8 @@ class Threshold:
         """The comparison that a positive test fulfils, such as ``ASPECTS < 6``."""
         return f"{self.quantity} {_SYMBOL[self.positive_operator]} {self.cut:g}"
 
-    def applies(self, values: npt.ArrayLike) -> Mask:
-        """Whether each value fulfils the comparison as declared.
+    def is_positive(self, values: npt.ArrayLike) -> Mask:
+        """Whether each value is on the positive side.
 
         Parameters
         ----------
@@ -114,10 +114,6 @@ class Threshold:
         ValueError
             A value is NaN: a missing value is on neither side.
         """
-        return _compared(self.operator, values, self.cut)
-
-    def is_positive(self, values: npt.ArrayLike) -> Mask:
-        """Whether each value is on the positive side; shapes and errors as in ``applies``."""
         return _compared(self.positive_operator, values, self.cut)
 
 

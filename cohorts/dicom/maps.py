@@ -16,7 +16,7 @@ from cohorts.dicom.attributes import text_of
 from cohorts.dicom.headers import Frame, Header
 from cohorts.images.mask import ImageProblemError
 from tasks.arrays import Float32Array, Mask
-from tasks.perfusion.vendor_maps import BRAIN_DENSITY_G_PER_ML
+from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML
 
 CANONICAL_UNITS = {"cbf": "ml/100 g/min", "cbv": "ml/100 g", "mtt": "s", "ttp": "s", "tmax": "s"}
 _PER_MASS = 1.0 / BRAIN_DENSITY_G_PER_ML

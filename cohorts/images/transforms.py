@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cohorts.images.nifti import nifti_bytes
-from tasks.arrays import Affine, Float32Array, FloatArray
+from tasks.arrays import Affine, Float32Array
 from tasks.space.affines import LPS_FROM_RAS
 
 ITK_HEADER = "#Insight Transform File V1.0"
@@ -40,31 +40,6 @@ def itk_text(matrix: Affine) -> str:
     lps = LPS_FROM_RAS @ matrix @ LPS_FROM_RAS + 0.0  # + 0.0 writes -0 as 0
     parameters = " ".join(repr(float(value)) for value in [*lps[:3, :3].ravel(), *lps[:3, 3]])
     return f"{ITK_HEADER}\n#Transform 0\n{ITK_KIND}\nParameters: {parameters}\nFixedParameters: 0 0 0\n"
-
-
-def parse_itk(text: str) -> FloatArray:
-    """Read back one affine of ITK's text format, with any centre.
-
-    Returns
-    -------
-    (4, 4) float array, world -> world, RAS, mm
-
-    Raises
-    ------
-    ValueError
-        Not one ITK affine.
-    """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    fields = {key.strip(): value.split() for key, _, value in (line.partition(":") for line in lines[1:])}
-    kinds = [line for line in lines if line.startswith("Transform:")]
-    counts = len(fields.get("Parameters", ())), len(fields.get("FixedParameters", ()))
-    if not lines or lines[0] != ITK_HEADER or len(kinds) != 1 or "Affine" not in kinds[0] or counts != (12, 3):
-        raise ValueError(f"transform must be one affine in ITK text format, got {text[:60]!r}. Export it as .txt.")
-    values, centre = np.array(fields["Parameters"], dtype=float), np.array(fields["FixedParameters"], dtype=float)
-    lps = np.eye(4)
-    lps[:3, :3] = values[:9].reshape(3, 3)
-    lps[:3, 3] = values[9:] + centre - lps[:3, :3] @ centre
-    return LPS_FROM_RAS @ lps @ LPS_FROM_RAS
 
 
 def transform_files(prefix: str, space: str, fixed_to_moving: Affine, facts: Mapping[str, object]) -> dict[str, bytes]:

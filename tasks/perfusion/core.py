@@ -72,11 +72,6 @@ class RegionCount:
     n_core: int
     n_hypoperfused: int
 
-    @property
-    def core_fraction(self) -> float | None:
-        """Share of the region's tissue that is core; None where it has none."""
-        return self.n_core / self.n_tissue if self.n_tissue else None
-
 
 @dataclass(frozen=True, eq=False)
 class PerfusionCore:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tasks.arrays import AnyArray, Float32Array, Mask
+from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML, LARGE_VESSEL_HAEMATOCRIT, SMALL_VESSEL_HAEMATOCRIT
 from tasks.perfusion.deconvolution import GRID_INTERVAL_S, Deconvolver, Method, OscillationIndexSvd, deconvolve
 
 
@@ -41,9 +42,9 @@ class PerfusionSettings:
 
     method: Method = field(default_factory=OscillationIndexSvd)
     grid_interval_s: float = GRID_INTERVAL_S
-    haematocrit_large: float = 0.45  # Calamante et al., J Cereb Blood Flow Metab 1999;19:701-735
-    haematocrit_small: float = 0.25  # as above
-    density_g_ml: float = 1.04  # brain, ICRU report 44 (1989); others take 1.05, which lowers CBF and CBV by 1 %
+    haematocrit_large: float = LARGE_VESSEL_HAEMATOCRIT
+    haematocrit_small: float = SMALL_VESSEL_HAEMATOCRIT
+    density_g_ml: float = BRAIN_DENSITY_G_PER_ML
 
     def __post_init__(self) -> None:
         problems = [
@@ -55,7 +56,9 @@ class PerfusionSettings:
             if not 0 <= value < 1
         ]
         if not self.density_g_ml > 0:
-            problems.append(f"density_g_ml must be > 0 g/ml, got {self.density_g_ml} g/ml. Brain is 1.04.")
+            problems.append(
+                f"density_g_ml must be > 0 g/ml, got {self.density_g_ml} g/ml. Brain is {BRAIN_DENSITY_G_PER_ML}."
+            )
         if problems:
             raise ValueError(" ".join(problems))
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from tasks.arrays import Affine, AnyArray, Float32Array, IntegerArray, Mask
+from tasks.arrays import Affine, AnyArray, Float32Array, Mask
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain
-from tasks.space.resample import Grid
+from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML, HAEMATOCRIT_RATIO
 from tasks.space.working_grid import to_native_grid
 
 SKULL_HU = 140.0  # above any blood clot, as in ``tasks.brain``
@@ -19,7 +19,7 @@ FLUID_SIGMA_MM = 1.0  # in the plane: the noise of a mean of frames then lies fa
 #: Blood volume above which a voxel counts as vessel, ml/100 g (Kudo et al., AJNR 2003;24:419-426, tried 5 to 20). Grey
 #: matter has about 4.
 VESSEL_CBV = 8.0
-CBV_PER_AREA_RATIO = 100 * (0.55 / 0.75) / 1.04  # ml/100 g: haematocrits and density as in ``tasks.perfusion.maps``
+CBV_PER_AREA_RATIO = 100 * HAEMATOCRIT_RATIO / BRAIN_DENSITY_G_PER_ML  # ml/100 g
 VESSEL_SIGMA_MM = 1.5  # in the plane, against noise: full width 3.5 mm, about that of a middle cerebral artery
 BLOOD_ML = (
     0.3  # the brightest so much inside the skull is pure blood: 4 cm of one middle cerebral artery, less of a sinus
@@ -66,7 +66,7 @@ def extract_slab_brain(baseline: Float32Array, affine: Affine) -> Brain:
     -------
     Brain
         On the working grid. A slab that cuts through the brain is refused (``brain_too_small``) only where its widest
-        slice is no brain's; how much of each region it covers is measured by `region_coverage`.
+        slice is no brain's.
     """
     scan = ct_working_scan(baseline, affine)
     brain = extract_ct_brain(scan)
@@ -163,34 +163,6 @@ def steady_voxels(baseline: Float32Array, spacing_mm: Sequence[float]) -> Mask:
     steady = np.asarray(highest - lowest < STEADY_RANGE_HU)
     steady[:, :, [0, -1]] = False
     return steady
-
-
-def region_coverage(
-    labels: IntegerArray, affine: Affine, slab: Grid, labels_to_slab: Affine, is_covered: Mask | None = None
-) -> dict[int, float]:
-    """Share of each label's volume that a slab shows.
-
-    Parameters
-    ----------
-    labels : (X, Y, Z) integer array in any space, 0 = no label
-    affine : (4, 4) float array of the labels, voxel -> world, RAS, mm
-    slab : Grid of the series
-    labels_to_slab : (4, 4) float array, world of the labels -> world of the slab, RAS, mm
-    is_covered : bool array of the slab's shape, voxels that every usable frame shows; none counts all of them
-
-    Returns
-    -------
-    dict of label -> float in [0, 1], of the labels that occur. A slab reaches half a voxel beyond its voxels' centres.
-    """
-    voxels = np.argwhere(labels > 0)
-    values = labels[tuple(voxels.T)]
-    to_slab = np.linalg.inv(slab.affine) @ labels_to_slab @ affine
-    nearest = np.floor(voxels @ to_slab[:3, :3].T + to_slab[:3, 3] + 0.5).astype(int)
-    inside = np.all((nearest >= 0) & (nearest < np.asarray(slab.shape)), axis=1)
-    if is_covered is not None:
-        inside[inside] = is_covered[tuple(nearest[inside].T)]
-    total, covered = np.bincount(values), np.bincount(values, weights=inside)
-    return {int(label): float(covered[label] / total[label]) for label in np.flatnonzero(total)}
 
 
 def _largest_area(areas: Float32Array, spacing_mm: Sequence[float]) -> float:

@@ -16,10 +16,10 @@ from typing import Literal
 import numpy as np
 
 from tasks.arrays import AnyArray, Float32Array, Mask
+from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML
 
 ZeroMeaning = Literal["no_measurement", "no_flow"]
 
-BRAIN_DENSITY_G_PER_ML = 1.04  # ICRU report 44 (1989); flow per volume over it is per mass
 #: Time and amount of tissue as written -> factor to ml/100 g/min.
 PER_TIME: Mapping[str, float] = {"min": 1.0, "s": 60.0}
 PER_TISSUE: Mapping[str, float] = {

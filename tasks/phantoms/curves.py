@@ -22,13 +22,10 @@ import numpy.typing as npt
 from scipy import signal, special
 
 from tasks.arrays import Float32Array, FloatArray
-from tasks.perfusion.vendor_maps import BRAIN_DENSITY_G_PER_ML
+from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML, HAEMATOCRIT_RATIO
 
 Residue = Literal["exponential", "gamma", "box"]
 
-#: Haematocrit of large and small vessels (Calamante et al., J Cereb Blood Flow Metab 1999;19:701-735).
-LARGE_VESSEL_HAEMATOCRIT, SMALL_VESSEL_HAEMATOCRIT = 0.45, 0.25
-HAEMATOCRIT_RATIO = (1 - LARGE_VESSEL_HAEMATOCRIT) / (1 - SMALL_VESSEL_HAEMATOCRIT)
 #: Shape of the distribution of transit times: 4, chosen here, lies between the exponential and the box.
 RESIDUE_SHAPES: dict[Residue, float] = {"exponential": 1.0, "gamma": 4.0, "box": np.inf}
 

@@ -25,7 +25,6 @@ FLUID_MM, BONE_MM, SCALP_MM = 3.0, 9.0, 13.0
 PADDING_VOXELS = 8  # around the template, at 2 mm: room for skull and scalp
 
 VesselName = Literal["artery", "left_mca", "right_mca", "vein"]
-VESSEL_NAMES: tuple[VesselName, ...] = ("artery", "left_mca", "right_mca", "vein")
 #: Radii in template space, mm, which is about 1.14 times a head: lumen 2.7 mm of the middle cerebral artery, 2.2 mm of
 #: the anterior, 4 mm of the carotid, 7 mm of the sinus (usual values of adults).
 RADII_MM = {"carotid": 2.3, "mca": 1.55, "aca": 1.25, "sinus": 4.0}

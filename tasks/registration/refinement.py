@@ -14,7 +14,7 @@ A template point ``x`` lies in the scan at ``matrix @ (x + displacement(x))``, a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -137,16 +137,8 @@ def labels_to_template(
     refinement : Refinement
     """
     chain = _to_template(affine, grid, refinement)
-    moved = _resample(_stored(labels), grid, chain, sitk.sitkNearestNeighbor)
+    moved = _resample(_stored(labels), grid, chain)
     return cast(npt.NDArray[Element], moved.astype(labels.dtype, copy=False))
-
-
-def image_to_template(
-    image: AnyArray, affine: Affine, grid: Grid, refinement: Refinement, *, outside: float = 0.0
-) -> Float32Array:
-    """A scan on the template's grid, linear; ``outside`` fills what lies beyond it, in the image's unit."""
-    chain = _to_template(affine, grid, refinement)
-    return np.asarray(_resample(image.astype(np.float32), grid, chain, sitk.sitkLinear, outside), dtype=np.float32)
 
 
 def _to_template(affine: Affine, grid: Grid, refinement: Refinement) -> tuple[Affine, Float32Array, Affine]:
@@ -239,10 +231,8 @@ def _stored(labels: AnyArray) -> AnyArray:
     return labels.view(np.uint8) if labels.dtype.kind == "b" else labels
 
 
-def _resample(
-    image: AnyArray, grid: Grid, chain: tuple[Affine, Float32Array, Affine], how: Any, outside: float = 0.0
-) -> AnyArray:
-    """Resample in voxel coordinates: to the lattice, displaced there, and on to the image, in one interpolation."""
+def _resample(labels: AnyArray, grid: Grid, chain: tuple[Affine, Float32Array, Affine]) -> AnyArray:
+    """Nearest labels, in voxel coordinates: to the lattice, displaced there, and on to the labels, in one step."""
     to_lattice, field, onward = chain
     composite = sitk.CompositeTransform(3)
     for one in (onward, field, to_lattice):  # the last one added comes first
@@ -254,8 +244,7 @@ def _resample(
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize([int(size) for size in grid.shape])
     resampler.SetTransform(composite)
-    resampler.SetInterpolator(how)
-    resampler.SetDefaultPixelValue(float(outside))
-    source = sitk.GetImageFromArray(np.ascontiguousarray(image.transpose(2, 1, 0)))
+    resampler.SetInterpolator(sitk.sitkNearestNeighbor)
+    source = sitk.GetImageFromArray(np.ascontiguousarray(labels.transpose(2, 1, 0)))
     moved: AnyArray = sitk.GetArrayFromImage(resampler.Execute(source))
     return moved.transpose(2, 1, 0)
