@@ -15,8 +15,8 @@ from tasks.phantoms.lesion import (
     recede,
     watershed_depth,
 )
+from tasks.arrays import Mask
 
-Mask = npt.NDArray[np.bool_]
 ONE_MM = (1.0, 1.0, 1.0)
 
 
