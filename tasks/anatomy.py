@@ -21,6 +21,7 @@ HEMISPHERES: tuple[Side, Side] = (LEFT, RIGHT)
 DEEP_REGIONS = ("caudate", "lentiform", "internal_capsule", "insula")
 CORTICAL_REGIONS = ("m1", "m2", "m3", "m4", "m5", "m6")
 ASPECTS_REGIONS = DEEP_REGIONS + CORTICAL_REGIONS
+TEMPLATE_SPACE = "MNI152NLin2009aSym"  # BIDS name of the template in whose space label maps lie
 MAXIMUM_SCORE = len(ASPECTS_REGIONS)  # one point per region: Barber et al., Lancet 2000;355:1670-1674
 
 #: Codes for figures only.

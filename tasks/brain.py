@@ -14,16 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from tasks.arrays import Mask
 from tasks.space.working_grid import WorkingScan, to_working_grid
-
-Mask = npt.NDArray[np.bool_]
 
 CT_LIMITS_HU = (0.0, 1500.0)  # air and fat as 0; above is metal
 BONE_HU = (
     140.0  # block mean: above any blood clot (at most about 100 HU), below thin bone averaged with its soft tissue
 )
 DENSE_BONE_HU = 600.0  # block mean: above any vessel with contrast agent in it (at most about 500 HU)
-TISSUE_HU = (3.0, 100.0)  # block mean, from cerebrospinal fluid to clotted blood
+BLOCK_TISSUE_HU = (3.0, 100.0)  # block mean, from cerebrospinal fluid to clotted blood
 SKULL_ML = 50.0  # bone of a head scan is several hundred ml; calcifications of a stripped scan are a few
 ENCLOSED_SIDES = 3  # of the four in-plane directions: one may be open (craniectomy, field of view)
 OPENING_MM = 3.6  # parts the brain from orbit, scalp and nerve canals
@@ -92,7 +91,7 @@ def extract_ct_brain(scan: WorkingScan, *, is_enhanced: bool = False) -> Brain:
     bone = values > BONE_HU
     dense = values > DENSE_BONE_HU if is_enhanced else bone
     has_skull = float(dense.sum() * np.prod(spacing)) / 1000 > SKULL_ML
-    tissue = (values > TISSUE_HU[0]) & (values < TISSUE_HU[1])
+    tissue = (values > BLOCK_TISSUE_HU[0]) & (values < BLOCK_TISSUE_HU[1])
     if has_skull:
         tissue &= ~_grown_by_disk(bone, 1.0, np.ones(2))
         tissue &= _enclosing_sides(bone) >= ENCLOSED_SIDES

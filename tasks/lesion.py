@@ -16,12 +16,17 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
+from tasks.arrays import Affine, FloatArray, IntArray, IntegerArray
+from tasks.space.affines import voxel_sizes_mm, voxel_volume_mm3
+
 LesionSide = Literal["left", "right", "both", "none"]
 
 #: Sides whose volumes differ by no more than this share of their sum hold the lesion equally.
 EQUAL_SIDES = 1e-9
 #: Voxel centres nearer to the mid-plane than this lie on it.
 ON_PLANE_MM = 1e-6
+#: Voxels of one component share a face, an edge or a corner.
+NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 VOXEL_CORNERS = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
 
 
@@ -38,21 +43,11 @@ class LesionMeasures:
     side: LesionSide
 
 
-def voxel_volume_mm3(affine: npt.NDArray[np.float64]) -> float:
-    """Absolute determinant of the affine, mm3 (METHODS A.6 G5), as a triple product: exact for axes along the grid.
-
-    >>> voxel_volume_mm3(np.diag([-2.0, 2, 2, 1]))
-    8.0
-    """
-    x, y, z = affine[:3, :3].T
-    return float(abs(np.cross(x, y) @ z))
-
-
 def measure_lesion(
-    indices: npt.NDArray[np.int64],
+    indices: IntArray,
     shape: tuple[int, int, int],
-    affine: npt.NDArray[np.float64],
-    world_to_template: npt.NDArray[np.float64] | None = None,
+    affine: Affine,
+    world_to_template: Affine | None = None,
 ) -> LesionMeasures:
     """Measure a lesion; one without a voxel measures 0 and has the side ``none``.
 
@@ -75,11 +70,11 @@ def measure_lesion(
     local = coordinates - low[:, None]
     box = np.zeros(local.max(axis=1) + 1, dtype=bool)
     box[tuple(local)] = True
-    components, n_components = ndimage.label(box, structure=np.ones((3, 3, 3)))
+    components, n_components = ndimage.label(box, structure=NEIGHBOURS_26)
     new_row = (np.diff(indices) != 1) | (local[0, 1:] == 0)
     is_row_end = np.concatenate(([True], new_row)) | np.concatenate((new_row, [True]))
     row_ends = local[:, is_row_end].T
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     voxel_mm3 = voxel_volume_mm3(affine)
     across = affine[0] if world_to_template is None else (world_to_template @ affine)[0]
     x_mm = across[:3] @ coordinates + across[3]
@@ -99,9 +94,7 @@ def measure_lesion(
     )
 
 
-def _largest_diameter(
-    row_ends: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], spacing: npt.NDArray[np.float64]
-) -> float:
+def _largest_diameter(row_ends: IntArray, labels: npt.NDArray[np.int32], spacing: FloatArray) -> float:
     """Diameter of the widest component, mm, from the first and last voxels of its rows and their component.
 
     The largest component comes first, and one whose box is smaller than the widest so far is skipped.
@@ -117,7 +110,7 @@ def _largest_diameter(
     return largest
 
 
-def _diameter(centres: npt.NDArray[np.int64], spacing: npt.NDArray[np.float64]) -> float:
+def _diameter(centres: IntArray, spacing: FloatArray) -> float:
     """Diameter of a set of solid voxels, mm, from the (n, 3) indices of the first and last voxel of each row.
 
     The hull of solid voxels is the hull of their centres widened by one voxel, so the farthest pair of box corners
@@ -133,9 +126,7 @@ def _diameter(centres: npt.NDArray[np.int64], spacing: npt.NDArray[np.float64]) 
     return float(max(alone, np.sqrt(sum(part**2 for part in widened)).max(initial=0.0)))
 
 
-def label_counts(
-    indices: npt.NDArray[np.int64], labels: npt.NDArray[np.integer], n_labels: int
-) -> npt.NDArray[np.int64]:
+def label_counts(indices: IntArray, labels: IntegerArray, n_labels: int) -> IntArray:
     """Lesion voxels in each label.
 
     Parameters

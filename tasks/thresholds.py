@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks.arrays import AnyArray, Mask
+
 Operator = Literal["ge", "gt", "le", "lt"]
 PositiveSide = Literal["high", "low"]
 
-_COMPARE: dict[str, Callable[..., npt.NDArray[np.bool_]]] = {
+_COMPARE: dict[str, Callable[..., Mask]] = {
     "ge": np.greater_equal,
     "gt": np.greater,
     "le": np.less_equal,
@@ -96,8 +98,8 @@ class Threshold:
         """The comparison that a positive test fulfils, such as ``ASPECTS < 6``."""
         return f"{self.quantity} {_SYMBOL[self.positive_operator]} {self.cut:g}"
 
-    def applies(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Whether each value fulfils the comparison as declared.
+    def is_positive(self, values: npt.ArrayLike) -> Mask:
+        """Whether each value is on the positive side.
 
         Parameters
         ----------
@@ -112,16 +114,12 @@ class Threshold:
         ValueError
             A value is NaN: a missing value is on neither side.
         """
-        return _compared(self.operator, values, self.cut)
-
-    def is_positive(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Whether each value is on the positive side; shapes and errors as in ``applies``."""
         return _compared(self.positive_operator, values, self.cut)
 
 
-def _compared(operator: str, values: npt.ArrayLike, cut: float) -> npt.NDArray[np.bool_]:
+def _compared(operator: str, values: npt.ArrayLike, cut: float) -> Mask:
     """Compare values with the cut, refusing NaN."""
-    numbers: npt.NDArray[Any] = np.asarray(values, dtype=np.float64)
+    numbers: AnyArray = np.asarray(values, dtype=np.float64)
     n_missing = int(np.count_nonzero(np.isnan(numbers)))
     if n_missing:
         raise ValueError(f"values must not be NaN, got {n_missing} of {numbers.size}. Drop and count them.")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -64,3 +67,35 @@ def test_a_forbidden_import_breaks_its_contract(tmp_path, module, line, contract
     broken = [text for text in done.stdout.splitlines() if text.endswith("BROKEN")]
     assert len(broken) == 1, done.stdout + done.stderr
     assert broken[0].startswith(contract)
+
+
+def _constants(module):
+    """Names in capitals, and aliases of types, that a module defines."""
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in targets:
+            for name in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(name, ast.Name) and name.id[0].isupper():
+                    yield name.id
+
+
+def _modules():
+    """Modules of the floors and rooms in which a name may be defined once."""
+    for place in ("tasks", "models", "cohorts/dicom", "cohorts/images", "cohorts/phantom"):
+        yield from sorted((REPOSITORY / place).rglob("*.py"))
+
+
+def test_a_constant_has_one_name_and_one_value():
+    """A name that two modules define has two meanings, or one that will change in one place only."""
+    places = defaultdict(set)
+    for module in _modules():
+        for name in _constants(module):
+            places[name].add(str(module.relative_to(REPOSITORY)))
+    assert {"MAD_TO_SIGMA", "TEMPLATE_SPACE", "ScanContrast", "Affine"} <= set(places)  # the search finds some
+    assert {name: sorted(found) for name, found in places.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("number", ["1.4826", "2.3548", "1.04", "-1.0, -1.0, 1.0, 1.0"])
+def test_a_number_of_physics_or_statistics_is_written_once(number):
+    texts = {str(module.relative_to(REPOSITORY)): module.read_text(encoding="utf-8") for module in _modules()}
+    assert len([name for name, text in texts.items() if re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", text)]) == 1

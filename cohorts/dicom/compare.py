@@ -6,16 +6,13 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
 from cohorts.dicom.geometry import StackGeometry
 from cohorts.dicom.headers import Frame
 from cohorts.dicom.pixels import convert_with_dcm2niix
 from cohorts.dicom.resample import stack_affine
 from cohorts.images.mask import ImageProblemError
-
-Array = npt.NDArray[np.float32]
-Affine = npt.NDArray[np.float64]
+from tasks.arrays import Affine, Float32Array
 
 #: dcm2niix rounds the affine to single precision and takes the step from two slices.
 AFFINE_TOLERANCE_MM = 0.1
@@ -23,7 +20,9 @@ AFFINE_TOLERANCE_MM = 0.1
 VALUE_TOLERANCE = 1e-4
 
 
-def compare_with_dcm2niix(values: Array, frames: list[Frame], geometry: StackGeometry) -> tuple[str, tuple[str, ...]]:
+def compare_with_dcm2niix(
+    values: Float32Array, frames: list[Frame], geometry: StackGeometry
+) -> tuple[str, tuple[str, ...]]:
     """Convert the same files with dcm2niix and compare every voxel and the corners.
 
     Returns
@@ -56,7 +55,7 @@ def compare_with_dcm2niix(values: Array, frames: list[Frame], geometry: StackGeo
     return "dcm2niix", ()
 
 
-def canonical(values: Array, affine: Affine) -> tuple[Array, Affine]:
+def canonical(values: Float32Array, affine: Affine) -> tuple[Float32Array, Affine]:
     """(slice, row, column) to (X, Y, Z), axes flipped and permuted to point right, front and up."""
     image: Any = nib.as_closest_canonical(nib.Nifti1Image(values.transpose(2, 1, 0), affine))  # type: ignore[no-untyped-call]
     return np.ascontiguousarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-Array = npt.NDArray[np.float32]
+from tasks.arrays import Float32Array, Mask
 
 #: Enhanced arteries and sinuses; calcifications of the plexus lie there too, but are small. HU.
 VESSEL_HU = (120.0, 500.0)
 #: Bone. HU.
-BONE_HU = 300.0
-TISSUE_HU = (0.0, 90.0)
+VOXEL_BONE_HU = 300.0
+SOFT_TISSUE_HU = (0.0, 90.0)
 #: Partial volume of bone reaches this far.
 BONE_MARGIN_MM = 6.0
 #: Slices with less tissue than this share of the fullest one show the base or the vertex, where bone is in every voxel.
@@ -27,7 +26,7 @@ MINIMUM_INSIDE_ML = 50.0
 GRID_MM = 1.5
 
 
-def vessel_share(values: Array, spacing_mm: tuple[float, float, float]) -> float | None:
+def vessel_share(values: Float32Array, spacing_mm: tuple[float, float, float]) -> float | None:
     """Measure the share of bright voxels inside the skull.
 
     Parameters
@@ -42,21 +41,21 @@ def vessel_share(values: Array, spacing_mm: tuple[float, float, float]) -> float
     steps = [max(round(GRID_MM / size), 1) for size in spacing_mm[:2]]
     image = values[:: steps[0], :: steps[1]]
     sizes = (spacing_mm[0] * steps[0], spacing_mm[1] * steps[1])
-    is_bone = image > BONE_HU
+    is_bone = image > VOXEL_BONE_HU
     margin = _disk(BONE_MARGIN_MM, sizes)
     near = ndimage.binary_dilation(is_bone, margin)
     filled = np.stack([ndimage.binary_fill_holes(near[..., place]) for place in range(image.shape[2])], axis=-1)
     is_inside = filled & ~ndimage.binary_dilation(near, np.ones((1, 1, 3)))
-    area = (is_inside & (image > TISSUE_HU[0]) & (image < VESSEL_HU[1])).sum(axis=(0, 1))
+    area = (is_inside & (image > SOFT_TISSUE_HU[0]) & (image < VESSEL_HU[1])).sum(axis=(0, 1))
     is_inside &= area >= FULL_SLICE_SHARE * area.max()
     is_vessel = is_inside & (image > VESSEL_HU[0]) & (image < VESSEL_HU[1])
-    n_soft = int((is_inside & (image > TISSUE_HU[0]) & (image < TISSUE_HU[1])).sum()) + int(is_vessel.sum())
+    n_soft = int((is_inside & (image > SOFT_TISSUE_HU[0]) & (image < SOFT_TISSUE_HU[1])).sum()) + int(is_vessel.sum())
     if n_soft * sizes[0] * sizes[1] * spacing_mm[2] / 1000 < MINIMUM_INSIDE_ML:
         return None
     return float(is_vessel.sum()) / n_soft
 
 
-def _disk(radius_mm: float, sizes_mm: tuple[float, float]) -> npt.NDArray[np.bool_]:
+def _disk(radius_mm: float, sizes_mm: tuple[float, float]) -> Mask:
     """Disk in the plane, for morphology."""
     x, y = (np.arange(-round(radius_mm / size), round(radius_mm / size) + 1) * size for size in sizes_mm)
     return np.asarray(np.hypot(x[:, None], y[None, :]) <= radius_mm + min(sizes_mm) / 2)[:, :, None]

@@ -16,8 +16,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tasks.arrays import FloatArray
+
 Action = Literal["reject", "resample"]
-Array = npt.NDArray[np.float64]
 
 #: Slices nearer than this along the normal lie at one position: positions are written with two or more decimals.
 SAME_POSITION_MM = 0.01
@@ -38,7 +39,7 @@ THICKNESS_TOLERANCE_MM = 0.05
 #: Steps are told apart at this resolution when the commonest is looked for.
 STEP_RESOLUTION_MM = 0.05
 #: In-plane voxel sizes of head scans; what lies outside is a unit error (cm, um).
-SPACING_RANGE_MM = (0.1, 10.0)
+PIXEL_SPACING_RANGE_MM = (0.1, 10.0)
 
 #: Every fault with the actions that may be declared for it, the default first.
 ACTIONS: Mapping[str, tuple[Action, ...]] = MappingProxyType(
@@ -90,11 +91,11 @@ class StackGeometry:
     """
 
     order: npt.NDArray[np.intp]
-    offsets_mm: Array
-    positions: Array
-    row: Array
-    column: Array
-    normal: Array
+    offsets_mm: FloatArray
+    positions: FloatArray
+    row: FloatArray
+    column: FloatArray
+    normal: FloatArray
     step_mm: float
     tilt_deg: float
     faults: tuple[Fault, ...]
@@ -175,7 +176,7 @@ def usual_step(steps_mm: npt.ArrayLike) -> float:
     return float(np.median(candidates[rounded == values[counts.argmax()]]))
 
 
-def _axes(cosines: Array) -> tuple[Array, Array, Array]:
+def _axes(cosines: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Perpendicular unit vectors from written cosines."""
     row = cosines[:3] / (np.linalg.norm(cosines[:3]) or 1.0)
     column = cosines[3:] - row * (row @ cosines[3:])
@@ -183,7 +184,7 @@ def _axes(cosines: Array) -> tuple[Array, Array, Array]:
     return row, column, np.cross(row, column)
 
 
-def _orientation_faults(cosines: Array) -> list[Fault]:
+def _orientation_faults(cosines: FloatArray) -> list[Fault]:
     """Cosines that are no pair of perpendicular unit vectors, or that change within the stack."""
     row, column = cosines[:, :3], cosines[:, 3:]
     errors = np.concatenate(
@@ -202,14 +203,16 @@ def _orientation_faults(cosines: Array) -> list[Fault]:
 
 def _spacing_faults(spacing_mm: Sequence[float]) -> list[Fault]:
     """In-plane voxel sizes that no head scan has."""
-    low, high = SPACING_RANGE_MM
+    low, high = PIXEL_SPACING_RANGE_MM
     if all(low <= size <= high for size in spacing_mm):  # False for NaN
         return []
     numbers = {"row_distance_mm": float(spacing_mm[0]), "column_distance_mm": float(spacing_mm[1])}
     return [Fault("spacing_invalid", f"pixels must measure {low} to {high} mm", numbers)]
 
 
-def _line_faults(points: Array, offsets: Array, normal: Array, tilt_tag_deg: float | None) -> tuple[float, list[Fault]]:
+def _line_faults(
+    points: FloatArray, offsets: FloatArray, normal: FloatArray, tilt_tag_deg: float | None
+) -> tuple[float, list[Fault]]:
     """Angle between the line of the positions and the normal, and the faults of that line."""
     lateral = (points - points[0]) - offsets[:, None] * normal
     centred = offsets - offsets.mean()
@@ -234,7 +237,7 @@ def _line_faults(points: Array, offsets: Array, normal: Array, tilt_tag_deg: flo
     return tilt, faults
 
 
-def _step_faults(offsets: Array, steps: Array, thickness: Array | None) -> list[Fault]:
+def _step_faults(offsets: FloatArray, steps: FloatArray, thickness: FloatArray | None) -> list[Fault]:
     """Missing slices, uneven steps and mixed thicknesses."""
     faults = []
     expected = np.full(len(steps), _lower_median(steps))
@@ -260,7 +263,7 @@ def _step_faults(offsets: Array, steps: Array, thickness: Array | None) -> list[
     return faults
 
 
-def _expected_steps(steps: Array, thickness: Array) -> Array:
+def _expected_steps(steps: FloatArray, thickness: FloatArray) -> FloatArray:
     """For every gap the usual step of slices of that thickness, between two thicknesses their mean."""
     half = np.zeros(len(thickness))
     for value in np.unique(thickness):
@@ -269,6 +272,6 @@ def _expected_steps(steps: Array, thickness: Array) -> Array:
     return np.asarray(half[:-1] + half[1:])
 
 
-def _lower_median(values: Array) -> float:
+def _lower_median(values: FloatArray) -> float:
     """The middle value, the smaller of the two middle ones."""
     return float(np.sort(values)[(len(values) - 1) // 2])

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cohorts.folder.tsv import MISSING, as_participant_id
+from cohorts.folder.tsv import as_participant_id
 from cohorts.store.records import write_bytes
-from cohorts.tables.storage import tsv_text
+from cohorts.tables.storage import tsv_line, tsv_text
 
-PARTICIPANTS, SCANS, REPORT = "participants.tsv", "scans.tsv", "import_report.tsv"
+PARTICIPANTS_FILE, SCANS_FILE, REPORT_FILE = "participants.tsv", "scans.tsv", "import_report.tsv"
 HEADERS: Mapping[str, tuple[str, ...]] = {
-    PARTICIPANTS: ("participant_id",),
-    SCANS: ("participant_id", "modality", "space", "path"),
+    PARTICIPANTS_FILE: ("participant_id",),
+    SCANS_FILE: ("participant_id", "modality", "space", "path"),
 }
 
 
@@ -67,7 +67,7 @@ class ReportRow:
 
 def listed_scans(cohort: Path) -> dict[tuple[str, str], str]:
     """(participant, modality) -> path of the scans that scans.tsv lists already."""
-    _, columns, rows = _read(cohort, SCANS)
+    _, columns, rows = _read(cohort, SCANS_FILE)
     found: dict[tuple[str, str], str] = {}
     for row in rows:
         cells = dict(zip(columns, row, strict=False))
@@ -78,22 +78,22 @@ def listed_scans(cohort: Path) -> dict[tuple[str, str], str]:
 
 def add_participants(cohort: Path, participant_ids: Iterable[str]) -> int:
     """Add the participants that are not listed yet; returns how many."""
-    _, columns, rows = _read(cohort, PARTICIPANTS)
+    _, columns, rows = _read(cohort, PARTICIPANTS_FILE)
     place = columns.index("participant_id")
     known = {as_participant_id(row[place]) for row in rows if len(row) > place}
     new = [{"participant_id": name} for name in dict.fromkeys(participant_ids) if name not in known]
-    _append(cohort, PARTICIPANTS, new)
+    _append(cohort, PARTICIPANTS_FILE, new)
     return len(new)
 
 
 def add_scans(cohort: Path, scans: Sequence[Mapping[str, str]]) -> None:
     """Add rows of participant_id, modality and path."""
-    _append(cohort, SCANS, scans)
+    _append(cohort, SCANS_FILE, scans)
 
 
 def write_report(cohort: Path, rows: Sequence[ReportRow]) -> Path:
     """Write one row per series found; replaces the report of the import before."""
-    path = cohort / REPORT
+    path = cohort / REPORT_FILE
     write_bytes(path, tsv_text([row.cells for row in rows]).encode())
     return path
 
@@ -125,5 +125,5 @@ def _append(cohort: Path, name: str, rows: Sequence[Mapping[str, str]]) -> None:
         text = "\t".join(columns) + end
     elif not text.endswith("\n"):
         text += end
-    lines = ["\t".join(row.get(column, MISSING) for column in columns) + end for row in rows]
+    lines = [tsv_line((row.get(column) for column in columns), end) for row in rows]
     write_bytes(cohort / name, (text + "".join(lines)).encode())

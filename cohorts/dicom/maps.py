@@ -11,15 +11,12 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from cohorts.dicom.attributes import text_of
 from cohorts.dicom.headers import Frame, Header
 from cohorts.images.mask import ImageProblemError
-
-#: Density of brain tissue, g/ml: the value that perfusion software usually takes; a volume flow divided by it is per
-#: mass.
-BRAIN_DENSITY_G_PER_ML = 1.04
+from tasks.arrays import Float32Array, Mask
+from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML
 
 CANONICAL_UNITS = {"cbf": "ml/100 g/min", "cbv": "ml/100 g", "mtt": "s", "ttp": "s", "tmax": "s"}
 _PER_MASS = 1.0 / BRAIN_DENSITY_G_PER_ML
@@ -47,12 +44,10 @@ PLAUSIBLE_MEDIANS = {
     "tmax": (0.0, 30.0),
 }
 
-Array = npt.NDArray[np.float32]
-
 
 def map_values(
-    kind: str, header: Header, frame: Frame, stored: Array, is_padding: npt.NDArray[np.bool_]
-) -> tuple[Array, dict[str, float], tuple[str, ...]]:
+    kind: str, header: Header, frame: Frame, stored: Float32Array, is_padding: Mask
+) -> tuple[Float32Array, dict[str, float], tuple[str, ...]]:
     """Turn stored values of a perfusion map into its quantity.
 
     Parameters

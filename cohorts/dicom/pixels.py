@@ -16,27 +16,25 @@ from typing import Any
 import dcm2niix
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 import pydicom
 from pydicom.pixels.utils import pixel_array
 
 from cohorts.dicom.attributes import number_of
 from cohorts.dicom.headers import Frame, silent_pydicom
 from cohorts.images.mask import ImageProblemError
+from tasks.arrays import AnyArray, Float32Array, FloatArray, Mask
 
 #: Ten times what 1,000 slices took, so that only a hang ends here.
 DCM2NIIX_TIMEOUT_S = 300.0
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Slices:
     """Voxels of N slices: ``values`` (N, rows, columns) after rescale, ``stored`` before, ``is_padding`` mask."""
 
-    values: Array
-    stored: Array
-    is_padding: npt.NDArray[np.bool_]
+    values: Float32Array
+    stored: Float32Array
+    is_padding: Mask
 
 
 def read_slices(frames: Sequence[Frame]) -> Slices:
@@ -47,7 +45,7 @@ def read_slices(frames: Sequence[Frame]) -> Slices:
     ImageProblemError
         ``pixels_unreadable``: a slice has no readable pixels, or not those that its header announces.
     """
-    files: dict[Path, tuple[npt.NDArray[Any], pydicom.Dataset]] = {}
+    files: dict[Path, tuple[AnyArray, pydicom.Dataset]] = {}
     stored = np.empty((len(frames), *frames[0].shape), dtype=np.float32)
     values, is_padding = np.empty_like(stored), np.zeros(stored.shape, dtype=np.bool_)
     for place, frame in enumerate(frames):
@@ -64,7 +62,7 @@ def read_slices(frames: Sequence[Frame]) -> Slices:
     return Slices(values, stored, is_padding)
 
 
-def convert_with_dcm2niix(paths: Sequence[Path]) -> tuple[Array, npt.NDArray[np.float64]] | None:
+def convert_with_dcm2niix(paths: Sequence[Path]) -> tuple[Float32Array, FloatArray] | None:
     """Convert files that should be one volume.
 
     Returns
@@ -98,7 +96,7 @@ def convert_with_dcm2niix(paths: Sequence[Path]) -> tuple[Array, npt.NDArray[np.
     return values, np.asarray(image.affine, dtype=np.float64)
 
 
-def _decode(frame: Frame) -> tuple[npt.NDArray[Any], pydicom.Dataset]:
+def _decode(frame: Frame) -> tuple[AnyArray, pydicom.Dataset]:
     """Stored values of one file: (rows, columns) or (frames, rows, columns)."""
     with silent_pydicom():
         try:
@@ -109,7 +107,7 @@ def _decode(frame: Frame) -> tuple[npt.NDArray[Any], pydicom.Dataset]:
     return content, dataset
 
 
-def _decode_with_dcm2niix(frame: Frame) -> npt.NDArray[Any]:
+def _decode_with_dcm2niix(frame: Frame) -> AnyArray:
     """Stored values of a single-frame file in a compression that dcm2niix knows and pydicom does not."""
     converted = None if frame.index else convert_with_dcm2niix([frame.path])
     if converted is None or not frame.slope:
@@ -126,7 +124,7 @@ def _decode_with_dcm2niix(frame: Frame) -> npt.NDArray[Any]:
     return np.asarray(np.round((values[tuple(np.moveaxis(indices, -1, 0))] - (frame.intercept or 0.0)) / frame.slope))
 
 
-def _padding(image: npt.NDArray[Any], dataset: pydicom.Dataset) -> npt.NDArray[np.bool_]:
+def _padding(image: AnyArray, dataset: pydicom.Dataset) -> Mask:
     """Voxels that the header declares to be padding."""
     value = number_of(dataset, "PixelPaddingValue")
     if value != value:

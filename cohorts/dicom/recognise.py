@@ -15,6 +15,7 @@ import pydicom
 
 from cohorts.dicom.attributes import text_of
 from cohorts.dicom.headers import Frame, Header
+from tasks.modality import MAP_MODALITIES
 
 #: PS3.3 A.8 and PS3.6: classes that hold captured screens.
 SECONDARY_CAPTURE_UIDS = "1.2.840.10008.5.1.4.1.1.7"
@@ -32,7 +33,6 @@ MAP_WORDS = {
     "RCBF": "cbf", "CBF": "cbf", "RCBV": "cbv", "CBV": "cbv", "MTT": "mtt", "TTP": "ttp", "TMAX": "tmax",
     "T0": "t0", "PERMEABILITY": "permeability", "PENUMBRA": "summary", "MIP_CTP": "summary",
 }  # fmt: skip
-MAP_KINDS = ("cbf", "cbv", "mtt", "ttp", "tmax")
 
 _LOCALIZER = re.compile(r"\b(LOCALI[SZ]ER|SCOUT|SURVEY|TOPOGRAM|SCANOGRAM|SURVIEW|LOC)\b")
 _DOSE = re.compile(r"\b(DOSE|DOSE REPORT|DOSE INFO|PATIENT PROTOCOL|PROTOCOL|PROT|EXAM SUMMARY)\b")
@@ -40,7 +40,6 @@ _SCREEN = re.compile(r"\b(SCREEN|SCREENSHOT|SCREEN SAVE|SAVE|REPORT|SUMMARY|RESU
 _PROJECTION = re.compile(r"\b(MIP|MINIP|VRT|SSD|VOLREN|3D RENDERING|PROJECTION IMAGE)\b")
 _MONITORING = re.compile(r"\b(MON|MONITORING|PREMONITORING|BOLUS TRACKING|SMARTPREP|TEST BOLUS|TRACKER)\b")
 _CTA = re.compile(r"\b(CTA|ANGIO\w*|CAROTID\w*|WILLIS|ARTERIAL|COW)\b")
-_CTP = re.compile(r"\b(CTP|PERFUSION|PERF|VPCT|NEURO ?PCT)\b")
 _NATIVE = re.compile(r"\b(NCCT|NECT|NON ?CONTRAST|WITHOUT|WO|W/O|NATIVE?|NATIV|PLAIN|UNENHANCED|NATIVO)\b")
 _NO_AGENT = re.compile(r"(NO|NONE|WITHOUT|N/?A|0)?")
 _ADC = re.compile(r"\b(E?ADC|APPARENT DIFFUSION)\b")
@@ -108,7 +107,7 @@ def recognise(header: Header, frame: Frame, n_frames: int) -> Recognition:
     found = map_kind(words)
     if found:
         evidence = "ImageType and real-world mapping" if frame.mapping else "ImageType"
-        if found not in MAP_KINDS:
+        if found not in MAP_MODALITIES:
             return Recognition(found, evidence, "unsupported_map")
         return Recognition(found, evidence)
     if text_of(header.dataset, "Modality").upper() == "MR":

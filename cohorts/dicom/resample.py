@@ -8,13 +8,11 @@ interpolated linearly at even steps of the usual size. Linear, because higher or
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from cohorts.dicom.geometry import StackGeometry
-
-Array = npt.NDArray[np.float32]
-Affine = npt.NDArray[np.float64]
+from tasks.arrays import Affine, Float32Array, FloatArray
+from tasks.space.affines import LPS_FROM_RAS
 
 #: Sideways displacements below this share of a pixel are rounding of the written positions.
 SUBPIXEL = 0.01
@@ -27,8 +25,8 @@ def stack_affine(geometry: StackGeometry, spacing_mm: tuple[float, float]) -> Af
 
 
 def regular_volume(
-    slices: Array, geometry: StackGeometry, spacing_mm: tuple[float, float], fill: float
-) -> tuple[Array, Affine]:
+    slices: Float32Array, geometry: StackGeometry, spacing_mm: tuple[float, float], fill: float
+) -> tuple[Float32Array, Affine]:
     """Resample a stack to one regular volume.
 
     Parameters
@@ -64,7 +62,7 @@ def regular_volume(
     return _interpolated(moved, geometry.offsets_mm, wanted), affine
 
 
-def _interpolated(slices: Array, offsets: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64]) -> Array:
+def _interpolated(slices: Float32Array, offsets: FloatArray, wanted: FloatArray) -> Float32Array:
     """Linear interpolation between neighbouring slices."""
     upper = np.clip(np.searchsorted(offsets, wanted), 1, len(offsets) - 1)
     weights = ((wanted - offsets[upper - 1]) / (offsets[upper] - offsets[upper - 1])).clip(0.0, 1.0)
@@ -75,13 +73,11 @@ def _interpolated(slices: Array, offsets: npt.NDArray[np.float64], wanted: npt.N
     return volume
 
 
-def _affine(
-    geometry: StackGeometry, spacing_mm: tuple[float, float], origin: npt.NDArray[np.float64], step_mm: float
-) -> Affine:
+def _affine(geometry: StackGeometry, spacing_mm: tuple[float, float], origin: FloatArray, step_mm: float) -> Affine:
     """LPS axes and origin to a RAS affine."""
     affine = np.eye(4)
     affine[:3, 0] = geometry.row * spacing_mm[1]
     affine[:3, 1] = geometry.column * spacing_mm[0]
     affine[:3, 2] = geometry.normal * step_mm
     affine[:3, 3] = origin
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    return LPS_FROM_RAS @ affine

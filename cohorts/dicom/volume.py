@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cohorts.dicom.attributes import number_of
 from cohorts.dicom.compare import canonical, compare_with_dcm2niix
@@ -22,18 +21,16 @@ from cohorts.dicom.geometry import ACTIONS, Action, Fault, StackGeometry, check_
 from cohorts.dicom.headers import Frame
 from cohorts.dicom.maps import CANONICAL_UNITS, map_values
 from cohorts.dicom.pixels import Slices, read_slices
-from cohorts.dicom.recognise import MAP_KINDS
 from cohorts.dicom.resample import regular_volume, stack_affine
 from cohorts.dicom.stacks import Stack
 from cohorts.images.mask import ImageProblemError
 from cohorts.images.scan import as_adc, as_hounsfield
+from tasks.arrays import Affine, Float32Array
+from tasks.modality import CT_MODALITIES, MAP_MODALITIES
+from tasks.space.affines import voxel_sizes_mm
 
-AIR_HU = -1024.0
-CT_KINDS = ("ct", "ncct", "cta", "ctp")
+LOWEST_HU = -1024.0
 DEFAULT_ACTIONS: Mapping[str, Action] = MappingProxyType({reason: actions[0] for reason, actions in ACTIONS.items()})
-
-Array = npt.NDArray[np.float32]
-Affine = npt.NDArray[np.float64]
 
 
 class StackRefusedError(ImageProblemError):
@@ -64,7 +61,7 @@ class Volume:
     """
 
     kind: str
-    values: Array
+    values: Float32Array
     affine: Affine
     unit: str
     converter: str
@@ -92,7 +89,7 @@ def build_volume(stack: Stack, actions: Mapping[str, Action] = DEFAULT_ACTIONS) 
         ``conversion_differs``.
     """
     kind = stack.recognition.kind
-    if kind in CT_KINDS:
+    if kind in CT_MODALITIES:
         _check_rescale(stack)
     places, found = _frames_per_place(stack)
     first = [place[0] for place in places]
@@ -109,7 +106,7 @@ def build_volume(stack: Stack, actions: Mapping[str, Action] = DEFAULT_ACTIONS) 
         raise StackRefusedError(rejected + tuple(fault for fault in faults if fault not in rejected))
     ordered = [places[place] for place in geometry.order]
     if kind == "ctp":
-        return _dynamic(stack, ordered, geometry, faults)
+        return _dynamic(ordered, geometry, faults)
     return _static(stack, ordered, geometry, faults)
 
 
@@ -132,22 +129,22 @@ def _static(
             text = "slices at one position must be copies, directions of diffusion or frames in time"
             raise StackRefusedError((Fault("conflicting_slices", text, {"n_at_one_position": len(phases)}),))
     converter, lost = "aspects", tuple[str, ...]()
-    is_plain = geometry.is_regular and len(phases) == 1 and kind not in MAP_KINDS
+    is_plain = geometry.is_regular and len(phases) == 1 and kind not in MAP_MODALITIES
     if is_plain and len({frame.path for place in places for frame in place}) == len(places):
         converter, lost = compare_with_dcm2niix(slices.values, [place[0] for place in places], geometry)
     values, fill = slices.values, 0.0
-    if kind in MAP_KINDS:
+    if kind in MAP_MODALITIES:
         values, measured, notes = map_values(kind, stack.header, places[0][0], slices.stored, slices.is_padding)
         numbers, fill = numbers | measured, np.nan
     else:
-        if kind in CT_KINDS:
-            fill = AIR_HU
-            values = values.clip(min=AIR_HU)
+        if kind in CT_MODALITIES:
+            fill = LOWEST_HU
+            values = values.clip(min=LOWEST_HU)
         values = np.where(slices.is_padding, np.float32(fill), values)
         numbers["n_padding_voxels"] = int(slices.is_padding.sum())
     volume, affine = _on_grid(values, geometry, places[0][0], fill)
     _check_constant(volume)
-    if kind in CT_KINDS:
+    if kind in CT_MODALITIES:
         volume, found, measured = as_hounsfield(volume, "series")
         notes, numbers = notes + found, numbers | measured
         kind, found, measured = _contrast(kind, volume, affine)
@@ -158,9 +155,7 @@ def _static(
     return Volume(kind, volume, affine, unit_of(kind), converter, faults, lost + notes, numbers)
 
 
-def _dynamic(
-    stack: Stack, places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: tuple[Fault, ...]
-) -> Volume:
+def _dynamic(places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: tuple[Fault, ...]) -> Volume:
     """CT perfusion: (X, Y, Z, T) with the time of every frame."""
     moments = [[frame.moment for frame in place] for place in places]
     start = min(moment for row in moments for moment in row if moment)
@@ -172,8 +167,8 @@ def _dynamic(
     for phase in range(len(times)):
         slices = read_slices([place[phase] for place in places])
         n_padding += int(slices.is_padding.sum())
-        values = np.where(slices.is_padding, np.float32(AIR_HU), slices.values.clip(min=AIR_HU))
-        volume, affine = _on_grid(values, geometry, places[0][0], AIR_HU)
+        values = np.where(slices.is_padding, np.float32(LOWEST_HU), slices.values.clip(min=LOWEST_HU))
+        volume, affine = _on_grid(values, geometry, places[0][0], LOWEST_HU)
         if not phase:
             whole = np.empty((*volume.shape, len(times)), dtype=np.float32, order="F")  # one frame after the other
         whole[..., phase] = volume
@@ -192,7 +187,7 @@ def _dynamic(
 
 def unit_of(kind: str) -> str:
     """Unit of a kind's values as the sidecar writes it."""
-    if kind in CT_KINDS:
+    if kind in CT_MODALITIES:
         return "HU"
     return "10^-3 mm2/s" if kind == "adc" else CANONICAL_UNITS.get(kind, "arbitrary")
 
@@ -246,7 +241,7 @@ def _tilt_tag(stack: Stack) -> float | None:
     return tilt if tilt == tilt else None
 
 
-def _on_grid(values: Array, geometry: StackGeometry, frame: Frame, fill: float) -> tuple[Array, Affine]:
+def _on_grid(values: Float32Array, geometry: StackGeometry, frame: Frame, fill: float) -> tuple[Float32Array, Affine]:
     """(slice, row, column) values on one regular grid, in the closest canonical orientation."""
     spacing = frame.spacing_mm or (0.0, 0.0)
     needs_resampling = {fault.reason for fault in geometry.faults} & {"gantry_tilt", "uneven_steps", "missing_slices"}
@@ -257,9 +252,9 @@ def _on_grid(values: Array, geometry: StackGeometry, frame: Frame, fill: float) 
     return canonical(values, affine)
 
 
-def _contrast(kind: str, values: Array, affine: Affine) -> tuple[str, tuple[str, ...], dict[str, float]]:
+def _contrast(kind: str, values: Float32Array, affine: Affine) -> tuple[str, tuple[str, ...], dict[str, float]]:
     """Decide an open CT by its voxels; note where attributes and voxels disagree."""
-    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    sizes = voxel_sizes_mm(affine)
     share = vessel_share(values, (float(sizes[0]), float(sizes[1]), float(sizes[2])))
     seen = has_contrast(share)
     numbers = {} if share is None else {"vessel_share": share}
@@ -270,7 +265,7 @@ def _contrast(kind: str, values: Array, affine: Affine) -> tuple[str, tuple[str,
     return kind, (), numbers
 
 
-def _check_constant(values: Array) -> None:
+def _check_constant(values: Float32Array) -> None:
     """Refuse an empty image."""
     low, high = np.nanmin(values), np.nanmax(values)  # a map without any value was refused before
     if low == high:

@@ -9,17 +9,18 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
-from isal import igzip
 
 from cohorts.dicom.deidentify import Pseudonymiser, allowed_attributes, holds_identity, identity_tokens
 from cohorts.dicom.geometry import Action
 from cohorts.dicom.stacks import Stack
-from cohorts.dicom.volume import CT_KINDS, Volume
+from cohorts.dicom.volume import Volume
+from cohorts.images.nifti import nifti_bytes
 from cohorts.store.records import write_bytes
+from tasks.arrays import AnyArray
+from tasks.modality import CT_MODALITIES
+from tasks.space.affines import voxel_sizes_mm
 
 #: Folder of each kind, by the data types of BIDS; CT has none there yet.
 FOLDERS = {
@@ -28,8 +29,7 @@ FOLDERS = {
     **dict.fromkeys(("dwi", "dwi-b0", "adc"), "dwi"),
     "mr": "anat",
 }
-#: isal's default, which is its best compromise of 0 to 3.
-GZIP_LEVEL = 2
+MM_AND_SECONDS = 2 | 8  # nifti1.h
 INT16 = np.iinfo(np.int16)
 
 
@@ -52,31 +52,32 @@ def write_volume(
     relative = volume_path(stack, volume, pseudonymiser)
     path = cohort / relative
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, nifti_bytes(volume))
+    write_bytes(path, volume_bytes(volume))
     text = json.dumps(sidecar(stack, volume, pseudonymiser, actions), indent=2, allow_nan=False) + "\n"
     write_bytes(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), text.encode())
     return relative
 
 
-def nifti_bytes(volume: Volume) -> bytes:
-    """Compressed NIfTI-1: CT in whole HU as int16, other values as float32; qform and sform agree."""
-    values = volume.values
-    if volume.kind in CT_KINDS:
+def volume_bytes(volume: Volume) -> bytes:
+    """Compressed NIfTI-1: CT in whole HU as int16, other values as float32."""
+    values: AnyArray = volume.values
+    if volume.kind in CT_MODALITIES:
         values = np.rint(values).clip(INT16.min, INT16.max).astype(np.int16, order="F")
-    image: Any = nib.Nifti1Image(values, volume.affine)  # type: ignore[no-untyped-call]
-    image.set_sform(volume.affine, code=1)
-    image.set_qform(volume.affine, code=1)
-    image.header.set_xyzt_units("mm", "sec")
-    if volume.frame_times_s:
-        image.header["pixdim"][4] = np.median(np.diff(volume.frame_times_s))
-    return bytes(igzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0))
+    times_s = volume.frame_times_s
+    return nifti_bytes(
+        values,
+        volume.affine,
+        fields={"xyzt_units": MM_AND_SECONDS},
+        frame_interval_s=float(np.median(np.diff(times_s))) if times_s else None,
+        compression=("isal", 2),  # isal's default, which is its best compromise of 0 to 3
+    )
 
 
 def sidecar(
     stack: Stack, volume: Volume, pseudonymiser: Pseudonymiser, actions: Mapping[str, Action]
 ) -> dict[str, object]:
     """What may be known of a series: allowed attributes under their BIDS names, and everything measured here."""
-    spacing = np.sqrt((volume.affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(volume.affine)
     record: dict[str, object] = {
         **allowed_attributes(stack.header.dataset),
         "AcquisitionDateTime": pseudonymiser.shifted(stack.started, stack.identity),

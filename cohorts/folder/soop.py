@@ -7,7 +7,6 @@ The source is the folder layout of the public repository ``neurolabusc/StrokeOut
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from cohorts.folder.source import NAME
 from cohorts.folder.study import EligibilitySection
+from cohorts.tables.storage import tsv_text
 from tasks.anatomy import (
     ASPECTS_REGIONS,
     CORTICAL_REGIONS,
@@ -228,7 +228,4 @@ def _link(source: Path, target: Path) -> None:
 
 def _write_tsv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write a tab-separated table."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    path.write_bytes(tsv_text([dict(zip(header, row, strict=True)) for row in rows]).encode())

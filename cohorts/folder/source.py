@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cohorts.store.findings import Findings
 from tasks.anatomy import LabelTable
 from tasks.lesion import LesionMeasures
-from tasks.quality.figures import Modality
+from tasks.modality import ScanContrast
 from tasks.scoring import BUILT_IN_RULES, RegionEvidence, Rule, Score
 
 LateralityName = Literal["worst", "lesion_side", "clinical_side", "both"]
@@ -108,7 +108,7 @@ class Source(Part):
         return ()
 
     @property
-    def gated_as(self) -> Modality | None:
+    def gated_as(self) -> ScanContrast | None:
         """Which limits of quality figures hold for its scans; None where they have none."""
         return None
 

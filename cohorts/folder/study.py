@@ -17,15 +17,14 @@ from pydantic import Field, create_model, model_validator
 from cohorts.folder.source import NAME, Part, ReadingsSource, Source
 from cohorts.store.records import digest_of
 from tasks.anatomy import ASPECTS_REGIONS
-from tasks.quality.figures import Modality
+from tasks.modality import ScanContrast
 from tasks.quality.gates import GATES, Gate, with_limits
-from tasks.scoring import RegionRule, fraction_rule
+from tasks.scoring import BUILT_IN_RULES, RegionRule, fraction_rule
 from tasks.scoring import Rule as RegionJudge
 
 Operator = Literal["ge", "gt", "le", "lt"]
 ReadAs = Literal["integer", "number", "category", "boolean", "date", "text"]
 
-BUILT_IN_RULES = ("any", "wei", "danet")
 BUILT_IN_MAPS = ("classic", "territory")
 
 
@@ -135,7 +134,7 @@ class GateLimit(Part):
     """``[[gate]]``: a study's own limits of one quality figure; it replaces both default limits."""
 
     figure: str = Field(description="Quality figure, a column of the scans table")
-    image: Modality | None = Field(None, description="Which scans it holds for; default all")
+    image: ScanContrast | None = Field(None, description="Which scans it holds for; default all")
     minimum: float | None = None
     maximum: float | None = None
 
@@ -248,7 +247,7 @@ class StudyConfig(Part):
         """The readings source, if declared."""
         return next((source for source in self.source if isinstance(source, ReadingsSource)), None)
 
-    def gates_of(self, image: Modality) -> tuple[Gate, ...]:
+    def gates_of(self, image: ScanContrast) -> tuple[Gate, ...]:
         """The limits of quality figures for one kind of scan: the defaults, or the study's own."""
         own = {
             item.figure: (item.minimum, item.maximum) for item in self.gate if item.image is None or item.image == image

@@ -1,39 +1,20 @@
-"""Images that a step keeps, as compressed NIfTI with a sidecar: the same image gives the same bytes."""
+"""Maps that a step keeps, as compressed NIfTI with a sidecar: the same map gives the same bytes."""
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Mapping
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
-SCANNER_SPACE = 1  # NIfTI-1: xyz of the scanner
-COMPRESSION = 3  # more takes much longer and saves little
+from cohorts.images.nifti import nifti_bytes
+from tasks.arrays import Affine, FloatingArray
+
 MANTISSA_BITS = 10  # of 23 that are kept, one part in a thousand: maps are not known better, and the files are halved
 
 
-def image_bytes(values: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> bytes:
-    """An image as compressed NIfTI, in the array's own type.
-
-    Parameters
-    ----------
-    values : (X, Y, Z) array
-    affine : (4, 4) float array, voxel -> world, RAS, mm
-    """
-    image: Any = nib.Nifti1Image(values, affine)  # type: ignore[no-untyped-call]
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, SCANNER_SPACE)
-    image.set_qform(affine, SCANNER_SPACE)
-    return gzip.compress(image.to_bytes(), compresslevel=COMPRESSION, mtime=0)
-
-
-def map_files(
-    stem: str, values: npt.NDArray[np.floating[Any]], affine: npt.NDArray[np.float64], facts: Mapping[str, Any]
-) -> dict[str, bytes]:
+def map_files(stem: str, values: FloatingArray, affine: Affine, facts: Mapping[str, Any]) -> dict[str, bytes]:
     """A map of numbers and its sidecar.
 
     Parameters
@@ -48,4 +29,4 @@ def map_files(
     rounded = ((bits + (np.uint32(1) << (unused - np.uint32(1)))) >> unused << unused).view(np.float32)
     kept = np.where(np.isfinite(values), rounded, np.float32(np.nan))
     text = json.dumps(dict(facts), indent=2, sort_keys=True, allow_nan=False) + "\n"
-    return {f"{stem}.nii.gz": image_bytes(kept, affine), f"{stem}.json": text.encode()}
+    return {f"{stem}.nii.gz": nifti_bytes(kept, affine), f"{stem}.json": text.encode()}

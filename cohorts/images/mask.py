@@ -7,52 +7,37 @@ voxel -> world, RAS, mm. Flat indices run first axis fastest (Fortran order), as
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
-from cohorts.images.nifti import ImageProblemError, image_bytes, peek_header
-from tasks.lesion import voxel_volume_mm3
+from cohorts.images.grid import ImageRules, read_affine, read_shape, stored_values
+from cohorts.images.nifti import ImageProblemError, decompressed, peek_header
+from tasks.arrays import AnyArray, IntArray
+from tasks.space.resample import Grid
 
 __all__ = ["ImageProblemError", "LesionMask", "file_sha256", "read_mask"]
 
 #: Stored values this near to 0 or 1 are 0 or 1: a float mask holds 0.9999999997 after a scaled write.
 BINARY_TOLERANCE = 1e-3
-#: Corner displacement between qform and sform that a rounding of the quaternion can explain.
-FORM_TOLERANCE_MM = 0.5
-#: Cosine between voxel axes above which a grid counts as sheared.
-SHEAR_TOLERANCE = 1e-3
-SPACING_RANGE_MM = (0.1, 20.0)
+MASK_RULES = ImageRules(
+    forms_reason="wrong_affine",
+    numbers_reason="mask_values_not_binary",
+    shape_remedy="Give the 3-D mask.",
+    affine_remedy="Write the mask again with the affine of the image or template on which it lies.",
+    shear_remedy=". Resample it to its template.",
+    forms_remedy="Decide which is right and write the mask again.",
+    numbers_remedy="Give a mask.",
+)
 
 
-@dataclass(frozen=True)
-class LesionMask:
-    """A checked binary mask: (shape, affine) and the flat Fortran-order indices of its voxels."""
+@dataclass(frozen=True, eq=False)
+class LesionMask(Grid):
+    """A checked binary mask: its grid, and the flat Fortran-order indices of its voxels."""
 
-    shape: tuple[int, int, int]
-    affine: npt.NDArray[np.float64]
-    indices: npt.NDArray[np.int64]
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size along each axis, mm."""
-        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
-        return float(x), float(y), float(z)
-
-    @property
-    def voxel_volume_mm3(self) -> float:
-        """Absolute determinant of the affine, mm3 (METHODS A.6 G5)."""
-        return voxel_volume_mm3(self.affine)
-
-    @property
-    def orientation(self) -> str:
-        """Axis codes, such as LAS."""
-        return "".join(cast(Any, nib.aff2axcodes)(self.affine))
+    indices: IntArray
 
 
 def file_sha256(path: Path) -> str:
@@ -76,82 +61,13 @@ def read_mask(content: bytes, name: str) -> LesionMask:
         ``wrong_affine``, ``mask_not_finite``, ``mask_values_not_binary``, ``empty_mask``.
     """
     header = peek_header(content, name)
-    shape = _shape(header, name)
-    affine = _affine(header, shape, name)
-    values = _values(header, image_bytes(content, header, name), shape, name)
-    return LesionMask(shape, affine, _lesion_indices(values, header, name))
+    x, y, z = read_shape(header, name, 3, MASK_RULES)
+    affine, _ = read_affine(header, (x, y, z), name, MASK_RULES)
+    values = stored_values(header, decompressed(content, header, name), (x, y, z), name, MASK_RULES)
+    return LesionMask((x, y, z), affine, _lesion_indices(values, header, name))
 
 
-def _shape(header: Any, name: str) -> tuple[int, int, int]:
-    """Three axes; a fourth of length one is dropped."""
-    shape = tuple(int(size) for size in header.get_data_shape())
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 2:
-        raise ImageProblemError(
-            "wrong_dimensions",
-            f"{name} must be a 3-D volume of at least two slices, got {'x'.join(map(str, shape))}. Give the 3-D mask.",
-        )
-    return shape[0], shape[1], shape[2]
-
-
-def _affine(header: Any, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.float64]:
-    """Voxel to world; sform before qform, and both must agree where both are set."""
-    sform, sform_code = header.get_sform(coded=True)
-    try:
-        qform, qform_code = header.get_qform(coded=True)
-    except (nib.spatialimages.HeaderDataError, ValueError):
-        qform, qform_code = None, 0
-    if not sform_code and not qform_code:
-        raise ImageProblemError(
-            "wrong_affine",
-            f"{name} must say where it lies in space, got sform_code 0 and qform_code 0. Write the mask again with the "
-            "affine of the template it was warped to.",
-        )
-    affine = np.asarray(sform if sform_code else qform, dtype=np.float64)
-    axes = affine[:3, :3]
-    spacing = np.sqrt((axes**2).sum(axis=0))
-    low, high = SPACING_RANGE_MM
-    if not np.isfinite(affine).all() or not ((spacing >= low) & (spacing <= high)).all():
-        raise ImageProblemError(
-            "wrong_affine",
-            f"{name} must have voxels of {low} to {high} mm, got {' x '.join(f'{size:g}' for size in spacing)} mm. "
-            "Write the mask again with its affine.",
-        )
-    cosines = np.abs((axes / spacing).T @ (axes / spacing) - np.eye(3)).max()
-    if cosines > SHEAR_TOLERANCE:
-        raise ImageProblemError(
-            "wrong_affine",
-            f"{name} must have perpendicular axes, got a shear of {cosines:.3f} (cosine). Resample it to its template.",
-        )
-    if sform_code and qform_code and qform is not None:
-        corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])])
-        distance = float(np.sqrt((((affine - qform) @ corners.T)[:3] ** 2).sum(axis=0)).max())
-        if not distance <= FORM_TOLERANCE_MM:  # nor where a form is not finite
-            raise ImageProblemError(
-                "wrong_affine",
-                f"{name} must have a qform and an sform that agree within {FORM_TOLERANCE_MM} mm, got corners "
-                f"{distance:.1f} mm apart. Decide which is right and write the mask again.",
-            )
-    return affine
-
-
-def _values(header: Any, raw: bytes | bytearray, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.generic]:
-    """Stored values, unscaled, as a flat view on the bytes."""
-    kind = header.get_data_dtype()
-    if kind.fields is not None or kind.kind == "c":
-        raise ImageProblemError("mask_values_not_binary", f"{name} must hold plain numbers, got {kind}. Give a mask.")
-    start, count = int(header.get_data_offset()), math.prod(shape)
-    available = (len(raw) - start) // kind.itemsize
-    if available < count:
-        raise ImageProblemError(
-            "truncated_file",
-            f"{name} must hold {count} voxels, got {max(available, 0)}. It is cut short: export or copy it again.",
-        )
-    return np.frombuffer(raw, dtype=kind, count=count, offset=start)
-
-
-def _lesion_indices(values: npt.NDArray[np.generic], header: Any, name: str) -> npt.NDArray[np.int64]:
+def _lesion_indices(values: AnyArray, header: Any, name: str) -> IntArray:
     """Flat indices of the lesion, after the check that only 0 and 1 occur."""
     slope, inter = header.get_slope_inter()
     slope, inter = (1.0 if slope is None else float(slope)), (0.0 if inter is None else float(inter))

@@ -1,20 +1,25 @@
-"""NIfTI files as bytes: header and voxels, decompressed and verified, with a bound on the memory taken.
+"""NIfTI files as bytes: read, decompressed and verified, with a bound on the memory taken; and written.
 
 Nothing of a file is believed before it is checked: what its header asks for is compared with what the file can hold.
+The same image is written as the same bytes.
 """
 
 from __future__ import annotations
 
+import gzip
 import io
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, Literal, cast
 
 import nibabel as nib
 from isal import igzip
 from isal.igzip_lib import IsalError
+
+from tasks.arrays import Affine, AnyArray
 
 GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1
 GZIP_ERRORS: Any = (IsalError, EOFError, OSError)  # isal's stub declares its error class as an instance
@@ -26,6 +31,11 @@ MOST_BYTES = 4 << 30
 MOST_TRAILING_BYTES = 64 << 20
 LARGEST_RATIO = 1032  # of DEFLATE: at best 258 bytes come from two bits
 CHUNK_BYTES = 1 << 20
+
+#: How an image is compressed: the library and its level.
+Compression = tuple[Literal["zlib", "isal"], int]
+COMPRESSION: Compression = ("zlib", 3)  # more takes much longer and saves little
+SCANNER_CODE = 1  # nifti1.h, of sform and qform: xyz of the scanner
 
 _SILENT = logging.Logger("nibabel", logging.CRITICAL + 1)  # a bad header becomes an error, not a line on the terminal
 
@@ -58,7 +68,7 @@ def peek_header(content: bytes, name: str) -> Any:
     return parse_header(start, name)
 
 
-def image_bytes(content: bytes, header: Any, name: str) -> bytes | bytearray:
+def decompressed(content: bytes, header: Any, name: str) -> bytes | bytearray:
     """Give a file's bytes to the last voxel, decompressed where ``name`` says so, every checksum verified.
 
     What the header asks for is compared with what the file can hold before memory is taken.
@@ -157,3 +167,38 @@ def parse_header(raw: bytes, name: str) -> Any:
     raise ImageProblemError(
         "unreadable_file", f"{name} must be a NIfTI image, got {raw[:4]!r} where the header size belongs. {remedy}"
     )
+
+
+def nifti_bytes(
+    values: AnyArray,
+    affine: Affine,
+    *,
+    fields: Mapping[str, object] = MappingProxyType({}),
+    frame_interval_s: float | None = None,
+    form_code: int = SCANNER_CODE,
+    compression: Compression = COMPRESSION,
+) -> bytes:
+    """An image as compressed NIfTI-1, in the array's own type; qform and sform agree.
+
+    Parameters
+    ----------
+    values : (X, Y, Z) array, or with further axes
+    affine : (4, 4) float array, voxel -> world, RAS, mm
+    fields : further fields of the header and their values
+    frame_interval_s : time between volumes
+    form_code : code of qform and sform: the space in which the image lies
+    compression : library and level
+    """
+    image = cast(Any, nib).Nifti1Image(values, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, form_code)
+    image.set_qform(affine, form_code)
+    for name, value in fields.items():
+        image.header[name] = value
+    if frame_interval_s is not None:
+        image.header["pixdim"][4] = frame_interval_s
+    library, level = compression
+    content = image.to_bytes()
+    if library == "isal":
+        return bytes(igzip.compress(content, level, mtime=0))
+    return gzip.compress(content, compresslevel=level, mtime=0)

@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cohorts.images.nifti import ImageProblemError, peek_header
-
-Curve = npt.NDArray[np.float64]
-Voxels = npt.NDArray[np.int64]
+from tasks.arrays import FloatArray, IntArray
 
 TIMING_KEYS = ("VolumeTiming", "FrameTimesStart")
 UNIT_KEY = "Units"
@@ -31,8 +28,8 @@ SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 class ChosenVessel:
     """Artery or vein as a reader chose it: a curve, HU over baseline, or voxels (n, 3) of the stored image."""
 
-    curve: Curve | None = None
-    voxels: Voxels | None = None
+    curve: FloatArray | None = None
+    voxels: IntArray | None = None
 
 
 def read_sidecar(content: bytes | None, name: str) -> Mapping[str, Any]:
@@ -133,7 +130,7 @@ def chosen_vessels(sidecar: Mapping[str, Any], shape: tuple[int, ...], name: str
     return chosen
 
 
-def _numbers(value: Any, key: str, name: str, n_columns: int | None = None) -> npt.NDArray[np.float64]:
+def _numbers(value: Any, key: str, name: str, n_columns: int | None = None) -> FloatArray:
     """A list of finite numbers, or of rows of them."""
     wanted = "a list of numbers" if n_columns is None else f"a list of rows of {n_columns} numbers"
     try:

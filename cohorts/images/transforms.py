@@ -7,24 +7,23 @@ displacement moves points of the template: before the affine transform on the wa
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Mapping
-from typing import Any
 
-import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
-LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-HEADER = "#Insight Transform File V1.0"
-KIND = "Transform: AffineTransform_double_3_3"
+from cohorts.images.nifti import nifti_bytes
+from tasks.arrays import Affine, Float32Array
+from tasks.space.affines import LPS_FROM_RAS
+
+ITK_HEADER = "#Insight Transform File V1.0"
+ITK_KIND = "Transform: AffineTransform_double_3_3"
+SCAN_SPACE = "orig"  # BIDS name of the space in which an image was acquired
 VECTOR_INTENT = 1007  # nifti1.h: NIFTI_INTENT_VECTOR, which ITK reads as it stands, in LPS
-SCANNER_SPACE = 1  # nifti1.h
 PRECISION_MM = 1 / 64  # of stored displacements: a hundredth of a voxel, in a quarter of the bytes
 
 
-def itk_text(matrix: npt.NDArray[np.float64]) -> str:
+def itk_text(matrix: Affine) -> str:
     """A world transform as ITK's text format, every digit kept.
 
     Parameters
@@ -40,37 +39,10 @@ def itk_text(matrix: npt.NDArray[np.float64]) -> str:
         raise ValueError("matrix must be a finite (4, 4) affine with last row 0 0 0 1. Give world coordinates in mm.")
     lps = LPS_FROM_RAS @ matrix @ LPS_FROM_RAS + 0.0  # + 0.0 writes -0 as 0
     parameters = " ".join(repr(float(value)) for value in [*lps[:3, :3].ravel(), *lps[:3, 3]])
-    return f"{HEADER}\n#Transform 0\n{KIND}\nParameters: {parameters}\nFixedParameters: 0 0 0\n"
+    return f"{ITK_HEADER}\n#Transform 0\n{ITK_KIND}\nParameters: {parameters}\nFixedParameters: 0 0 0\n"
 
 
-def parse_itk(text: str) -> npt.NDArray[np.float64]:
-    """Read back one affine of ITK's text format, with any centre.
-
-    Returns
-    -------
-    (4, 4) float array, world -> world, RAS, mm
-
-    Raises
-    ------
-    ValueError
-        Not one ITK affine.
-    """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    fields = {key.strip(): value.split() for key, _, value in (line.partition(":") for line in lines[1:])}
-    kinds = [line for line in lines if line.startswith("Transform:")]
-    counts = len(fields.get("Parameters", ())), len(fields.get("FixedParameters", ()))
-    if not lines or lines[0] != HEADER or len(kinds) != 1 or "Affine" not in kinds[0] or counts != (12, 3):
-        raise ValueError(f"transform must be one affine in ITK text format, got {text[:60]!r}. Export it as .txt.")
-    values, centre = np.array(fields["Parameters"], dtype=float), np.array(fields["FixedParameters"], dtype=float)
-    lps = np.eye(4)
-    lps[:3, :3] = values[:9].reshape(3, 3)
-    lps[:3, 3] = values[9:] + centre - lps[:3, :3] @ centre
-    return LPS_FROM_RAS @ lps @ LPS_FROM_RAS
-
-
-def transform_files(
-    prefix: str, space: str, fixed_to_moving: npt.NDArray[np.float64], facts: Mapping[str, object]
-) -> dict[str, bytes]:
+def transform_files(prefix: str, space: str, fixed_to_moving: Affine, facts: Mapping[str, object]) -> dict[str, bytes]:
     """Both directions as BIDS files, each with its sidecar.
 
     Parameters
@@ -86,7 +58,7 @@ def transform_files(
     their sidecars.
     """
     files = {}
-    pairs = (("orig", space, fixed_to_moving), (space, "orig", np.linalg.inv(fixed_to_moving)))
+    pairs = ((SCAN_SPACE, space, fixed_to_moving), (space, SCAN_SPACE, np.linalg.inv(fixed_to_moving)))
     for start, end, matrix in pairs:
         name = f"{prefix}_from-{start}_to-{end}_mode-image_xfm"
         last_row = np.array([[0.0, 0.0, 0.0, 1.0]])
@@ -105,8 +77,8 @@ def transform_files(
 def displacement_files(
     prefix: str,
     space: str,
-    fields: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
-    affine: npt.NDArray[np.float64],
+    fields: tuple[Float32Array, Float32Array],
+    affine: Affine,
     facts: Mapping[str, object],
 ) -> dict[str, bytes]:
     """A displacement of the template and its inverse beside the affine files of ``transform_files``.
@@ -122,7 +94,7 @@ def displacement_files(
     Name -> content: ``..._mode-image_desc-refinement_xfm.nii.gz`` of both directions, and their sidecars.
     """
     files = {}
-    pairs = (("orig", space, "before", fields[0]), (space, "orig", "after", fields[1]))
+    pairs = ((SCAN_SPACE, space, "before", fields[0]), (space, SCAN_SPACE, "after", fields[1]))
     for start, end, order, field in pairs:
         name = f"{prefix}_from-{start}_to-{end}_mode-image"
         sidecar = {
@@ -137,12 +109,8 @@ def displacement_files(
     return files
 
 
-def _vector_image(field: npt.NDArray[np.float32], affine: npt.NDArray[np.float64]) -> bytes:
+def _vector_image(field: Float32Array, affine: Affine) -> bytes:
     """A RAS displacement as the NIfTI file of an ITK one; the same field gives the same bytes."""
     lps = np.rint(field * (np.diag(LPS_FROM_RAS)[:3] / PRECISION_MM)) * PRECISION_MM
-    image: Any = nib.Nifti1Image(lps[:, :, :, None].astype(np.float32), affine)  # type: ignore[no-untyped-call]
-    image.header.set_intent(VECTOR_INTENT)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, SCANNER_SPACE)
-    image.set_qform(affine, SCANNER_SPACE)
-    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+    vectors = lps[:, :, :, None].astype(np.float32)
+    return nifti_bytes(vectors, affine, fields={"intent_code": VECTOR_INTENT}, compression=("zlib", 6))

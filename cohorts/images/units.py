@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from cohorts.images.nifti import ImageProblemError
-
-Array = npt.NDArray[np.float32]
+from tasks.arrays import Float32Array
 
 #: Air in a scan of plain HU lies below this; nothing else in a head does (lungs are not in the field).
-AIR_HU = -500.0
+PLAIN_AIR_HU = -500.0
 #: Offsets that exporters add to HU to store them unsigned: 1024 (DICOM's usual intercept) and 1000.
 OFFSETS_HU = (1024.0, 1000.0)
 #: Where the commonest value of soft tissue of a head lies, HU: brain medians of 32-36 measured on clipped scans,
@@ -46,7 +44,7 @@ SAMPLED_VOXELS = 100_000  # enough to see whether a scan has many values, or man
 NEGATIVE_DEPTH, NEGATIVE_SHARE = 0.1, 0.01
 
 
-def as_hounsfield(values: Array, name: str) -> tuple[Array, tuple[str, ...], dict[str, float]]:
+def as_hounsfield(values: Float32Array, name: str) -> tuple[Float32Array, tuple[str, ...], dict[str, float]]:
     """Bring stored CT values to HU.
 
     Parameters
@@ -65,7 +63,7 @@ def as_hounsfield(values: Array, name: str) -> tuple[Array, tuple[str, ...], dic
         neither near -1000 nor clipped to one value.
     """
     lowest = float(values.min())
-    if lowest < AIR_HU:
+    if lowest < PLAIN_AIR_HU:
         peak = tissue_peak(values)
         n_tissue = 0 if peak is None else peak[1]
         notes = () if n_tissue >= MINIMUM_PEAK_SHARE * values.size else ("no_soft_tissue",)
@@ -78,7 +76,7 @@ def as_hounsfield(values: Array, name: str) -> tuple[Array, tuple[str, ...], dic
         peak = tissue_peak(above - np.float32(offset))
         fewest = MINIMUM_PEAK_SHARE * above.size
         if offset:
-            fewest = max(fewest, OFFSET_PEAK_SHARE * int((above > offset + AIR_HU).sum()))
+            fewest = max(fewest, OFFSET_PEAK_SHARE * int((above > offset + PLAIN_AIR_HU).sum()))
         if peak is not None and low <= peak[0] <= high and peak[1] >= fewest:
             usable[offset] = peak
     if not usable:
@@ -110,7 +108,7 @@ def _likeliest_offset(peaks: Mapping[float, tuple[float, int]]) -> float:
     return min(alike, key=lambda offset: abs(alike[offset] - BRAIN_HU), default=0.0)
 
 
-def tissue_peak(values: Array) -> tuple[float, int] | None:
+def tissue_peak(values: Float32Array) -> tuple[float, int] | None:
     """Give the commonest value between 5 and 90 HU and how many voxels lie there; None of too few.
 
     The histogram has bins of 1 HU, smoothed over 5; exact zeros, where clipped air lies, are left out. Of a series of
@@ -129,7 +127,7 @@ def tissue_peak(values: Array) -> tuple[float, int] | None:
     return 5.5 + place, int(smooth[place]) * max(1, step)
 
 
-def as_adc(values: Array, name: str) -> tuple[Array, tuple[str, ...], dict[str, float]]:
+def as_adc(values: Float32Array, name: str) -> tuple[Float32Array, tuple[str, ...], dict[str, float]]:
     """Bring stored ADC to 10^-3 mm2/s by its median over the positive voxels.
 
     Raises
@@ -153,7 +151,7 @@ def as_adc(values: Array, name: str) -> tuple[Array, tuple[str, ...], dict[str, 
     )
 
 
-def check_signal(values: Array, name: str) -> None:
+def check_signal(values: Float32Array, name: str) -> None:
     """Check that a diffusion image holds signal, which is a magnitude.
 
     Filters and noise correction leave values a little below 0; HU go far below.
@@ -174,7 +172,7 @@ def check_signal(values: Array, name: str) -> None:
         )
 
 
-def check_is_no_label_image(values: Array, name: str) -> None:
+def check_is_no_label_image(values: Float32Array, name: str) -> None:
     """Check that a scan is no mask or label map.
 
     Raises
@@ -194,6 +192,6 @@ def check_is_no_label_image(values: Array, name: str) -> None:
         )
 
 
-def _sample(values: Array) -> Array:
+def _sample(values: Float32Array) -> Float32Array:
     """Evenly spread voxels, at least ``SAMPLED_VOXELS`` or all."""
     return values.ravel(order="K")[:: max(1, values.size // SAMPLED_VOXELS)]

@@ -27,11 +27,11 @@ from cohorts.phantom.patients import (
     plan_patients,
     simulate_clinical,
 )
-from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
+from cohorts.phantom.tables import write_tsv
+from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE, TEMPLATE_SPACE
 
 __all__ = ["PhantomAnatomy", "PlantedFault", "write_phantom_cohort"]
 
-SPACE = "MNI152NLin2009aSym"
 LEAST_PARTICIPANTS = 20  # room for the faulty cases and some others
 
 # Streams of random numbers, so that each part of the cohort can change without the others.
@@ -74,12 +74,13 @@ def write_phantom_cohort(
 
     clinical = simulate_clinical(patients[:-1], np.random.default_rng([seed, CLINICAL]))
     clinical.insert(0, "participant_id", ids[:-1])
-    _write_tsv(folder / "participants.tsv", spoil_clinical(clinical, faults))
+    write_tsv(folder / "participants.tsv", spoil_clinical(clinical, faults))
     readings = _write_images(folder, anatomy, dict(zip(ids, patients, strict=True)), faults, seed)
-    _write_tsv(folder / "readings.tsv", pd.DataFrame(readings))
+    write_tsv(folder / "readings.tsv", pd.DataFrame(readings))
     with_scan = [participant_id for participant_id in ids if (folder / _mask_path(participant_id)).exists()]
-    scans = {"participant_id": with_scan, "modality": "lesion", "space": SPACE, "path": [*map(_mask_path, with_scan)]}
-    _write_tsv(folder / "scans.tsv", pd.DataFrame(scans))
+    paths = [*map(_mask_path, with_scan)]
+    scans = {"participant_id": with_scan, "modality": "lesion", "space": TEMPLATE_SPACE, "path": paths}
+    write_tsv(folder / "scans.tsv", pd.DataFrame(scans))
 
     planted = tuple(kind.planted(participant_id, _mask_path(participant_id)) for participant_id, kind in faults.items())
     pseudonyms = {
@@ -95,7 +96,7 @@ def write_phantom_cohort(
 
 def _mask_path(participant_id: str) -> str:
     """Path of a participant's mask inside the cohort folder."""
-    return f"lesions/{participant_id}_space-{SPACE}_desc-synthetic_label-lesion_mask.nii.gz"
+    return f"lesions/{participant_id}_space-{TEMPLATE_SPACE}_desc-synthetic_label-lesion_mask.nii.gz"
 
 
 def _write_images(
@@ -153,11 +154,6 @@ def _reading_rows(
                     }
                 )
     return rows
-
-
-def _write_tsv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table by the spellings of BIDS."""
-    table.to_csv(path, sep="\t", na_rep="n/a", index=False, lineterminator="\n")
 
 
 def _readme(planted: tuple[PlantedFault, ...]) -> str:

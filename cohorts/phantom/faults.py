@@ -6,18 +6,15 @@ participant must leave the flowchart.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, cast
 
-import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from tasks.phantoms.arrival import Mask
+from cohorts.images.nifti import nifti_bytes
+from tasks.arrays import Affine, AnyArray, Mask
 
 FLOAT_ONE = 0.9999999997  # what a resampling can leave of 1
 MNI_CODE = 4  # NIfTI-1: xyz in MNI space
@@ -107,7 +104,7 @@ def spoil_clinical(clinical: pd.DataFrame, faults: dict[str, FaultKind]) -> pd.D
     return spoilt
 
 
-def mask_bytes(lesion: Mask, affine: npt.NDArray[np.float64], fault: str | None = None) -> bytes:
+def mask_bytes(lesion: Mask, affine: Affine, fault: str | None = None) -> bytes:
     """A mask as the bytes of a NIfTI file, spoilt in the way that ``fault`` names; the same mask gives the same bytes.
 
     Parameters
@@ -117,7 +114,7 @@ def mask_bytes(lesion: Mask, affine: npt.NDArray[np.float64], fault: str | None 
     fault : name of one of ``FAULT_KINDS``, or None
     """
     zeros_and_ones = np.asarray(lesion, dtype=np.uint8, order="F")  # as NIfTI stores it
-    values: npt.NDArray[np.generic] = zeros_and_ones
+    values: AnyArray = zeros_and_ones
     code = MNI_CODE
     if fault == "empty":
         values = np.zeros_like(values)
@@ -127,10 +124,6 @@ def mask_bytes(lesion: Mask, affine: npt.NDArray[np.float64], fault: str | None 
         values = zeros_and_ones * np.float64(FLOAT_ONE)
     elif fault == "lost_affine":
         affine, code = np.eye(4), ALIGNED_CODE
-    image = cast(Any, nib).Nifti1Image(values, affine)
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"SYNTHETIC phantom lesion, no patient"
-    image.set_sform(affine, code)
-    image.set_qform(affine, code)
-    content: bytes = gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+    fields = {"descrip": b"SYNTHETIC phantom lesion, no patient"}
+    content = nifti_bytes(values, affine, fields=fields, form_code=code, compression=("zlib", 6))
     return content[: len(content) // 2] if fault == "truncated" else content

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from cohorts.phantom.patients import PlannedLesion
 from tasks.anatomy import HEMISPHERES, LabelTable, Side, aspects_label_table
-from tasks.phantoms.arrival import Mask
+from tasks.arrays import Affine, Float32Array, FloatArray, IntegerArray, Mask
+from tasks.lesion import NEIGHBOURS_26
 from tasks.phantoms.lesion import grow_emboli, grow_lacune, grow_lesion, lesion_domain, recede, watershed_depth
 from tasks.scoring import BUILT_IN_RULES
 
 #: Territory of a lesion kind -> regions of the territory map that make it up.
-TERRITORIES = {"mca": ("mca", "mca_deep"), "perforators": ("mca_deep",), "aca": ("aca",), "pca": ("pca",)}
+TERRITORY_REGIONS = {"mca": ("mca", "mca_deep"), "perforators": ("mca_deep",), "aca": ("aca",), "pca": ("pca",)}
 PERFORATORS = "mca_deep"
 WATERSHED_MARGIN_MM = 12.0  # invented: how far a person's watershed may step back from the atlas's
 LARGEST_SHARE = 0.75  # of a territory that one lesion may fill
@@ -43,11 +43,11 @@ class PhantomAnatomy:
         Arrays of different shapes, voxels that are not 1 mm along the axes, or a territory or region without a voxel.
     """
 
-    territories: npt.NDArray[np.integer]
+    territories: IntegerArray
     table: LabelTable
-    aspects: npt.NDArray[np.integer]
+    aspects: IntegerArray
     brain: Mask
-    affine: npt.NDArray[np.float64]
+    affine: Affine
 
     def __post_init__(self) -> None:
         arrays = {"territories": self.territories, "aspects": self.aspects}
@@ -63,7 +63,7 @@ class PhantomAnatomy:
         problems += [
             f"territories must hold {side}_{region}, got no voxel of it. Check the label table."
             for side in HEMISPHERES
-            for region in sorted(set().union(*TERRITORIES.values()))
+            for region in sorted(set().union(*TERRITORY_REGIONS.values()))
             if labels.get((side, region)) not in present
         ]
         if missing := sorted(set(range(1, 21)) - set(np.unique(self.aspects).tolist())):
@@ -92,7 +92,7 @@ class LesionPainter:
         self._indices = {(label.side, label.region): label.index for label in anatomy.table.labels}
         self._aspects = {(label.side, label.region): label.index for label in aspects_label_table().labels}
         self._region_sizes = np.bincount(anatomy.aspects.ravel(), minlength=len(self._aspects) + 1)
-        self._domains: dict[tuple[str, Side], tuple[Box, Mask, npt.NDArray[np.float32]]] = {}
+        self._domains: dict[tuple[str, Side], tuple[Box, Mask, Float32Array]] = {}
 
     def paint(self, lesion: PlannedLesion, rng: np.random.Generator) -> Mask:
         """Return the (X, Y, Z) bool mask of a planned lesion."""
@@ -143,10 +143,10 @@ class LesionPainter:
             return self.anatomy.brain[box]
         return np.asarray(self.anatomy.aspects[box] == self._aspects[side, lesion.seed_region])
 
-    def _domain(self, name: str, side: Side) -> tuple[Box, Mask, npt.NDArray[np.float32]]:
+    def _domain(self, name: str, side: Side) -> tuple[Box, Mask, Float32Array]:
         """Bounding box, tissue and depth below the watershed of one territory; perforators have no watershed."""
         if (name, side) not in self._domains:
-            territory = self._regions(side, TERRITORIES[name])
+            territory = self._regions(side, TERRITORY_REGIONS[name])
             margin = int(PERFORATOR_REACH_MM) + 1  # to see what lies beyond
             box = tuple(
                 slice(max(0, axis.start - margin), axis.stop + margin)
@@ -155,7 +155,7 @@ class LesionPainter:
             territory, end_arteries = territory[box], self._regions(side, (PERFORATORS,))[box]
             if name == "perforators":
                 near = ndimage.distance_transform_edt(~territory) <= PERFORATOR_REACH_MM
-                territory = end_arteries = near & self._regions(side, TERRITORIES["mca"])[box]
+                territory = end_arteries = near & self._regions(side, TERRITORY_REGIONS["mca"])[box]
             affine = _affine_of(box, self.anatomy.affine)
             domain = _largest_component(lesion_domain(territory, self.anatomy.brain[box], affine, side=side))
             depth_mm = watershed_depth(domain, self.anatomy.territories[box] > 0, (1.0, 1.0, 1.0))
@@ -168,7 +168,7 @@ class LesionPainter:
         return np.isin(self.anatomy.territories, [self._indices[side, region] for region in regions])
 
 
-def _affine_of(box: Box, affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _affine_of(box: Box, affine: Affine) -> FloatArray:
     """Affine of a part of a grid."""
     moved = affine.copy()
     moved[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
@@ -177,7 +177,7 @@ def _affine_of(box: Box, affine: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
 
 def _largest_component(mask: Mask) -> Mask:
     """The largest 26-connected component; nothing of nothing."""
-    components, n_components = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    components, n_components = ndimage.label(mask, structure=NEIGHBOURS_26)
     if n_components < 2:
         return mask
     return np.asarray(components == np.bincount(components.ravel())[1:].argmax() + 1)

@@ -6,31 +6,31 @@ mask. The scans are simulated by ``tasks.phantoms.scans``; the same seed gives t
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
 
-import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from cohorts.images.mask import read_mask
+from cohorts.images.nifti import nifti_bytes
+from cohorts.images.transforms import SCAN_SPACE
+from cohorts.phantom.tables import write_tsv
+from tasks.arrays import Affine, FloatingArray
 from tasks.phantoms.head import Acquisition, Head, build_head, head_pose, scan_grid
 from tasks.phantoms.scans import Infarct, lowering_hu, simulate_diffusion, simulate_ncct
 from tasks.registration.target import TissueMaps
 from tasks.space.resample import Grid
 
-SPACE = "orig"
 NECK_MM = 60.0  # a head scan ends above it
 CT_SHAPE, CT_SLICE_MM = (240, 240, 32), 5.0  # a quarter of a scanner's 512 x 512, so that the demo stays quick
 CT_PIXEL_MM = (0.86, 0.94)  # field of view 206 to 226 mm
 MR_SHAPE, MR_SPACING_MM = (128, 128, 30), (1.75, 1.75, 5.0)
-SCALE = (0.88, 0.03, 0.02)  # of the template: mean, SD between persons, SD between axes; brains of 1,050 to 1,550 ml
+#: Of the template: mean, SD between persons, SD between axes; brains of 1,050 to 1,550 ml.
+HEAD_SCALE = (0.88, 0.03, 0.02)
 TURN_DEG = (5.0, 15.0)  # SD about each axis and most: heads lie askew by a few degrees
 CT_NOISE_HU = (3.0, 5.0)  # of slices of 5 mm
 CT_CUPPING_HU = (1.0, 3.0)
@@ -39,8 +39,7 @@ MR_BIAS = (0.05, 0.25)
 ADC_STORED = 1000.0  # whole numbers of 10^-6 mm2/s, as most scanners store it
 CLIPPED_EVERY, CLIPPED_AT = 4, 1  # every fourth CT has lost its negative values, as the public ones have
 B0_EVERY, B0_AT = 4, 3  # every fourth patient has b0 in place of an ADC map, which then has to be computed
-SCANNER_CODE = 1  # NIfTI-1: xyz of the scanner
-SCANS = 5  # stream of random numbers, after those of ``cohorts.phantom.cohort``
+SCAN_STREAM = 5  # stream of random numbers, after those of ``cohorts.phantom.cohort``
 
 
 @dataclass(frozen=True)
@@ -93,17 +92,17 @@ def write_phantom_scans(
         number = int("".join(filter(str.isdigit, participant_id)))
         infarct = _infarct(folder / mask_path, float(hours[participant_id]))
         rows = []
-        for modality, content in _scans(head, infarct, number, np.random.default_rng([seed, SCANS, number])):
-            path = f"scans/{participant_id}_space-{SPACE}_desc-synthetic_{modality}.nii.gz"
+        for modality, content in _scans(head, infarct, number, np.random.default_rng([seed, SCAN_STREAM, number])):
+            path = f"scans/{participant_id}_space-{SCAN_SPACE}_desc-synthetic_{modality}.nii.gz"
             (folder / path).write_bytes(content)
-            rows.append(ScanRow(participant_id, modality, SPACE, path))
+            rows.append(ScanRow(participant_id, modality, SCAN_SPACE, path))
         return rows
 
     patients = zip(lesions["participant_id"], lesions["path"], strict=True)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         rows = [row for found in threads.map(write, patients) for row in found]
     table = pd.concat([listed, pd.DataFrame([asdict(row) for row in rows])])
-    table.to_csv(folder / "scans.tsv", sep="\t", index=False, lineterminator="\n")
+    write_tsv(folder / "scans.tsv", table)
     return rows
 
 
@@ -131,7 +130,7 @@ def small_lesions(folder: Path, *, minimum_ml: float, n_patients: int = 6, witho
     return small
 
 
-def scan_bytes(values: npt.NDArray[np.floating[Any]], affine: npt.NDArray[np.float64]) -> bytes:
+def scan_bytes(values: FloatingArray, affine: Affine) -> bytes:
     """A scan as the bytes of a compressed NIfTI file of whole numbers (int16).
 
     Parameters
@@ -139,12 +138,9 @@ def scan_bytes(values: npt.NDArray[np.floating[Any]], affine: npt.NDArray[np.flo
     values : (X, Y, Z) float array, in the unit to be stored
     affine : (4, 4) float array, voxel -> world, RAS, mm
     """
-    image = cast(Any, nib).Nifti1Image(np.asarray(np.rint(values), dtype=np.int16, order="F"), affine)
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"SYNTHETIC phantom scan, no patient"
-    image.set_sform(affine, SCANNER_CODE)
-    image.set_qform(affine, SCANNER_CODE)
-    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)  # noise does not shrink with more effort
+    stored = np.asarray(np.rint(values), dtype=np.int16, order="F")
+    fields = {"descrip": b"SYNTHETIC phantom scan, no patient"}
+    return nifti_bytes(stored, affine, fields=fields, compression=("zlib", 1))  # noise does not shrink with more effort
 
 
 def _infarct(path: Path, age_h: float) -> Infarct:
@@ -157,7 +153,7 @@ def _infarct(path: Path, age_h: float) -> Infarct:
 
 def _scans(head: Head, infarct: Infarct, number: int, rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
     """Modality and file of every scan of one patient; CT and MR see the same head in different poses."""
-    mean, between_persons, between_axes = SCALE
+    mean, between_persons, between_axes = HEAD_SCALE
     x, y, z = (mean + between_persons * rng.standard_normal() + between_axes * rng.standard_normal(3)).tolist()
     pixel_mm = float(rng.uniform(*CT_PIXEL_MM))
     ct = _acquisition((x, y, z), CT_SHAPE, (pixel_mm, pixel_mm, CT_SLICE_MM), rng)

@@ -15,17 +15,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
 
 from cohorts.images.mask import read_mask
-from cohorts.phantom.native_scans import SPACE, ScanRow, scan_bytes
+from cohorts.images.transforms import SCAN_SPACE
+from cohorts.phantom.native_scans import ScanRow, scan_bytes
+from cohorts.phantom.tables import write_tsv
+from tasks.arrays import Affine, Mask
 from tasks.phantoms.head import head_pose
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
 from tasks.phantoms.perfusion_head import PhantomHead, prepare_head
 from tasks.phantoms.tissue import PhantomLesion
 from tasks.registration.target import TissueMaps
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid, resample_labels
 from tasks.space.rigid_motion import head_motion
 
@@ -34,13 +37,13 @@ SHAPE, SPACING_MM = (96, 96, 18), (2.2, 2.2, 5.0)  # a seventh of a scanner's 25
 #: Every 1.5 s over the bolus, then every 3 s: the two phases of usual protocols.
 FRAME_TIMES_S = (*(1.5 * frame for frame in range(26)), *(37.5 + 3.0 * frame for frame in range(1, 9)))
 NOISE_HU = (3.0, 5.0)  # of voxels of 24 microlitres; a scanner's of a fifth of that have 7 to 11
-SCALE = (0.88, 0.02)  # of the template: mean and SD between persons
-TURN_DEG, TURN_MOST_DEG = 4.0, 12.0
+SLAB_HEAD_SCALE = (0.88, 0.02)  # of the template: mean and SD between persons
+SLAB_TURN_DEG, SLAB_TURN_MOST_DEG = 4.0, 12.0
 MOVES_EVERY, DRIFT_MM, JUMP_MM = 3, 1.5, 3.0
 #: Hypoperfused tissue over core, and its least volume: mismatch ratios of 1.8 and more make patients eligible for late
 #: treatment (DEFUSE 3, Albers et al., N Engl J Med 2018;378:708-718).
 HYPOPERFUSED_RATIO, LEAST_HYPOPERFUSED_ML = 1.8, 30.0
-PERFUSION = 6  # stream of random numbers, after those of ``cohorts.phantom.native_scans``
+PERFUSION_STREAM = 6  # stream of random numbers, after those of ``cohorts.phantom.native_scans``
 
 
 def write_phantom_perfusion(
@@ -69,16 +72,16 @@ def write_phantom_perfusion(
         """One patient, with random numbers of its own."""
         participant_id, mask_path = patient
         number = int("".join(filter(str.isdigit, participant_id)))
-        rng = np.random.default_rng([seed, PERFUSION, number])
-        stem = f"scans/{participant_id}_space-{SPACE}_desc-synthetic_{MODALITY}"
+        rng = np.random.default_rng([seed, PERFUSION_STREAM, number])
+        stem = f"scans/{participant_id}_space-{SCAN_SPACE}_desc-synthetic_{MODALITY}"
         lesion = _ischaemia(folder / mask_path, maps)
         _write_series(folder / stem, head, lesion, rng, moves=number % MOVES_EVERY == 0)
-        return ScanRow(participant_id, MODALITY, SPACE, f"{stem}.nii.gz")
+        return ScanRow(participant_id, MODALITY, SCAN_SPACE, f"{stem}.nii.gz")
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         rows = list(threads.map(write, zip(lesions["participant_id"], lesions["path"], strict=True)))
     table = pd.concat([listed, pd.DataFrame([asdict(row) for row in rows])])
-    table.to_csv(folder / "scans.tsv", sep="\t", index=False, lineterminator="\n")
+    write_tsv(folder / "scans.tsv", table)
     return rows
 
 
@@ -86,8 +89,8 @@ def _write_series(
     stem: Path, head: PhantomHead, lesion: PhantomLesion, rng: np.random.Generator, *, moves: bool
 ) -> None:
     """One series and the sidecar with its frame times."""
-    size = SCALE[0] + SCALE[1] * rng.standard_normal()
-    a, b, c = np.clip(TURN_DEG * rng.standard_normal(3), -TURN_MOST_DEG, TURN_MOST_DEG).tolist()
+    size = SLAB_HEAD_SCALE[0] + SLAB_HEAD_SCALE[1] * rng.standard_normal()
+    a, b, c = np.clip(SLAB_TURN_DEG * rng.standard_normal(3), -SLAB_TURN_MOST_DEG, SLAB_TURN_MOST_DEG).tolist()
     pose = head_pose((a, b, c), (0.0, -140.0, 300.0), (size, size, size))
     protocol = Protocol(SHAPE, SPACING_MM, FRAME_TIMES_S, noise_hu=float(rng.uniform(*NOISE_HU)))
     motion = head_motion(FRAME_TIMES_S, rng, drift_mm=DRIFT_MM, jump_mm=JUMP_MM) if moves else None
@@ -114,11 +117,9 @@ def _ischaemia(path: Path, maps: TissueMaps) -> PhantomLesion:
     return PhantomLesion(core, _nearest(domain & ~core, core, maps.affine) & ~core)
 
 
-def _nearest(
-    domain: npt.NDArray[np.bool_], core: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64]
-) -> npt.NDArray[np.bool_]:
+def _nearest(domain: Mask, core: Mask, affine: Affine) -> Mask:
     """The part of a domain nearest to the core, of the wanted volume."""
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     voxel_ml = float(np.prod(spacing)) / 1000
     core_ml = float(core.sum()) * voxel_ml
     wanted_ml = max(LEAST_HYPOPERFUSED_ML, HYPOPERFUSED_RATIO * core_ml) - core_ml

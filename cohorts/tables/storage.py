@@ -6,8 +6,6 @@ values and a unique key. Units and meaning are stored in the file. The same rows
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -110,14 +108,14 @@ def data_dictionary(tables: Iterable[Table]) -> list[dict[str, str]]:
 
 def tsv_text(rows: Sequence[Mapping[str, object]]) -> str:
     """Rows of one shape as a TSV with a header; missing values are n/a."""
-    out = io.StringIO()
-    if rows:
-        writer = csv.writer(
-            out, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar=None, quotechar=None
-        )
-        writer.writerow(list(rows[0]))
-        writer.writerows([[_cell(value) for value in row.values()] for row in rows])
-    return out.getvalue()
+    if not rows:
+        return ""
+    return "\t".join(rows[0]) + "\n" + "".join(tsv_line(row.values()) for row in rows)
+
+
+def tsv_line(cells: Iterable[object], end: str = "\n") -> str:
+    """One row of a TSV; missing values are n/a."""
+    return "\t".join(map(_cell, cells)) + end
 
 
 def _record_batch(table: Table, schema: pa.Schema, batch: Columns) -> pa.RecordBatch:

@@ -128,7 +128,7 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
     chunks = chunks_of(pending, n_workers, on_gpu)
 
     @task(name="measure", cache_policy=NO_CACHE, persist_result=False, task_run_name="measure-{number}")
-    def measure(number: int, n_cases: int) -> None:
+    def measure(number: int, n_cases: int) -> None:  # noqa: ARG001 - Prefect shows it
         _submit_and_wait(measuring, chunks[number])
 
     @task(name="measure-alone", cache_policy=NO_CACHE, persist_result=False)
@@ -146,7 +146,7 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
         persist_result=False,
         task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=n_workers)),
     )
-    def cohort_run(n_participants: int, n_pending: int) -> None:
+    def cohort_run(n_participants: int, n_pending: int) -> None:  # noqa: ARG001 - Prefect shows them
         begun = time.perf_counter()
         try:
             with measuring.progress.shown():

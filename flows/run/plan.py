@@ -251,7 +251,7 @@ def code_digest() -> str:
     )
 
 
-def run_digest(plan: Plan, out: Path) -> str:
+def run_digest(plan: Plan) -> str:
     """Digest of everything that the tables and the report of a run depend on."""
     cohort = plan.cohort
     return digest_of(

@@ -88,7 +88,7 @@ def read_summary(run_folder: Path) -> dict[str, Any] | None:
 def is_current(plan: Plan, out: Path) -> bool:
     """Whether the latest run answers exactly this plan and its files are whole."""
     summary = latest_summary(out)
-    if summary is None or summary.get("digest") != run_digest(plan, out):
+    if summary is None or summary.get("digest") != run_digest(plan):
         return False
     folder = out / RESULTS / LATEST
     return all(
@@ -120,8 +120,8 @@ def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[
     draft = results / f".draft-{uuid.uuid4().hex}"
     (draft / TABLES_FOLDER).mkdir(parents=True)
     found = write_tables(plan, draft / TABLES_FOLDER)
-    lint_failed = _write_report(plan, out, draft, facts, run_digest(plan, out))
-    summary = _summary(plan, found, facts, run_digest(plan, out), draft)
+    lint_failed = _write_report(plan, out, draft, facts, run_digest(plan))
+    summary = _summary(plan, found, facts, run_digest(plan), draft)
     write_bytes(draft / SUMMARY, json.dumps(summary, indent=2).encode())
     final = results / facts.run_id
     if lint_failed is not None:

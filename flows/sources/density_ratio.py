@@ -24,10 +24,10 @@ from flows.sources.native_scan import begun, picture_files, prepared, refused
 from models.anatomy.template import mca_territory
 from tasks.density.measure import CTA_DENSITY, NCCT_DENSITY, DensitySettings, measure_density, place_regions
 from tasks.density.rule import BUILT_IN_DENSITY_RULES
-from tasks.quality.figures import Modality
+from tasks.modality import ScanContrast
 from tasks.scoring import RegionEvidence, Rule
 
-DENSITY_SETTINGS: Mapping[Modality, DensitySettings] = {"ct": NCCT_DENSITY, "cta": CTA_DENSITY}
+DENSITY_SETTINGS: Mapping[ScanContrast, DensitySettings] = {"ct": NCCT_DENSITY, "cta": CTA_DENSITY}
 #: Of ``DensityRow``; the ratio follows from the relative difference, which ``regions`` has.
 FEATURES = ("n_voxels_used", "density_hu", "spread_hu", "low_density_share", "high_density_share", "difference_hu")
 
@@ -81,7 +81,7 @@ class DensityRatioSource(Source):
         return f"ratio-{self.modality}"
 
     @property
-    def gated_as(self) -> Modality:
+    def gated_as(self) -> ScanContrast:
         """Which limits of quality figures hold for its scans."""
         return "cta" if self.image == "cta" else "ct"
 

@@ -9,14 +9,14 @@ import numpy as np
 from pydantic import Field
 
 from cohorts.folder.source import REGISTRATION, FormsName, LesionSource, RegistrationName
-from cohorts.images.derivatives import image_bytes
+from cohorts.images.nifti import nifti_bytes
 from cohorts.store.findings import Findings, Found
 from flows.sources.interface import Method, OpenCase, Outcome, excluded
 from flows.sources.native_scan import begun, facts, native_counts, picture_files, prepared, refused
 from tasks.diffusion.adc import adc_on_grid
 from tasks.diffusion.threshold import segment_dwi
 from tasks.lesion import measure_lesion
-from tasks.quality.figures import Modality
+from tasks.modality import ScanContrast
 from tasks.space.resample import Grid
 
 
@@ -64,7 +64,7 @@ class DwiThresholdSource(LesionSource):
         return f"threshold-{self.modality}"
 
     @property
-    def gated_as(self) -> Modality:
+    def gated_as(self) -> ScanContrast:
         """Which limits of quality figures hold for its scans."""
         return "dwi"
 
@@ -115,7 +115,7 @@ class DwiThresholdSource(LesionSource):
         lesion = measure_lesion(indices, scan.shape, image.affine, scan.registration.moving_to_fixed)
         counts = native_counts(scan, case.maps, {"n_lesion": found.mask})
         files |= picture_files(case, scan, found.mask)
-        files[f"{case.case.prefix}_label-lesion_mask.nii.gz"] = image_bytes(found.mask.astype(np.uint8), image.affine)
+        files[f"{case.case.prefix}_label-lesion_mask.nii.gz"] = nifti_bytes(found.mask.astype(np.uint8), image.affine)
         return Outcome("ok", findings=findings.adding(lesion=lesion, counts=counts), files=files)
 
 

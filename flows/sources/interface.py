@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from cohorts.folder.source import Source
-from cohorts.images.scan import FormRule, ScanImage, read_scan
+from cohorts.images.grid import FormRule
+from cohorts.images.scan import ScanImage, read_scan
 from cohorts.store.findings import Findings
 from cohorts.store.records import StepKey, digest_of
 

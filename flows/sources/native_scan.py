@@ -14,20 +14,23 @@ import numpy as np
 import numpy.typing as npt
 
 from cohorts.folder.source import RegistrationName
-from cohorts.images.scan import FormRule, ScanImage
+from cohorts.images.grid import FormRule
+from cohorts.images.scan import ScanImage
 from cohorts.images.transforms import displacement_files, transform_files
 from cohorts.store.findings import Figure, Findings, RegionCounts, ScanFacts
 from flows.sources.interface import CaseFile, MapReference, OpenCase, Outcome, excluded
 from flows.sources.label_maps import planned_map, region_counts
 from models.anatomy.register_template import template_target
-from models.anatomy.template import SPACE, GridLabels, LabelMap, coverage_on_grid, labels_on_grid, load_template
+from models.anatomy.template import GridLabels, LabelMap, coverage_on_grid, labels_on_grid, load_template
 from reports.figures.scan_picture import scan_picture
+from tasks.anatomy import TEMPLATE_SPACE
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
-from tasks.lesion import voxel_volume_mm3
-from tasks.quality.figures import Modality, measure_quality
+from tasks.modality import ScanContrast
+from tasks.quality.figures import measure_quality
 from tasks.registration.affine import Registration, register
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.registration.refinement import Refinement, refine
+from tasks.space.affines import voxel_volume_mm3
 from tasks.space.resample import Grid
 from tasks.space.working_grid import WorkingScan, to_native_grid
 from tasks.views import key_slices
@@ -44,7 +47,7 @@ class PreparedScan:
     ``native`` is the brain on the scan's own grid where it is known better than from the working grid.
     """
 
-    contrast: Modality
+    contrast: ScanContrast
     image: ScanImage
     working: WorkingScan
     brain: Brain
@@ -106,14 +109,14 @@ def prepared(
     """
     key = ("prepared", file.sha256, kind, forms)
     image = case.image(file, kind, forms)
-    contrast: Modality = "dwi" if kind == "dwi" else "cta" if kind == "cta" else "ct"
+    contrast: ScanContrast = "dwi" if kind == "dwi" else "cta" if kind == "cta" else "ct"
     affine = case.shared.once((*key, "affine"), lambda: prepare(image, contrast))
     if registration == "affine":
         return affine
     return case.shared.once((*key, registration), lambda: refined(affine))
 
 
-def prepare(image: ScanImage, contrast: Modality) -> PreparedScan:
+def prepare(image: ScanImage, contrast: ScanContrast) -> PreparedScan:
     """Find the brain and register it to the template by an affine transform.
 
     Parameters
@@ -250,12 +253,12 @@ def registration_files(prefix: str, scan: PreparedScan) -> Mapping[str, bytes]:
         "TissueCorrelation": registration.tissue_correlation,
         "Refused": registration.reason or None,
     }
-    files = transform_files(prefix, SPACE, registration.matrix, merits)
+    files = transform_files(prefix, TEMPLATE_SPACE, registration.matrix, merits)
     if (warp := scan.warp) is not None:
         measures = {
             "MeanDisplacement": warp.mean_mm,
             "LargestDisplacement": warp.largest_mm,
             "SmallestVolumeRatio": warp.smallest_volume_ratio,
         }
-        files |= displacement_files(prefix, SPACE, (warp.displacement, warp.inverse), warp.affine, measures)
+        files |= displacement_files(prefix, TEMPLATE_SPACE, (warp.displacement, warp.inverse), warp.affine, measures)
     return files

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from cohorts.folder.source import Feature, FormsName, Gives, LesionSource, MapUse
-from cohorts.images.derivatives import image_bytes
+from cohorts.images.nifti import nifti_bytes
 from cohorts.store.findings import Findings, Found
 from flows.sources.interface import OpenCase, Outcome, excluded
 from flows.sources.native_scan import PreparedScan, native_counts
@@ -22,11 +22,11 @@ from flows.sources.perfusion_maps import MAP_UNITS, Perfusion
 from flows.sources.perfusion_panel import CoreFound, panel_files
 from flows.sources.perfusion_series import SeriesFound
 from tasks.lesion import measure_lesion
+from tasks.modality import ScanContrast
 from tasks.perfusion.core import CoreSettings, PerfusionCore, find_core
 from tasks.perfusion.core_threshold import CoreThreshold, calibrate_threshold, sample_tissue
 from tasks.perfusion.maps import PerfusionMaps
 from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, Reference, mirrored_indices, other_side
-from tasks.quality.figures import Modality
 
 
 class CoreNumbers(Found):
@@ -101,7 +101,7 @@ class PerfusionCoreSource(LesionSource):
         return f"core-{self.modality}"
 
     @property
-    def gated_as(self) -> Modality:
+    def gated_as(self) -> ScanContrast:
         """Which limits of quality figures hold for its scans."""
         return "ctp"
 
@@ -189,7 +189,7 @@ def core_outcome(
         return excluded(case.case, core.reason, detail, findings, files)
     files |= panel_files(prefix, scan, case.maps[0], perfusion, found, ("", ""))
     for name, mask in (("core", core.core), ("hypoperfused", core.hypoperfused)):
-        files[f"{prefix}_label-{name}_mask.nii.gz"] = image_bytes(mask.astype(np.uint8), scan.image.affine)
+        files[f"{prefix}_label-{name}_mask.nii.gz"] = nifti_bytes(mask.astype(np.uint8), scan.image.affine)
     if perfusion.same_space is not None:
         files |= same_space_files(prefix, perfusion.same_space, core.core, scan.image)
     return Outcome("ok", findings=_counted(findings, case, scan, perfusion, core), files=files)

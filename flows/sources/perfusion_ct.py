@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cohorts.images.derivatives import image_bytes
+from cohorts.images.nifti import nifti_bytes
 from cohorts.images.scan import ScanImage
 from cohorts.images.transforms import transform_files
 from flows.sources.native_scan import PreparedScan
@@ -77,7 +77,7 @@ def same_space_files(prefix: str, found: SameSpace, core: npt.NDArray[np.bool_],
     facts = {"Type": "rigid", "Misfit": found.misfit, "CorrectionOfStart": found.correction_mm}
     files = transform_files(prefix, found.space, to_series, facts)
     on_ct = resample_labels(core, image.affine, Grid(found.ct.shape, found.ct.image.affine), to_series)
-    files[f"{prefix}_space-{found.space}_label-core_mask.nii.gz"] = image_bytes(
+    files[f"{prefix}_space-{found.space}_label-core_mask.nii.gz"] = nifti_bytes(
         on_ct.astype(np.uint8), found.ct.image.affine
     )
     return files

@@ -11,11 +11,9 @@ import numpy.typing as npt
 
 from cohorts.images.derivatives import map_files
 from flows.sources.perfusion_ct import SameSpace
+from tasks.arrays import Float32Array, Mask
 from tasks.perfusion.maps import PerfusionSettings
 from tasks.perfusion.series import PerfusionSeries
-
-Mask = npt.NDArray[np.bool_]
-Array = npt.NDArray[np.float32]
 
 MAP_UNITS = {"cbf": "ml/100 g/min", "cbv": "ml/100 g", "mtt": "s", "tmax": "s"}
 
@@ -34,7 +32,7 @@ class Perfusion:
     same_space : a CT of the patient aligned with the series; None where there is none
     """
 
-    maps: Mapping[str, Array]
+    maps: Mapping[str, Float32Array]
     tissue: Mask
     is_covered: Mask
     series: PerfusionSeries | None = None

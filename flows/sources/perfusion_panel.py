@@ -15,12 +15,11 @@ from flows.sources.label_maps import planned_map
 from flows.sources.native_scan import PreparedScan, shown
 from flows.sources.perfusion_maps import Perfusion
 from reports.figures.perfusion_picture import PERFUSION_SUFFIX, PerfusionCurves, PerfusionFindings, perfusion_picture
+from tasks.arrays import FloatArray
 from tasks.perfusion.core import CoreSettings, PerfusionCore
 from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, other_side
 from tasks.perfusion.preparation import mean_curve
 from tasks.perfusion.series import PerfusionSeries
-
-Curve = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +109,7 @@ def _curves(perfusion: Perfusion, series: PerfusionSeries, found: CoreFound | No
     )
 
 
-def _mean(series: PerfusionSeries, mask: npt.NDArray[np.bool_] | None) -> Curve | None:
+def _mean(series: PerfusionSeries, mask: npt.NDArray[np.bool_] | None) -> FloatArray | None:
     """Mean enhancement of a mask over the usable frames, HU."""
     n_baseline = None if series.bolus is None else series.bolus.n_baseline_frames
     if series.series is None or mask is None or not mask.any():
@@ -119,7 +118,7 @@ def _mean(series: PerfusionSeries, mask: npt.NDArray[np.bool_] | None) -> Curve 
     return np.asarray(curve - curve[: n_baseline or 1].mean())
 
 
-def _over_all(curve: Curve | None, usable: npt.NDArray[np.bool_]) -> Curve | None:
+def _over_all(curve: FloatArray | None, usable: npt.NDArray[np.bool_]) -> FloatArray | None:
     """A curve of the usable frames over all frames."""
     if curve is None or len(curve) != np.count_nonzero(usable):
         return None

@@ -30,7 +30,6 @@ import nibabel as nib
 import numpy as np
 
 from models.anatomy.landmarks import (
-    Mask,
     RightHalf,
     anterior_border,
     deep_regions,
@@ -41,9 +40,10 @@ from models.anatomy.landmarks import (
     right_half,
     within,
 )
-from models.anatomy.template import DATA_FOLDER, LABEL_MAPS, SPACE, TABLE_COLUMNS, TEMPLATE_FILES, LabelMap
+from models.anatomy.template import DATA_FOLDER, LABEL_MAPS, TABLE_COLUMNS, TEMPLATE_FILES, LabelMap
 from models.anatomy.vascular_map import build_vascular_territories
-from tasks.anatomy import ASPECTS_REGIONS, aspects_label_table
+from tasks.anatomy import ASPECTS_REGIONS, TEMPLATE_SPACE, aspects_label_table
+from tasks.arrays import Mask
 
 FRONT_MM = 17.0  # coronal plane through the front of lentiform and insula: M1 | M2 and M4 | M5
 BACK_MM = -24.0  # coronal plane through the back of lentiform and insula: M2 | M3 and M5 | M6
@@ -140,7 +140,7 @@ def write_label_map(label_map: LabelMap, folder: Path) -> None:
     (folder / f"{stem}.tsv").write_text(table.getvalue(), encoding="utf-8")
     sidecar = {
         "Description": DESCRIPTIONS[label_map.name],
-        "Space": SPACE,
+        "Space": TEMPLATE_SPACE,
         "Resolution": "1 mm, the template's own grid; x runs to the right",
         "Sources": [file for file, _ in TEMPLATE_FILES.values()],
         "Method": "Stated landmarks on the template's tissue maps, mirrored: models/anatomy/landmarks.py, "

@@ -16,11 +16,9 @@ from scipy import ndimage
 
 from models.anatomy.template import LabelMap, load_template
 from tasks.anatomy import LabelTable
+from tasks.arrays import FloatArray, Mask
 
 LEVEL_TILT = 0.19  # tan 11 degrees: the orbitomeatal line against the line through the commissures
-
-Mask = NDArray[np.bool_]
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +29,12 @@ class RightHalf:
     white: NDArray[np.float32]
     csf: NDArray[np.float32]
     brain: Mask
-    x: Array
-    y: Array
-    z: Array
+    x: FloatArray
+    y: FloatArray
+    z: FloatArray
 
     @property
-    def h(self) -> Array:
+    def h(self) -> FloatArray:
         """Level height, mm."""
         return self.z + LEVEL_TILT * self.y
 
@@ -75,12 +73,12 @@ def smooth(mask: Mask) -> Mask:
     return np.asarray(ndimage.binary_fill_holes(largest(ndimage.gaussian_filter(mask.astype(float), sigma=1.0) > 0.5)))
 
 
-def within(half: RightHalf, *, y: tuple[float, float], z: tuple[Array | float, Array | float]) -> Mask:
+def within(half: RightHalf, *, y: tuple[float, float], z: tuple[FloatArray | float, FloatArray | float]) -> Mask:
     """The part of the half brain between two coronal planes and two heights (mm), which may vary with y."""
     return np.asarray(half.brain & (half.y > y[0]) & (half.y < y[1]) & (half.z > z[0]) & (half.z < z[1]))
 
 
-def _anterior_limb(half: RightHalf) -> Array:
+def _anterior_limb(half: RightHalf) -> FloatArray:
     """Where the middle of the anterior limb of the internal capsule lies, x in mm.
 
     A plane through (15, 10, -5), (21, 10, 15) and (20, 22, 0), which are white between caudate and putamen; behind the
@@ -89,7 +87,7 @@ def _anterior_limb(half: RightHalf) -> Array:
     return 16 + 0.3 * (np.maximum(half.y, 0) - 6) + 0.3 * (half.z - 2)
 
 
-def _pallidal_border(half: RightHalf) -> Array:
+def _pallidal_border(half: RightHalf) -> FloatArray:
     """The border of posterior limb and pallidum, x in mm.
 
     A plane through (13.5, -2, -5), (24, -2, 10) and (27.6, -8, 10); above the pallidum (z > 10) it goes straight up
@@ -98,7 +96,7 @@ def _pallidal_border(half: RightHalf) -> Array:
     return 17 + 0.7 * np.minimum(half.z, 10) - 0.6 * (half.y + 2)
 
 
-def _putaminal_border(half: RightHalf) -> Array:
+def _putaminal_border(half: RightHalf) -> FloatArray:
     """The lateral border of the putamen at the external capsule, x in mm, landmarks from back to front at z = 0."""
     return np.interp(half.y, [-20, -10, 0, 10, 20], [35, 34, 32, 29, 25]) - (np.minimum(half.z, 12) / 8) ** 2
 
@@ -140,12 +138,12 @@ def deep_regions(half: RightHalf, *, radiata_top_mm: float) -> dict[str, Mask]:
     return {region: largest(mask) for region, mask in deep.items()}
 
 
-def anterior_border(half: RightHalf) -> Array:
+def anterior_border(half: RightHalf) -> FloatArray:
     """Border of the anterior cerebral artery's territory, x in mm: about the superior frontal sulcus."""
     return np.interp(half.y, [-80, -24, 17, 60], [26, 24, 22, 20])
 
 
-def posterior_border(half: RightHalf) -> Array:
+def posterior_border(half: RightHalf) -> FloatArray:
     """Border of the posterior cerebral artery's territory behind the insula, x in mm.
 
     Below, about the inferior temporal sulcus; above, the lateral occipital sulcus; the occipital pole is all its own.

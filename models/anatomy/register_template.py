@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import get_args
 
 import numpy as np
 
 from models.anatomy.template import load_label_map, load_template
-from tasks.registration.target import Modality, Target, TissueMaps, prepare_target
+from tasks.modality import ScanContrast
+from tasks.registration.target import CONTRASTS, Target, TissueMaps, prepare_target
 
-#: Scan -> the contrast with which it is registered. Of a perfusion CT it is the mean of the frames before the bolus.
-SCAN_CONTRASTS: dict[str, Modality] = {
-    "ct": "ct",
-    "ncct": "ct",
-    "ctp": "ct",
-    "cta": "cta",
-    "dwi": "dwi",
-    "b0": "b0",
-}
-
-
+#: What is registered by the tissues of another contrast: of a perfusion CT, the mean of the frames before the bolus.
+REGISTERED_AS: Mapping[ScanContrast, ScanContrast] = {"ctp": "ct"}
 #: Of these contrasts the pallidum, which T1 and so the tissue maps show as white matter, is as dense as the putamen.
-PALLIDUM_IS_GREY: frozenset[Modality] = frozenset({"ct", "cta"})
+PALLIDUM_IS_GREY: frozenset[ScanContrast] = frozenset({"ct", "cta"})
 
 
-def template_tissues(contrast: Modality | None = None) -> TissueMaps:
+def template_tissues(contrast: ScanContrast | None = None) -> TissueMaps:
     """The template's tissue maps, brain mask and affine as the registration takes them.
 
     Parameters
@@ -42,26 +36,21 @@ def template_tissues(contrast: Modality | None = None) -> TissueMaps:
     return TissueMaps(grey, white, template.csf, template.brain, template.affine)
 
 
-def template_target(modality: str) -> Target:
-    """The template prepared for one modality; once per process.
-
-    Parameters
-    ----------
-    modality : one of ``SCAN_CONTRASTS``
+def template_target(contrast: ScanContrast) -> Target:
+    """The template prepared for one contrast; once per process.
 
     Raises
     ------
     ValueError
-        The modality is unknown.
+        The contrast is unknown.
     """
-    if modality not in SCAN_CONTRASTS:
-        raise ValueError(
-            f"modality must be one of {', '.join(SCAN_CONTRASTS)}, got {modality!r}. Name what the scan shows."
-        )
-    return _prepared(SCAN_CONTRASTS[modality])
+    if contrast not in get_args(ScanContrast):
+        names = ", ".join(get_args(ScanContrast))
+        raise ValueError(f"contrast must be one of {names}, got {contrast!r}. Name what the scan shows.")
+    return _prepared(REGISTERED_AS.get(contrast, contrast))
 
 
-@lru_cache(maxsize=len(SCAN_CONTRASTS))
-def _prepared(contrast: Modality) -> Target:
+@lru_cache(maxsize=len(CONTRASTS))
+def _prepared(contrast: ScanContrast) -> Target:
     """One target per contrast, shared by the scans that show it."""
     return prepare_target(template_tissues(contrast), contrast)

@@ -28,8 +28,6 @@ from scipy import ndimage
 
 from tasks.anatomy import Group, Label, LabelTable, Side
 
-SPACE = "MNI152NLin2009aSym"
-
 #: File and sha256 of each packaged map (nilearn 0.14.1).
 TEMPLATE_FILES = {
     "t1": (

@@ -12,7 +12,6 @@ import numpy as np
 from scipy import ndimage
 
 from models.anatomy.landmarks import (
-    Mask,
     RightHalf,
     anterior_border,
     deep_regions,
@@ -24,6 +23,7 @@ from models.anatomy.landmarks import (
 )
 from models.anatomy.template import LabelMap
 from tasks.anatomy import HEMISPHERES, Label, LabelTable
+from tasks.arrays import Mask
 
 TERRITORIES = ("aca", "mca", "mca_deep", "pca", "posterior_fossa")
 

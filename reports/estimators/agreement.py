@@ -26,7 +26,6 @@ from scipy import stats
 
 from reports.estimators.estimate import (
     BLOCK_COUNTS,
-    FloatArray,
     Interval,
     Proportion,
     checked_level,
@@ -34,6 +33,7 @@ from reports.estimators.estimate import (
     checked_pair,
     not_estimable,
 )
+from tasks.arrays import FloatArray
 
 IccForm = Literal["icc_11", "icc_a1", "icc_c1", "icc_1k", "icc_ak", "icc_ck"]
 ICC_FORMS: tuple[IccForm, ...] = get_args(IccForm)

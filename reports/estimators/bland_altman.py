@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from reports.estimators.estimate import FloatArray, Interval, checked_level, checked_option, checked_pair, not_estimable
+from reports.estimators.estimate import Interval, checked_level, checked_option, checked_pair, not_estimable
+from tasks.arrays import FloatArray
 
 LIMIT_FACTOR = 1.96  # standard deviations to a limit: Bland & Altman (1999), Stat Methods Med Res 8:135-160
 

@@ -25,8 +25,6 @@ from statsmodels.stats.contingency_tables import mcnemar as _mcnemar
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from reports.estimators.estimate import (
-    FloatArray,
-    IntArray,
     Interval,
     PointEstimate,
     Proportion,
@@ -37,6 +35,7 @@ from reports.estimators.estimate import (
     not_estimable,
     wald_interval,
 )
+from tasks.arrays import FloatArray, IntArray
 
 Weights = Literal["none", "linear", "quadratic"]
 WEIGHTS = ("none", "linear", "quadratic")

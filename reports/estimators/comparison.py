@@ -27,15 +27,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from reports.estimators.estimate import (
-    FloatArray,
-    IntArray,
-    Interval,
-    checked_vector,
-    not_estimable,
-    wald_interval,
-)
+from reports.estimators.estimate import Interval, checked_vector, not_estimable, wald_interval
 from reports.estimators.multiplicity import Correction, adjust_p_values
+from tasks.arrays import FloatArray, IntArray
 
 MONTE_CARLO_RESAMPLES = 9999  # smallest p value 1e-4; scipy's own default
 

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.estimators.estimate import (
-    FloatArray,
     Interval,
     PointEstimate,
     Proportion,
@@ -23,6 +22,7 @@ from reports.estimators.estimate import (
     not_estimable,
     wald_interval,
 )
+from tasks.arrays import FloatArray
 from tasks.thresholds import Threshold
 
 

@@ -21,9 +21,6 @@ import numpy.typing as npt
 from scipy import stats
 
 from reports.estimators.estimate import (
-    BoolArray,
-    FloatArray,
-    IntArray,
     Interval,
     checked_flags,
     checked_level,
@@ -32,6 +29,7 @@ from reports.estimators.estimate import (
     not_estimable,
     wald_interval,
 )
+from tasks.arrays import BoolArray, FloatArray, IntArray
 
 Direction = Literal["high", "low"]
 

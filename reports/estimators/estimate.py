@@ -18,9 +18,7 @@ import numpy.typing as npt
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
+from tasks.arrays import BoolArray, FloatArray, IntArray
 
 #: Counts held at once while resampling, 16 MiB of int64, so that memory does not grow with the cohort.
 BLOCK_COUNTS = 2**21

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from statsmodels.stats.multitest import multipletests
 
-from reports.estimators.estimate import FloatArray, checked_option
+from reports.estimators.estimate import checked_option
+from tasks.arrays import FloatArray
 
 Correction = Literal["holm", "bh"]
 _METHOD = {"holm": "holm", "bh": "fdr_bh"}

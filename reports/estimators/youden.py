@@ -19,15 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.estimators.discrimination import Direction, checked_classes, class_sizes, missing_class, ordered_codes
-from reports.estimators.estimate import (
-    FloatArray,
-    IntArray,
-    Interval,
-    checked_level,
-    not_estimable,
-    resample_blocks,
-    resampled_counts,
-)
+from reports.estimators.estimate import Interval, checked_level, not_estimable, resample_blocks, resampled_counts
+from tasks.arrays import FloatArray, IntArray
 from tasks.thresholds import Operator, Threshold
 
 

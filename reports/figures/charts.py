@@ -35,8 +35,8 @@ from reports.figures.drawing import (
     style,
 )
 from tasks.anatomy import ASPECTS_REGIONS, MAXIMUM_SCORE, SHORT_CODES
+from tasks.arrays import FloatArray
 
-FloatArray = npt.NDArray[np.float64]
 _COLUMNS = 3
 _BINS_PER_DECADE = 5
 _SMALLEST_VOLUME_ML = 0.001  # one voxel of 1 mm; keeps an empty lesion on a logarithmic axis

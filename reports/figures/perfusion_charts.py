@@ -10,16 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from reports.document.tables import number
 from reports.figures.drawing import INK, MUTED, SOURCE_COLOURS, Chart, Margins, canvas, chart, style
 from reports.figures.perfusion_picture import CurvePicture
 from tasks.anatomy import Side
+from tasks.arrays import FloatArray
 from tasks.perfusion.motion import MOVED_MM
-
-FloatArray = npt.NDArray[np.float64]
 
 WIDTH_IN, HEIGHT_IN = 4.6, 2.7
 ARTERY_COLOUR, VEIN_COLOUR = SOURCE_COLOURS[1], SOURCE_COLOURS[0]  # on the slices as well

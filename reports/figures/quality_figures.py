@@ -12,10 +12,10 @@ from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from reports.figures.drawing import FILL, INK, MUTED, RULE, SOURCE_COLOURS
+from tasks.arrays import FloatArray
 from tasks.brain import MAXIMUM_SIDE_SHARE, VOLUME_LIMITS_ML
 from tasks.registration.affine import (
     MAXIMUM_TILT_DEG,
@@ -26,7 +26,6 @@ from tasks.registration.affine import (
 )
 
 Gate = tuple[float | None, float | None]
-FloatArray = npt.NDArray[np.float64]
 
 WARN = SOURCE_COLOURS[1]
 STRIP_WIDTH, STRIP_HEIGHT = 220.0, 26.0

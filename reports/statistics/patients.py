@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from cohorts.folder.study import ClinicalColumn, Grade, StudyConfig
-from reports.estimators.estimate import BoolArray, FloatArray
 from reports.statistics.inputs import ReportInput
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES
+from tasks.arrays import BoolArray, FloatArray
 
 SCORE, VOLUME = "score", "volume_ml"
 

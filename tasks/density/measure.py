@@ -17,29 +17,26 @@ World coordinates are RAS, mm; *template* coordinates have their midplane at x =
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from tasks.anatomy import LEFT, RIGHT, LabelTable
+from tasks.arrays import Affine, AnyArray, Float32Array, IntegerArray, Mask
+from tasks.gaussian import FWHM_PER_SIGMA, MAD_TO_SIGMA
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.registration.refinement import Refinement
+from tasks.space.affines import MIRROR
 from tasks.space.resample import Grid, resample_image, resample_labels
 from tasks.space.working_grid import WorkingScan
 
-Mask = npt.NDArray[np.bool_]
-Matrix = npt.NDArray[np.float64]
-
-MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])  # template world: left <-> right
 #: Fewer blocks give no density: their median would err by half an HU at a block noise of 2 HU.
-MINIMUM_VOXELS = 20
+MINIMUM_REGION_BLOCKS = 20
 SMOOTHING_FWHM_MM = 7.0  # of the mirrored difference: folds of the two sides lie several mm apart
 MINIMUM_WEIGHT = 0.25  # share of tissue under the smoothing kernel, on both sides
 MIDPLANE_MM = 1.0  # a slope over less is noise, and has no weight
 MINIMUM_REFERENCE_VOXELS = 500  # 8 ml; less than a tenth of what whole heads have
-ROBUST_SD_PER_MAD = 1.4826  # of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class ScanRegions:
         Where an infarct of the middle cerebral artery cannot be.
     """
 
-    labels: npt.NDArray[np.integer]
+    labels: IntegerArray
     table: LabelTable
     reference: Mask
 
@@ -125,9 +122,9 @@ class RegionDensity:
 
 def place_regions(
     scan: WorkingScan,
-    regions: tuple[npt.NDArray[np.integer], LabelTable, Matrix],
-    territory: tuple[Mask, Matrix],
-    moving_to_fixed: Matrix,
+    regions: tuple[IntegerArray, LabelTable, Affine],
+    territory: tuple[Mask, Affine],
+    moving_to_fixed: Affine,
     refinement: Refinement | None = None,
 ) -> ScanRegions:
     """Bring a label map and the spared brain onto a scan's working grid.
@@ -143,7 +140,7 @@ def place_regions(
     x, y, z = scan.values.shape
     grid = Grid((x, y, z), scan.affine)
 
-    def placed(volume: npt.NDArray[np.integer] | Mask, affine: Matrix) -> npt.NDArray[Any]:
+    def placed(volume: AnyArray, affine: Affine) -> AnyArray:
         if refinement is not None:
             return labels_to_scan(volume, affine, grid, refinement)
         return resample_labels(volume, affine, grid, moving_to_fixed)
@@ -156,7 +153,7 @@ def measure_density(
     scan: WorkingScan,
     brain: Mask,
     regions: ScanRegions,
-    fixed_to_moving: Matrix,
+    fixed_to_moving: Affine,
     settings: DensitySettings = NCCT_DENSITY,
 ) -> dict[int, RegionDensity]:
     """Density of every label and its difference from the same region of the other side.
@@ -221,7 +218,7 @@ def tissue_mask(scan: WorkingScan, brain: Mask, settings: DensitySettings = NCCT
     return np.asarray(ndimage.binary_erosion(tissue, np.expand_dims(cross, scan.slice_axis)))
 
 
-def mirrored_difference(scan: WorkingScan, tissue: Mask, fixed_to_moving: Matrix) -> npt.NDArray[np.float32]:
+def mirrored_difference(scan: WorkingScan, tissue: Mask, fixed_to_moving: Affine) -> Float32Array:
     """Smoothed density minus that of the mirror-image point, HU; NaN where either side has too little tissue.
 
     Parameters
@@ -234,7 +231,7 @@ def mirrored_difference(scan: WorkingScan, tissue: Mask, fixed_to_moving: Matrix
     -------
     float32 array on the working grid
     """
-    sigma = SMOOTHING_FWHM_MM / 2.3548 / scan.spacing_mm  # full width at half maximum of a Gaussian: 2 sqrt(2 ln 2)
+    sigma = SMOOTHING_FWHM_MM / FWHM_PER_SIGMA / scan.spacing_mm
     sigma[scan.slice_axis] = 0  # slices are as thick as the kernel
     weight = ndimage.gaussian_filter(tissue.astype(np.float32), sigma)
     total = ndimage.gaussian_filter(np.where(tissue, scan.values, 0).astype(np.float32), sigma)
@@ -248,7 +245,7 @@ def mirrored_difference(scan: WorkingScan, tissue: Mask, fixed_to_moving: Matrix
     return difference
 
 
-def _tilt(scan: WorkingScan, tissue: Mask, reference: Mask, fixed_to_moving: Matrix) -> float:
+def _tilt(scan: WorkingScan, tissue: Mask, reference: Mask, fixed_to_moving: Affine) -> float:
     """Slope of the mirrored difference over x in the reference, HU/mm: the line through 0 of least absolute error."""
     difference = mirrored_difference(scan, tissue, fixed_to_moving)
     voxels = np.nonzero(np.isfinite(difference) & reference)
@@ -263,9 +260,7 @@ def _tilt(scan: WorkingScan, tissue: Mask, reference: Mask, fixed_to_moving: Mat
     return float(slopes[order][np.searchsorted(weights, weights[-1] / 2)])
 
 
-def _one_side(
-    index: int, values: npt.NDArray[np.float32], inside: Mask, tissue: Mask, settings: DensitySettings
-) -> RegionDensity:
+def _one_side(index: int, values: Float32Array, inside: Mask, tissue: Mask, settings: DensitySettings) -> RegionDensity:
     """A label by itself."""
     all_values, used = values[inside], values[inside & tissue].astype(np.float64)
     n_voxels, n_used = len(all_values), len(used)
@@ -273,11 +268,11 @@ def _one_side(
     if n_voxels == 0:
         return RegionDensity(index, 0, 0, None, None, None, None)
     shares = float((all_values < low).mean()), float((all_values > high).mean())
-    if n_used < MINIMUM_VOXELS:
+    if n_used < MINIMUM_REGION_BLOCKS:
         return RegionDensity(index, n_voxels, n_used, None, None, *shares)
     median = float(np.median(used))
     density = median if settings.statistic == "median" else float(used.mean())
-    spread = float(ROBUST_SD_PER_MAD * np.median(np.abs(used - median)))
+    spread = float(MAD_TO_SIGMA * np.median(np.abs(used - median)))
     return RegionDensity(index, n_voxels, n_used, density, spread, *shares)
 
 
@@ -290,7 +285,7 @@ def _compared(one: RegionDensity, other: RegionDensity | None, bias_hu: float) -
     return replace(one, bias_hu=bias_hu, difference_hu=difference, relative_difference=relative, ratio=1 + relative)
 
 
-def _mean_x_mm(inside: Mask, to_template: Matrix) -> float:
+def _mean_x_mm(inside: Mask, to_template: Affine) -> float:
     """Mean template x of a region, mm; 0 without voxels."""
     voxels = np.argwhere(inside)
     return float(to_template[0, :3] @ voxels.mean(axis=0) + to_template[0, 3]) if len(voxels) else 0.0

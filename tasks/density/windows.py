@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-Profile = Literal["as-paper", "as-code"]
+from tasks.arrays import AnyArray, Float32Array
+
+WindowProfile = Literal["as-paper", "as-code"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Window:
         """What becomes 1."""
         return self.level_hu + self.width_hu / 2
 
-    def apply(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    def apply(self, values: AnyArray) -> Float32Array:
         """Clip to the window and scale it to 0..1.
 
         Parameters
@@ -73,7 +74,7 @@ class Window:
         scaled = (np.asarray(values, dtype=np.float32) - np.float32(self.low_hu)) / np.float32(self.width_hu)
         return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32)
 
-    def saturated_share(self, values: npt.NDArray[np.generic]) -> float:
+    def saturated_share(self, values: AnyArray) -> float:
         """Share of the values at or above the window's upper end: what contrast agent hides from the method (G7).
 
         Parameters
@@ -90,7 +91,7 @@ class Window:
         return float(np.count_nonzero(np.greater_equal(values, self.high_hu)) / values.size)
 
 
-WINDOWS: dict[str, dict[Profile, Window]] = {
+WINDOWS: dict[str, dict[WindowProfile, Window]] = {
     "rad": {"as-paper": Window(level_hu=40, width_hu=80)},  # Tao 2024, section 2 (METHODS A.1, G1): 0..80 HU
     "danet": {
         "as-paper": Window(level_hu=30, width_hu=50),  # Cao 2022, section 2 (METHODS A.3, G1): 5..55 HU
@@ -101,7 +102,7 @@ WINDOWS: dict[str, dict[Profile, Window]] = {
 }
 
 
-def method_window(method: str, profile: Profile = "as-paper") -> Window:
+def method_window(method: str, profile: WindowProfile = "as-paper") -> Window:
     """The window of a method.
 
     Parameters

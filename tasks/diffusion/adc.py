@@ -14,13 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from tasks.space.resample import Grid, Matrix, resample_image
+from tasks.arrays import Affine, Float32Array, Mask
+from tasks.space.resample import Grid, resample_image
 
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-Source = Literal["stored", "computed", ""]
+AdcSource = Literal["stored", "computed", ""]
 
 #: Where the commonest ADC of a brain must lie, 10^-3 mm2/s: regional means of healthy adults are 0.62 (lowest of white
 #: matter) to 1.09 (highest of cortex); Helenius et al., AJNR 2002;23:194-199.
@@ -33,7 +31,7 @@ PEAK_SMOOTHING_BINS = 5  # 0.1 x 10^-3 mm2/s: grey and white matter make one pea
 #: Share of the brain in which ADC must be known: noise and signal loss leave a few per cent unknown, a scan of another
 #: part of the head leaves more.
 MINIMUM_OVERLAP = 0.8
-MINIMUM_VOXELS = 100  # fewer make no peak
+MINIMUM_PEAK_VOXELS = 100  # fewer make no peak
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +53,15 @@ class AdcMap:
         The reason with its measured value and the remedy. Also tells why a stored map was passed over.
     """
 
-    values: Image | None
-    source: Source
+    values: Float32Array | None
+    source: AdcSource
     normal_adc: float | None
     overlap: float | None
     reason: str
     detail: str
 
 
-def compute_adc(b0: Image, b_high: Image, b_value_s_per_mm2: float) -> Image:
+def compute_adc(b0: Float32Array, b_high: Float32Array, b_value_s_per_mm2: float) -> Float32Array:
     """ADC of two scans on one grid: ``ln(S0 / Sb) / b``.
 
     Parameters
@@ -100,12 +98,12 @@ def compute_adc(b0: Image, b_high: Image, b_value_s_per_mm2: float) -> Image:
 
 
 def adc_on_grid(
-    b_high: Image,
+    b_high: Float32Array,
     grid: Grid,
     brain_mask: Mask,
     *,
-    stored: tuple[Image, Matrix] | None = None,
-    b0: tuple[Image, Matrix] | None = None,
+    stored: tuple[Float32Array, Affine] | None = None,
+    b0: tuple[Float32Array, Affine] | None = None,
     b_value_s_per_mm2: float | None = None,
 ) -> AdcMap:
     """The ADC of a patient on the grid of b-high: the stored map, else one computed from b0.
@@ -150,7 +148,7 @@ def adc_on_grid(
     return replace(refused[0], detail=" ".join(one.detail for one in refused))
 
 
-def normal_adc(adc: Image, brain_mask: Mask) -> float | None:
+def normal_adc(adc: Float32Array, brain_mask: Mask) -> float | None:
     """The commonest ADC of the brain, 10^-3 mm2/s: normal tissue even where fluid or infarct fill a third of it.
 
     Parameters
@@ -160,12 +158,12 @@ def normal_adc(adc: Image, brain_mask: Mask) -> float | None:
 
     Returns
     -------
-    The peak of the smoothed histogram; None where fewer than ``MINIMUM_VOXELS`` are known.
+    The peak of the smoothed histogram; None where fewer than ``MINIMUM_PEAK_VOXELS`` are known.
     """
     known = adc[brain_mask & (adc != 0)]
     low, high = ADC_RANGE
     counts, edges = np.histogram(known, bins=round((high - low) / ADC_BIN), range=ADC_RANGE)
-    if counts.sum() < MINIMUM_VOXELS:
+    if counts.sum() < MINIMUM_PEAK_VOXELS:
         return None
     smooth = counts.astype(np.float64)
     for _ in range(2):
@@ -174,7 +172,7 @@ def normal_adc(adc: Image, brain_mask: Mask) -> float | None:
     return float((edges[peak] + edges[peak + 1]) / 2)
 
 
-def _on_grid(image: tuple[Image, Matrix], grid: Grid) -> Image:
+def _on_grid(image: tuple[Float32Array, Affine], grid: Grid) -> Float32Array:
     """An image on the grid, 0 outside; as it is where it already lies there."""
     values, affine = image
     if values.shape == grid.shape and np.allclose(affine, grid.affine, atol=1e-4):
@@ -182,7 +180,7 @@ def _on_grid(image: tuple[Image, Matrix], grid: Grid) -> Image:
     return resample_image(values, affine, grid, np.eye(4))
 
 
-def _checked(adc: Image, brain_mask: Mask, source: Source) -> AdcMap:
+def _checked(adc: Float32Array, brain_mask: Mask, source: AdcSource) -> AdcMap:
     """Refuse an ADC that misses the brain or whose commonest value is no brain's."""
     n_brain = int(brain_mask.sum())
     overlap = float(((adc != 0) & brain_mask).sum() / max(1, n_brain))

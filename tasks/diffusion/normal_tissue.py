@@ -7,12 +7,10 @@ normal tissue; its *noise* is the robust standard deviation there, contrast betw
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from tasks.diffusion.adc import Image, Mask
-
-Spacing = npt.NDArray[np.float64]
+from tasks.arrays import Float32Array, FloatArray, FloatingArray, Mask
+from tasks.gaussian import MAD_TO_SIGMA
 
 SMOOTHING_MM = 1.0  # sigma; less leaves false seeds of noise, more loses emboli (phantoms: 0.7, 1, 1.3)
 #: Relative ADC of normal tissue, for the field and the noise: infarct lies below and fluid above (Helenius et al., AJNR
@@ -28,7 +26,7 @@ CUT_OFF = 3.0
 POWERS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (2, 0, 0), (0, 2, 0), (0, 0, 2), (1, 1, 0), (1, 0, 1), (0, 1, 1))
 
 
-def normal_tissue(inside: Mask, relative_adc: Image | None, spacing: Spacing) -> Mask:
+def normal_tissue(inside: Mask, relative_adc: Float32Array | None, spacing: FloatArray) -> Mask:
     """Brain away from its rim and, where ADC is known, neither infarct nor fluid."""
     normal = ndimage.binary_erosion(inside, ball(RIM_MM, spacing))
     if relative_adc is not None:
@@ -36,19 +34,19 @@ def normal_tissue(inside: Mask, relative_adc: Image | None, spacing: Spacing) ->
     return np.asarray(normal)
 
 
-def normalised(dwi: Image, inside: Mask, normal: Mask, spacing: Spacing) -> tuple[Image, float]:
+def normalised(dwi: Float32Array, inside: Mask, normal: Mask, spacing: FloatArray) -> tuple[Float32Array, float]:
     """The signal without shading, 1 in normal tissue, and the robust standard deviation there."""
     signal = smoothed(dwi / shading(dwi, normal), inside, spacing)
     values = signal[normal]
     middle, noise = float(np.median(values)), 0.0
     for _ in range(3):  # without ADC, infarct and fluid are among the values until they are cut off
-        noise = 1.4826 * float(np.median(np.abs(values - middle)))
+        noise = MAD_TO_SIGMA * float(np.median(np.abs(values - middle)))
         values = values[np.abs(values - middle) <= 3 * noise]
         middle = float(np.median(values))
     return signal / np.float32(middle), noise / middle
 
 
-def shading(image: Image, normal: Mask) -> Image:
+def shading(image: Float32Array, normal: Mask) -> Float32Array:
     """The shading of a scan: its normal tissue as it would be without contrast, noise and lesion.
 
     Parameters
@@ -72,15 +70,15 @@ def shading(image: Image, normal: Mask) -> Image:
     axes = [np.linspace(-1.0, 1.0, size) for size in image.shape]
     points = [axis[index] for axis, index in zip(axes, np.unravel_index(where, image.shape), strict=True)]
     design = np.stack([_term(points[0], points[1], points[2], powers) for powers in POWERS], axis=1)
-    logarithm: npt.NDArray[np.float64] = np.log(image.ravel()[where].astype(np.float64))
+    logarithm: FloatArray = np.log(image.ravel()[where].astype(np.float64))
     weights = np.ones(len(where))
-    coefficients: npt.NDArray[np.floating] = np.zeros(len(POWERS))
+    coefficients: FloatingArray = np.zeros(len(POWERS))
     for _ in range(N_TURNS):
         weighted = design * weights[:, None]
         coefficients = np.linalg.solve(weighted.T @ design + 1e-9 * np.eye(len(POWERS)), weighted.T @ logarithm)
         residual = logarithm - design @ coefficients
         residual -= np.median(residual)
-        spread = 1.4826 * np.median(np.abs(residual)) + 1e-9  # of a normal distribution, from the median
+        spread = MAD_TO_SIGMA * np.median(np.abs(residual)) + 1e-9
         weights = np.maximum(0, 1 - (residual / (CUT_OFF * spread)) ** 2) ** 2
     x, y, z = np.ix_(*(axis.astype(np.float32) for axis in axes))
     total = np.zeros(image.shape, dtype=np.float32)
@@ -89,7 +87,7 @@ def shading(image: Image, normal: Mask) -> Image:
     return np.asarray(np.exp(total, out=total))
 
 
-def smoothed(image: Image, known: Mask, spacing: Spacing) -> Image:
+def smoothed(image: Float32Array, known: Mask, spacing: FloatArray) -> Float32Array:
     """Gaussian smoothing among the known voxels only; 0 elsewhere."""
     sigma = SMOOTHING_MM / spacing
     weight = ndimage.gaussian_filter(known.astype(np.float32), sigma)
@@ -97,15 +95,13 @@ def smoothed(image: Image, known: Mask, spacing: Spacing) -> Image:
     return np.asarray(np.where(known, total / np.maximum(weight, 1e-6), 0), dtype=np.float32)
 
 
-def ball(radius_mm: float, spacing: Spacing) -> Mask:
+def ball(radius_mm: float, spacing: FloatArray) -> Mask:
     """A ball in mm on the grid: flat where a slice is thicker than the radius."""
     reach = np.floor(radius_mm / spacing).astype(int)
     grid = np.ogrid[tuple(slice(-size, size + 1) for size in reach)]
     return np.asarray(sum((axis * step) ** 2 for axis, step in zip(grid, spacing, strict=True)) <= radius_mm**2)
 
 
-def _term(
-    x: npt.NDArray[np.floating], y: npt.NDArray[np.floating], z: npt.NDArray[np.floating], powers: tuple[int, int, int]
-) -> npt.NDArray[np.floating]:
+def _term(x: FloatingArray, y: FloatingArray, z: FloatingArray, powers: tuple[int, int, int]) -> FloatingArray:
     """The product of powers of the coordinates."""
     return np.asarray(x ** powers[0] * y ** powers[1] * z ** powers[2])

@@ -23,11 +23,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from tasks.diffusion.adc import Image, Mask, normal_adc
-from tasks.diffusion.normal_tissue import Spacing, ball, normal_tissue, normalised, smoothed
-from tasks.space.resample import Grid, Matrix, resample_image
-
-NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
+from tasks.arrays import Affine, Float32Array, FloatArray, Mask
+from tasks.diffusion.adc import normal_adc
+from tasks.diffusion.normal_tissue import ball, normal_tissue, normalised, smoothed
+from tasks.gaussian import MAD_TO_SIGMA
+from tasks.lesion import NEIGHBOURS_26
+from tasks.space.affines import MIRROR, voxel_sizes_mm
+from tasks.space.resample import Grid, resample_image
 
 #: Typical excess of an infarct in its first days: 0.13 + 0.11 in log10 of ADC and T2 part at 0 to 63 h is 1.74 times
 #: normal (Eastwood et al., AJNR 2003;24:680-687). A scan whose noise hides less than that is refused.
@@ -41,7 +43,7 @@ LEAST_ADC = 0.3
 GROW_ADC = 1.2
 #: Weight of the drop in relative ADC in the evidence: b ADC of normal tissue, 1,000 s/mm2 x 0.8 x 10^-3 mm2/s.
 ADC_WEIGHT = 0.8
-CLOSING_MM = 3.5  # a sulcus of fluid inside an infarct is drawn as infarct
+SULCUS_CLOSING_MM = 3.5  # a sulcus of fluid inside an infarct is drawn as infarct
 TOP_PERCENTILE = 90.0  # brightness of a lesion's core, without its few brightest voxels
 
 
@@ -151,11 +153,11 @@ class DwiLesion:
 
 
 def segment_dwi(
-    dwi: Image,
-    adc: Image | None,
+    dwi: Float32Array,
+    adc: Float32Array | None,
     brain_mask: Mask,
-    affine: Matrix,
-    fixed_to_moving: Matrix,
+    affine: Affine,
+    fixed_to_moving: Affine,
     cuts: Cuts | None = None,
 ) -> DwiLesion:
     """Segment infarcts.
@@ -184,7 +186,7 @@ def segment_dwi(
     inside = brain_mask[box]
     local = affine.copy()
     local[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     relative, peak = None, None
     if adc is not None:
         peak = normal_adc(adc[box], inside)
@@ -205,7 +207,7 @@ def segment_dwi(
         detail = f"noise must be <= {MAXIMUM_NOISE:.2f} of normal tissue, got {noise:.2f}. Take a scan with less noise."
         return DwiLesion(empty, adc is not None, 0.0, peak, level, noise, {}, "noise_too_high", detail)
     to_template = np.linalg.inv(fixed_to_moving) @ local
-    mirror = fixed_to_moving @ np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.linalg.inv(fixed_to_moving)
+    mirror = fixed_to_moving @ MIRROR @ np.linalg.inv(fixed_to_moving)
     seeds = {
         "symmetric": _excess_over_mirror(signal, inside, Grid(signal.shape, local), mirror) > chosen.asymmetry,
         "at_border": _is_deep(inside, chosen.seed_depth_mm, spacing),
@@ -225,9 +227,9 @@ def _box(mask: Mask) -> tuple[slice, slice, slice]:
     return x, y, z
 
 
-def _excess_over_mirror(signal: Image, inside: Mask, grid: Grid, mirror: Matrix) -> Image:
+def _excess_over_mirror(signal: Float32Array, inside: Mask, grid: Grid, mirror: Affine) -> Float32Array:
     """Signal minus the brightest signal around the mirrored place, which counts at least as normal."""
-    spacing = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(grid.affine)
     size = tuple(2 * int(MIRROR_REACH_MM / step) + 1 for step in spacing)
     brightest = ndimage.maximum_filter(np.where(inside, signal, 0), size=size)
     mirrored = resample_image(brightest, grid.affine, grid, mirror)
@@ -235,7 +237,11 @@ def _excess_over_mirror(signal: Image, inside: Mask, grid: Grid, mirror: Matrix)
 
 
 def _lesion(
-    maps: tuple[Image, Image | None], masks: tuple[Mask, Mask], rules: Mapping[str, Mask], cuts: Cuts, spacing: Spacing
+    maps: tuple[Float32Array, Float32Array | None],
+    masks: tuple[Mask, Mask],
+    rules: Mapping[str, Mask],
+    cuts: Cuts,
+    spacing: FloatArray,
 ) -> tuple[Mask, dict[str, int]]:
     """Grow from seeds, cut at a share of the core, close, and count what fails each rule."""
     signal, relative = maps
@@ -247,7 +253,7 @@ def _lesion(
         evidence = brightness + ADC_WEIGHT * np.maximum(0, 1 - relative)
         is_low = relative < cuts.seed_adc
     middle = float(np.median(evidence[normal]))
-    scatter = 1.4826 * float(np.median(np.abs(evidence[normal] - middle)))
+    scatter = MAD_TO_SIGMA * float(np.median(np.abs(evidence[normal] - middle)))
     is_seed = signal > 1 + cuts.seed_excess
     is_seed &= evidence > middle + max(cuts.seed_evidence, cuts.seed_noises * scatter)
     grow = inside & (signal > 1 + cuts.grow_excess)
@@ -278,21 +284,21 @@ def _lesion(
     return np.asarray(keep[parts]), n_removed
 
 
-def _is_deep(inside: Mask, depth_mm: float, spacing: Spacing) -> Mask:
+def _is_deep(inside: Mask, depth_mm: float, spacing: FloatArray) -> Mask:
     """Voxels at least so far from the mask's border."""
     depth = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     return np.asarray(depth > depth_mm)
 
 
-def _closed(mask: Mask, spacing: Spacing) -> Mask:
+def _closed(mask: Mask, spacing: FloatArray) -> Mask:
     """Close gaps and fill holes."""
-    kernel = ball(CLOSING_MM, spacing)
+    kernel = ball(SULCUS_CLOSING_MM, spacing)
     pad = [(size, size) for size in kernel.shape]
     closed = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask, pad), kernel))
     return np.asarray(closed[tuple(slice(low, -low) for low, _ in pad)])
 
 
-def _height_mm(place: Matrix, shape: tuple[int, ...]) -> Image:
+def _height_mm(place: Affine, shape: tuple[int, ...]) -> Float32Array:
     """Height of each voxel in template space, mm."""
     x, y, z = np.ix_(*(np.arange(size, dtype=np.float32) for size in shape))
     return np.asarray(place[2, 0] * x + place[2, 1] * y + place[2, 2] * z + place[2, 3], dtype=np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import find_peaks
 
-Floats64 = npt.NDArray[np.float64]
+from tasks.arrays import FloatArray, FloatingArray, Mask
 
 #: More than 20: below, first pass and baseline of a 60 s series are read at 3 s or worse. Wide-detector protocols of 19
 #: to 22 volumes at well-chosen times need a lower setting.
@@ -36,19 +36,19 @@ class BolusShape:
     noise_hu : (N,) float array, standard deviation of white noise with the curve's second differences
     """
 
-    peak_hu: Floats64
-    peak_s: Floats64
-    rise_s: Floats64
-    fall_s: Floats64
-    noise_hu: Floats64
+    peak_hu: FloatArray
+    peak_s: FloatArray
+    rise_s: FloatArray
+    fall_s: FloatArray
+    noise_hu: FloatArray
 
     @property
-    def width_s(self) -> Floats64:
+    def width_s(self) -> FloatArray:
         """Full width at half maximum, s."""
         return self.fall_s - self.rise_s
 
 
-def bolus_shape(curves: npt.NDArray[np.floating], times_s: Floats64) -> BolusShape:
+def bolus_shape(curves: FloatingArray, times_s: FloatArray) -> BolusShape:
     """Peaks and half-peak crossings of many curves.
 
     Parameters
@@ -65,7 +65,7 @@ def bolus_shape(curves: npt.NDArray[np.floating], times_s: Floats64) -> BolusSha
     before = np.where(is_low & (frames < top), frames, -1).max(axis=0)  # last low frame before the peak
     after = np.where(is_low & (frames > top), frames, n_frames).min(axis=0)  # first low frame after it
 
-    def crossing(low: npt.NDArray[np.intp], high: npt.NDArray[np.intp], exists: npt.NDArray[np.bool_]) -> Floats64:
+    def crossing(low: npt.NDArray[np.intp], high: npt.NDArray[np.intp], exists: Mask) -> FloatArray:
         low, high = np.where(exists, low, 0), np.where(exists, high, 0)
         at_low, at_high = curves[low, columns], curves[high, columns]
         step = at_high - at_low
@@ -81,7 +81,7 @@ def bolus_shape(curves: npt.NDArray[np.floating], times_s: Floats64) -> BolusSha
     )
 
 
-def frames_problem(times_s: Floats64, minimum_frames: int = MINIMUM_FRAMES) -> tuple[str, str]:
+def frames_problem(times_s: FloatArray, minimum_frames: int = MINIMUM_FRAMES) -> tuple[str, str]:
     """Why no bolus can be read at these frames, as (reason, detail); both empty where it can.
 
     Parameters
@@ -99,7 +99,7 @@ def frames_problem(times_s: Floats64, minimum_frames: int = MINIMUM_FRAMES) -> t
     return NO_PROBLEM
 
 
-def bolus_problem(curve: npt.NDArray[np.floating], times_s: Floats64) -> tuple[str, str]:
+def bolus_problem(curve: FloatingArray, times_s: FloatArray) -> tuple[str, str]:
     """Why a vessel's curve is not one whole bolus, as (reason, detail); both empty where it is.
 
     Parameters

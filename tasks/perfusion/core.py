@@ -17,7 +17,8 @@ import numpy as np
 from scipy import ndimage
 
 from tasks.anatomy import HEMISPHERES, Side
-from tasks.perfusion.normal_flow import SIDE_SIGN, Array, CoreAnatomy, Mask, Reference, normal_cbf, other_side
+from tasks.arrays import FloatingArray, Mask
+from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, Reference, normal_cbf, other_side
 
 SideSource = Literal["given", "tmax", "cbf", "none"]
 
@@ -71,11 +72,6 @@ class RegionCount:
     n_core: int
     n_hypoperfused: int
 
-    @property
-    def core_fraction(self) -> float | None:
-        """Share of the region's tissue that is core; None where it has none."""
-        return self.n_core / self.n_tissue if self.n_tissue else None
-
 
 @dataclass(frozen=True, eq=False)
 class PerfusionCore:
@@ -109,7 +105,12 @@ class PerfusionCore:
 
 
 def find_core(
-    cbf: Array, tmax: Array, anatomy: CoreAnatomy, settings: CoreSettings, *, affected_side: Side | None = None
+    cbf: FloatingArray,
+    tmax: FloatingArray,
+    anatomy: CoreAnatomy,
+    settings: CoreSettings,
+    *,
+    affected_side: Side | None = None,
 ) -> PerfusionCore:
     """Core, hypoperfusion, their volumes and the counts of every region.
 
@@ -151,7 +152,12 @@ def find_core(
 
 
 def _core_of(
-    side: Side, cbf: Array, tmax: Array, sides: dict[Side, Mask], anatomy: CoreAnatomy, settings: CoreSettings
+    side: Side,
+    cbf: FloatingArray,
+    tmax: FloatingArray,
+    sides: dict[Side, Mask],
+    anatomy: CoreAnatomy,
+    settings: CoreSettings,
 ) -> Mask:
     """Core on one side, against the other."""
     normal = normal_cbf(cbf, sides[side], sides[other_side(side)], anatomy, settings.reference)
@@ -215,7 +221,7 @@ def _result(
     )
 
 
-def _check(cbf: Array, tmax: Array, anatomy: CoreAnatomy, settings: CoreSettings) -> None:
+def _check(cbf: FloatingArray, tmax: FloatingArray, anatomy: CoreAnatomy, settings: CoreSettings) -> None:
     """Refuse what does not fit, every fault named."""
     arrays = {"tmax": tmax, "tissue": anatomy.tissue, "hemisphere": anatomy.hemisphere}
     arrays |= {name: getattr(anatomy, name) for name in ("labels", "mirrored") if getattr(anatomy, name) is not None}

@@ -21,15 +21,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import gamma
 
+from tasks.arrays import AnyArray, FloatArray, Mask
 from tasks.perfusion.bolus import bolus_shape
 from tasks.perfusion.deconvolution import build_deconvolver
 from tasks.perfusion.maps import PerfusionMaps, PerfusionSettings, perfusion_maps
-
-Floats64 = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 #: Shape of the gamma distribution of transit times: 1 is a mixed compartment (an exponential residue), infinity equal
 #: transit times (a box), the extremes by which methods are tested (Østergaard et al., Magn Reson Med 1996;36:715-725).
@@ -39,8 +36,8 @@ RESIDUE_SHAPE = 4.0
 BORDER_FACTOR = 1.5
 TRANSIT_TIMES_S = np.geomspace(1.0, 30.0, 35)  # of normal tissue, tried: 4 s is usual, steps of 10 %
 N_REPEATS = 256  # of the noise: the mean of the maximum is then known to 1 %
-STEP_S = 0.05  # of the time axis of the simulated curves
-SEED = 20030117  # of the simulated noise, fixed so that a series has one threshold
+SIMULATED_STEP_S = 0.05  # of the time axis of the simulated curves
+NOISE_SEED = 20030117  # of the simulated noise, fixed so that a series has one threshold
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,7 @@ class CoreThreshold:
     reason: str
 
 
-def sample_tissue(
-    maps: PerfusionMaps, curves: npt.NDArray[np.generic], normal: Mask, affected: Mask, nominal: float
-) -> TissueSample:
+def sample_tissue(maps: PerfusionMaps, curves: AnyArray, normal: Mask, affected: Mask, nominal: float) -> TissueSample:
     """Read the maps for ``calibrate_threshold``.
 
     Parameters
@@ -107,8 +102,8 @@ def sample_tissue(
 
 
 def calibrate_threshold(
-    aif: Floats64,
-    frame_times_s: Floats64,
+    aif: FloatArray,
+    frame_times_s: FloatArray,
     sample: TissueSample,
     settings: PerfusionSettings,
     *,
@@ -138,11 +133,11 @@ def calibrate_threshold(
     times = np.asarray(frame_times_s, dtype=np.float64)
     deconvolver = build_deconvolver(aif, times, settings.method, grid_interval_s=settings.grid_interval_s)
 
-    def read(cbf: Floats64, mtt_s: Floats64) -> Floats64:
+    def read(cbf: FloatArray, mtt_s: FloatArray) -> FloatArray:
         """Mean CBF on maps of simulated tissue."""
         flow_per_s = cbf / (6000 * settings.blood_per_gram)
         curves = np.repeat(flow_per_s * _unit_curves(aif, times, mtt_s, residue_shape), N_REPEATS, axis=1)
-        curves += np.random.default_rng(SEED).normal(0, sample.noise_hu, curves.shape)
+        curves += np.random.default_rng(NOISE_SEED).normal(0, sample.noise_hu, curves.shape)
         maps = perfusion_maps(curves, deconvolver, settings)
         return np.asarray(maps.cbf.reshape(-1, N_REPEATS).mean(axis=1, dtype=np.float64))
 
@@ -160,11 +155,11 @@ def calibrate_threshold(
     )
 
 
-def _unit_curves(aif: Floats64, times: Floats64, mtt_s: Floats64, residue_shape: float) -> Floats64:
+def _unit_curves(aif: FloatArray, times: FloatArray, mtt_s: FloatArray, residue_shape: float) -> FloatArray:
     """Curves of tissue of unit flow (1/s), (T, n): the AIF, linear between frames, convolved with residues."""
-    fine = np.arange(times[0], times[-1] + STEP_S, STEP_S)
-    since = fine - times[0] + STEP_S / 2
-    arterial = np.interp(fine, times, aif) * STEP_S
+    fine = np.arange(times[0], times[-1] + SIMULATED_STEP_S, SIMULATED_STEP_S)
+    since = fine - times[0] + SIMULATED_STEP_S / 2
+    arterial = np.interp(fine, times, aif) * SIMULATED_STEP_S
     columns = []
     for mtt in mtt_s:
         is_box = np.isinf(residue_shape)

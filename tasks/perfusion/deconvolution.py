@@ -26,8 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import circulant, toeplitz
 
-Curves = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
+from tasks.arrays import AnyArray, Float32Array, FloatArray, IntArray
 
 # The oscillation index depends on the interval: on frames 2 s apart it rejects sharp residues that pass on the same
 # frames interpolated to 1 s (simulated flow of 60 ml/100 g/min, MTT 4 s: 23 against 41), and Tmax moves in whole steps.
@@ -86,8 +85,8 @@ class Deconvolver:
     n_grid : its points; lags from ``n_grid`` on are early arrivals, lag - n_lags
     """
 
-    analysis: Floats
-    synthesis: Floats
+    analysis: Float32Array
+    synthesis: Float32Array
     ranks: tuple[int, ...]
     oscillation_limit: float
     interval_s: float
@@ -106,15 +105,15 @@ class Residues:
     rank : (N,) int16 array, coefficients kept
     """
 
-    peak_per_s: Floats
-    peak_time_s: Floats
-    area_ratio: Floats
+    peak_per_s: Float32Array
+    peak_time_s: Float32Array
+    area_ratio: Float32Array
     rank: npt.NDArray[np.int16]
 
 
 def build_deconvolver(
-    aif: Curves,
-    frame_times_s: Curves,
+    aif: AnyArray,
+    frame_times_s: AnyArray,
     method: Method,
     *,
     grid_interval_s: float = GRID_INTERVAL_S,
@@ -164,10 +163,10 @@ def build_deconvolver(
 
 
 def deconvolve(
-    curves: Curves,
+    curves: AnyArray,
     deconvolver: Deconvolver,
     *,
-    voxels: npt.NDArray[np.int64] | None = None,
+    voxels: IntArray | None = None,
     device: str | None = None,
     n_threads: int = 1,
 ) -> Residues:
@@ -209,20 +208,20 @@ def deconvolve(
     return Residues(peak, lags.astype(np.float32) * np.float32(deconvolver.interval_s), area, rank)
 
 
-def _solver(deconvolver: Deconvolver, xp: Any, device: str) -> Callable[[Curves], tuple[Any, Any, Any, Any]]:
+def _solver(deconvolver: Deconvolver, xp: Any, device: str) -> Callable[[AnyArray], tuple[Any, Any, Any, Any]]:
     """The work on one chunk, in numpy or torch (``xp``): both answer to the same names."""
 
-    def put(array: Curves) -> Any:
+    def put(array: AnyArray) -> Any:
         return xp.asarray(array, dtype=xp.float32, device=device)
 
-    def get(array: Any) -> Curves:
+    def get(array: Any) -> AnyArray:
         return np.asarray(array if xp is np else array.cpu())
 
     analysis, synthesis = put(deconvolver.analysis.T), put(deconvolver.synthesis)
     bending = put(np.diff(deconvolver.synthesis.astype(np.float64), 2, axis=0))
     limit = deconvolver.oscillation_limit * len(deconvolver.synthesis)
 
-    def solve(chunk: Curves) -> tuple[Any, Any, Any, Any]:
+    def solve(chunk: AnyArray) -> tuple[Any, Any, Any, Any]:
         values = put(chunk if xp is np else np.asarray(chunk, dtype=np.float32)).T @ analysis
         n = len(values)
         voxels = active = xp.arange(n, device=device)
@@ -253,13 +252,13 @@ def _parts(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def _trapezoid_weights(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _trapezoid_weights(times: FloatArray) -> FloatArray:
     """Weights that integrate a curve over its frame times by the trapezoidal rule, s."""
     gaps = np.diff(times)
     return np.asarray((np.append(gaps, 0.0) + np.append(0.0, gaps)) / 2)
 
 
-def _check(aif: Curves, times: Curves, grid_interval_s: float, n_baseline_frames: int) -> float:
+def _check(aif: AnyArray, times: AnyArray, grid_interval_s: float, n_baseline_frames: int) -> float:
     """Refuse what cannot be inverted, every fault named; else the interval of the grid, s."""
     problems = []
     if times.ndim != 1 or len(times) < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():

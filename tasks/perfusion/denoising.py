@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+from tasks.arrays import Float32Array, FloatingArray, Mask
+from tasks.gaussian import MAD_TO_SIGMA
 
 GAUSSIAN_REACH = 2.5  # standard deviations
 #: Widths tried, mm, and the share of the brain's mean enhancement below which what is left of the noise should lie. On
@@ -24,7 +23,6 @@ GAUSSIAN_REACH = 2.5  # standard deviations
 SIGMAS_MM = (2.0, 2.5, 3.0, 3.5, 4.0)
 NOISE_SHARE = 0.1
 N_DIFFERENCES = 5  # second differences of frames on which the noise is measured, evenly over the series
-MAD_TO_SIGMA = 1.4826  # of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -60,12 +58,12 @@ class Denoising:
 
 
 def denoise(
-    series: Array,
+    series: Float32Array,
     frame_times_s: Sequence[float],
     spacing_mm: Sequence[float],
     mask: Mask,
     settings: Denoising,
-) -> Array:
+) -> Float32Array:
     """Smooth a series within a mask.
 
     Parameters
@@ -109,7 +107,7 @@ def denoise(
     return smoothed
 
 
-def choose_sigma_mm(series: Array, spacing_mm: Sequence[float], mask: Mask, rise_hu: float) -> float:
+def choose_sigma_mm(series: Float32Array, spacing_mm: Sequence[float], mask: Mask, rise_hu: float) -> float:
     """The smallest of ``SIGMAS_MM`` that leaves little noise beside the enhancement; the largest where none does.
 
     Parameters
@@ -129,7 +127,7 @@ def choose_sigma_mm(series: Array, spacing_mm: Sequence[float], mask: Mask, rise
     return sigma_mm
 
 
-def _weights(positions: npt.NDArray[np.floating], sigma: float, reach: float = np.inf) -> Array:
+def _weights(positions: FloatingArray, sigma: float, reach: float = np.inf) -> Float32Array:
     """(N, N) Gaussian weights by distance, none beyond ``reach`` sigma; each row adds up to 1."""
     distance = np.abs(positions[:, None] - positions) / sigma
     weights = np.where(distance <= reach, np.exp(-(distance**2) / 2), 0)

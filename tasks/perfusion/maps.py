@@ -17,17 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from tasks.perfusion.deconvolution import (
-    GRID_INTERVAL_S,
-    Curves,
-    Deconvolver,
-    Floats,
-    Method,
-    OscillationIndexSvd,
-    deconvolve,
-)
+from tasks.arrays import AnyArray, Float32Array, Mask
+from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML, LARGE_VESSEL_HAEMATOCRIT, SMALL_VESSEL_HAEMATOCRIT
+from tasks.perfusion.deconvolution import GRID_INTERVAL_S, Deconvolver, Method, OscillationIndexSvd, deconvolve
 
 
 @dataclass(frozen=True)
@@ -49,9 +42,9 @@ class PerfusionSettings:
 
     method: Method = field(default_factory=OscillationIndexSvd)
     grid_interval_s: float = GRID_INTERVAL_S
-    haematocrit_large: float = 0.45  # Calamante et al., J Cereb Blood Flow Metab 1999;19:701-735
-    haematocrit_small: float = 0.25  # as above
-    density_g_ml: float = 1.04  # brain, ICRU report 44 (1989); others take 1.05, which lowers CBF and CBV by 1 %
+    haematocrit_large: float = LARGE_VESSEL_HAEMATOCRIT
+    haematocrit_small: float = SMALL_VESSEL_HAEMATOCRIT
+    density_g_ml: float = BRAIN_DENSITY_G_PER_ML
 
     def __post_init__(self) -> None:
         problems = [
@@ -63,7 +56,9 @@ class PerfusionSettings:
             if not 0 <= value < 1
         ]
         if not self.density_g_ml > 0:
-            problems.append(f"density_g_ml must be > 0 g/ml, got {self.density_g_ml} g/ml. Brain is 1.04.")
+            problems.append(
+                f"density_g_ml must be > 0 g/ml, got {self.density_g_ml} g/ml. Brain is {BRAIN_DENSITY_G_PER_ML}."
+            )
         if problems:
             raise ValueError(" ".join(problems))
 
@@ -94,18 +89,18 @@ class PerfusionMaps:
     tmax : float32 array, s; negative where tissue leads the AIF
     """
 
-    cbf: Floats
-    cbv: Floats
-    mtt: Floats
-    tmax: Floats
+    cbf: Float32Array
+    cbv: Float32Array
+    mtt: Float32Array
+    tmax: Float32Array
 
 
 def perfusion_maps(
-    curves: Curves,
+    curves: AnyArray,
     deconvolver: Deconvolver,
     settings: PerfusionSettings,
     *,
-    mask: npt.NDArray[np.bool_] | None = None,
+    mask: Mask | None = None,
     device: str | None = None,
     n_threads: int = 1,
 ) -> PerfusionMaps:
@@ -134,7 +129,7 @@ def perfusion_maps(
     mtt = np.divide(60 * cbv, cbf, out=np.full_like(cbf, np.nan), where=cbf > 0)
     tmax = np.where(np.isfinite(cbf), residues.peak_time_s, np.float32(np.nan))
 
-    def on_grid(values: Floats) -> Floats:
+    def on_grid(values: Float32Array) -> Float32Array:
         if voxels is None:
             return values.reshape(shape)
         volume = np.full(shape, np.nan, dtype=np.float32)

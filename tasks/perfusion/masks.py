@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from tasks.arrays import Affine, AnyArray, Float32Array, Mask
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain
-from tasks.space.resample import Grid
+from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML, HAEMATOCRIT_RATIO
 from tasks.space.working_grid import to_native_grid
-
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-Matrix = npt.NDArray[np.float64]
 
 SKULL_HU = 140.0  # above any blood clot, as in ``tasks.brain``
 FLUID_HU = 18.0  # between fluid (10) and white matter with the oedema of an early infarct (28 less 2 to 4)
@@ -24,7 +19,7 @@ FLUID_SIGMA_MM = 1.0  # in the plane: the noise of a mean of frames then lies fa
 #: Blood volume above which a voxel counts as vessel, ml/100 g (Kudo et al., AJNR 2003;24:419-426, tried 5 to 20). Grey
 #: matter has about 4.
 VESSEL_CBV = 8.0
-CBV_PER_AREA_RATIO = 100 * (0.55 / 0.75) / 1.04  # ml/100 g: haematocrits and density as in ``tasks.perfusion.maps``
+CBV_PER_AREA_RATIO = 100 * HAEMATOCRIT_RATIO / BRAIN_DENSITY_G_PER_ML  # ml/100 g
 VESSEL_SIGMA_MM = 1.5  # in the plane, against noise: full width 3.5 mm, about that of a middle cerebral artery
 BLOOD_ML = (
     0.3  # the brightest so much inside the skull is pure blood: 4 cm of one middle cerebral artery, less of a sinus
@@ -59,7 +54,7 @@ class CtpMasks:
         return self.brain & ~self.vessel & ~self.fluid
 
 
-def extract_slab_brain(baseline: Array, affine: Matrix) -> Brain:
+def extract_slab_brain(baseline: Float32Array, affine: Affine) -> Brain:
     """The space inside the skull on a slab, which need not hold a whole brain.
 
     Parameters
@@ -71,7 +66,7 @@ def extract_slab_brain(baseline: Array, affine: Matrix) -> Brain:
     -------
     Brain
         On the working grid. A slab that cuts through the brain is refused (``brain_too_small``) only where its widest
-        slice is no brain's; how much of each region it covers is measured by `region_coverage`.
+        slice is no brain's.
     """
     scan = ct_working_scan(baseline, affine)
     brain = extract_ct_brain(scan)
@@ -83,12 +78,12 @@ def extract_slab_brain(baseline: Array, affine: Matrix) -> Brain:
     return replace(brain, reason="", detail="") if area_cm2 >= SLAB_AREA_CM2 else brain
 
 
-def brain_on_series(brain: Brain, baseline: Array, affine: Matrix) -> Mask:
+def brain_on_series(brain: Brain, baseline: Float32Array, affine: Affine) -> Mask:
     """The brain of `extract_slab_brain` on the series' own voxels."""
     return to_native_grid(brain.mask, ct_working_scan(baseline, affine))
 
 
-def enhancement_area(series: npt.NDArray[Any], frame_times_s: Sequence[float], n_baseline_frames: int) -> Array:
+def enhancement_area(series: AnyArray, frame_times_s: Sequence[float], n_baseline_frames: int) -> Float32Array:
     """Area under each voxel's enhancement, (X, Y, Z) float32 array, HU s, by the trapezoidal rule.
 
     Parameters
@@ -108,7 +103,12 @@ def enhancement_area(series: npt.NDArray[Any], frame_times_s: Sequence[float], n
 
 
 def ctp_masks(
-    baseline: Array, area: Array, brain: Mask, spacing_mm: Sequence[float], *, blood_area_hu_s: float | None = None
+    baseline: Float32Array,
+    area: Float32Array,
+    brain: Mask,
+    spacing_mm: Sequence[float],
+    *,
+    blood_area_hu_s: float | None = None,
 ) -> CtpMasks:
     """Vessels by their blood volume, fluid by its density, skull by its density.
 
@@ -143,7 +143,7 @@ def vein_search(masks: CtpMasks, spacing_mm: Sequence[float]) -> Mask:
     return near.view(bool) & ~masks.skull
 
 
-def steady_voxels(baseline: Array, spacing_mm: Sequence[float]) -> Mask:
+def steady_voxels(baseline: Float32Array, spacing_mm: Sequence[float]) -> Mask:
     """Voxels whose neighbours are alike, so that a series corrected for motion can be trusted in them.
 
     What is left of the motion, and interpolation between slices, mix a voxel with its neighbours. Beside bone that
@@ -165,35 +165,7 @@ def steady_voxels(baseline: Array, spacing_mm: Sequence[float]) -> Mask:
     return steady
 
 
-def region_coverage(
-    labels: npt.NDArray[np.integer], affine: Matrix, slab: Grid, labels_to_slab: Matrix, is_covered: Mask | None = None
-) -> dict[int, float]:
-    """Share of each label's volume that a slab shows.
-
-    Parameters
-    ----------
-    labels : (X, Y, Z) integer array in any space, 0 = no label
-    affine : (4, 4) float array of the labels, voxel -> world, RAS, mm
-    slab : Grid of the series
-    labels_to_slab : (4, 4) float array, world of the labels -> world of the slab, RAS, mm
-    is_covered : bool array of the slab's shape, voxels that every usable frame shows; none counts all of them
-
-    Returns
-    -------
-    dict of label -> float in [0, 1], of the labels that occur. A slab reaches half a voxel beyond its voxels' centres.
-    """
-    voxels = np.argwhere(labels > 0)
-    values = labels[tuple(voxels.T)]
-    to_slab = np.linalg.inv(slab.affine) @ labels_to_slab @ affine
-    nearest = np.floor(voxels @ to_slab[:3, :3].T + to_slab[:3, 3] + 0.5).astype(int)
-    inside = np.all((nearest >= 0) & (nearest < np.asarray(slab.shape)), axis=1)
-    if is_covered is not None:
-        inside[inside] = is_covered[tuple(nearest[inside].T)]
-    total, covered = np.bincount(values), np.bincount(values, weights=inside)
-    return {int(label): float(covered[label] / total[label]) for label in np.flatnonzero(total)}
-
-
-def _largest_area(areas: Array, spacing_mm: Sequence[float]) -> float:
+def _largest_area(areas: Float32Array, spacing_mm: Sequence[float]) -> float:
     """The smallest area among the brightest ``BLOOD_ML``."""
     if not len(areas):
         return np.inf
@@ -201,7 +173,7 @@ def _largest_area(areas: Array, spacing_mm: Sequence[float]) -> float:
     return float(np.partition(areas, len(areas) - rank)[len(areas) - rank])
 
 
-def _in_plane(values: Array, spacing_mm: Sequence[float], sigma_mm: float) -> Array:
+def _in_plane(values: Float32Array, spacing_mm: Sequence[float], sigma_mm: float) -> Float32Array:
     """Gaussian within the slices."""
     for axis in (0, 1):
         values = ndimage.gaussian_filter1d(values, sigma_mm / spacing_mm[axis], axis=axis, mode="nearest", truncate=2.5)

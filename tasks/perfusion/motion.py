@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
 from tasks.registration.rigid import align, displacement_mm, limited_scan, limits_of, prepare_reference
 from tasks.space.resample import Grid, resample_image
-from tasks.space.rigid_motion import Matrix, grid_centre, matrix_pose
-
-Array = npt.NDArray[np.float32]
+from tasks.space.rigid_motion import grid_centre, matrix_pose
 
 MOVED_MM = 0.3  # mean displacement from which a frame is resampled: twice the error of the alignment on phantoms
 LARGEST_DISPLACEMENT_MM = 20.0  # four slices: farther, too little of the slab is left in common
@@ -48,15 +46,15 @@ class MotionTrace:
     """
 
     reference_frame: int
-    matrices: npt.NDArray[np.float64]
-    poses: npt.NDArray[np.float64]
-    displacement_mm: npt.NDArray[np.float64]
-    step_mm: npt.NDArray[np.float64]
-    misfit: npt.NDArray[np.float64]
+    matrices: FloatArray
+    poses: FloatArray
+    displacement_mm: FloatArray
+    step_mm: FloatArray
+    misfit: FloatArray
     reasons: tuple[str, ...]
 
     @property
-    def is_usable(self) -> npt.NDArray[np.bool_]:
+    def is_usable(self) -> Mask:
         """(T,) bool array, False for rejected frames."""
         return np.array([not reason for reason in self.reasons])
 
@@ -72,12 +70,12 @@ class CorrectedSeries:
     is_resampled : (T,) bool array
     """
 
-    series: Array
-    is_covered: npt.NDArray[np.bool_]
-    is_resampled: npt.NDArray[np.bool_]
+    series: Float32Array
+    is_covered: Mask
+    is_resampled: Mask
 
 
-def trace_motion(series: npt.NDArray[np.generic], affine: Matrix) -> MotionTrace:
+def trace_motion(series: AnyArray, affine: Affine) -> MotionTrace:
     """Align every frame to the reference frame.
 
     Parameters
@@ -116,7 +114,7 @@ def trace_motion(series: npt.NDArray[np.generic], affine: Matrix) -> MotionTrace
     )
 
 
-def correct_motion(series: npt.NDArray[np.generic], affine: Matrix, trace: MotionTrace) -> CorrectedSeries:
+def correct_motion(series: AnyArray, affine: Affine, trace: MotionTrace) -> CorrectedSeries:
     """Bring every usable frame that moved to the pose of the reference frame.
 
     Parameters
@@ -148,7 +146,7 @@ def correct_motion(series: npt.NDArray[np.generic], affine: Matrix, trace: Motio
     return CorrectedSeries(corrected, is_covered, is_resampled)
 
 
-def _head_box(image: Array, affine: Matrix) -> tuple[tuple[slice, ...], Grid]:
+def _head_box(image: Float32Array, affine: Affine) -> tuple[tuple[slice, ...], Grid]:
     """The box around the head, in voxels and as a grid."""
     found = ndimage.find_objects((image > HEAD_HU).astype(np.uint8))
     box = found[0] if found else tuple(slice(0, size) for size in image.shape)
@@ -158,7 +156,7 @@ def _head_box(image: Array, affine: Matrix) -> tuple[tuple[slice, ...], Grid]:
     return box, Grid((x, y, z), moved)
 
 
-def _reasons(from_reference: npt.NDArray[np.float64], misfit: npt.NDArray[np.float64]) -> tuple[str, ...]:
+def _reasons(from_reference: FloatArray, misfit: FloatArray) -> tuple[str, ...]:
     """Why each frame is rejected; empty where it is not."""
     limit = float(np.clip(MISFIT_RATIO * np.median(misfit), *MISFIT_BOUNDS))
     return tuple(

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.anatomy import LabelTable, Side
+from tasks.arrays import Affine, FloatArray, FloatingArray, IntArray, IntegerArray, Mask
+from tasks.space.affines import MIRROR
 
-Array = npt.NDArray[np.floating]
-Mask = npt.NDArray[np.bool_]
 Reference = Literal["contralateral_hemisphere", "mirrored_region", "mirrored_voxel"]
 
 SIDE_SIGN: dict[Side, int] = {"left": -1, "right": 1}
@@ -34,9 +34,9 @@ class CoreAnatomy:
     tissue: Mask
     hemisphere: npt.NDArray[np.int8]
     voxel_ml: float
-    labels: npt.NDArray[np.integer] | None = None
+    labels: IntegerArray | None = None
     table: LabelTable | None = None
-    mirrored: npt.NDArray[np.int64] | None = None
+    mirrored: IntArray | None = None
 
 
 def other_side(side: Side) -> Side:
@@ -49,8 +49,8 @@ def other_side(side: Side) -> Side:
 
 
 def normal_cbf(
-    cbf: Array, affected: Mask, unaffected: Mask, anatomy: CoreAnatomy, reference: Reference
-) -> npt.NDArray[np.float64]:
+    cbf: FloatingArray, affected: Mask, unaffected: Mask, anatomy: CoreAnatomy, reference: Reference
+) -> FloatArray:
     """Normal flow of the voxels of one side.
 
     Parameters
@@ -80,9 +80,7 @@ def normal_cbf(
     return normal
 
 
-def mirrored_indices(
-    shape: tuple[int, int, int], affine: npt.NDArray[np.float64], template_to_scan: npt.NDArray[np.float64]
-) -> npt.NDArray[np.int64]:
+def mirrored_indices(shape: tuple[int, int, int], affine: Affine, template_to_scan: Affine) -> IntArray:
     """Nearest voxel across the template's mid-plane (x = 0) for every voxel of a scan.
 
     Parameters
@@ -96,7 +94,7 @@ def mirrored_indices(
     (X, Y, Z) int array, flat C-order index; -1 where the mirrored point lies outside the scan.
     """
     to_template = np.linalg.inv(template_to_scan) @ affine
-    across = np.linalg.inv(to_template) @ np.diag([-1.0, 1, 1, 1]) @ to_template
+    across = np.linalg.inv(to_template) @ MIRROR @ to_template
     voxels = np.indices(shape).reshape(3, -1)
     other = np.rint((across[:3, :3] @ voxels + across[:3, 3:]).round(6)).astype(np.int64)
     is_inside = ((other >= 0) & (other < np.array(shape)[:, None])).all(axis=0)

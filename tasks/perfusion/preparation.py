@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import signal
 
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+from tasks.arrays import AnyArray, Float32Array, FloatArray, Mask
+from tasks.gaussian import MAD_TO_SIGMA
+from tasks.perfusion.bolus import SECOND_PEAK_SHARE
 
 #: Median interval of frames, s: dynamic scanners reach about 0.3 s, and a bolus of 10 s needs more than one frame.
 #: Times in ms or min fall outside.
 INTERVAL_LIMITS_S = (0.2, 10.0)
-MINIMUM_FRAMES = 10  # a bolus of 10 s and its tail at the widest usual interval, 3 s, with a baseline
+SHORTEST_SERIES_FRAMES = 10  # a bolus of 10 s and its tail at the widest usual interval, 3 s, with a baseline
 MINIMUM_BASELINE_FRAMES = 2  # one frame does not tell a baseline from a rise
 MINIMUM_RISE_HU = 1.5  # of the brain's mean: a quarter of what 40 ml of contrast agent usually give (about 6 HU)
 #: Contrast agent has arrived in the brain above these shares of the rise: the lower where the baseline is calm (by four
@@ -31,8 +31,6 @@ LEAD_S = 3.0  # arteries fill before that: tissue follows them by 0.5 to 2 s and
 #: (doi 10.1371/journal.pone.0166675): lesion volumes are stable once the vein has fallen to 0.39 of its peak (median);
 #: the brain's mean falls later.
 TRUNCATED_SHARE = 0.5
-SECOND_PEAK_SHARE = 0.3  # of the rise: recirculation gives about a tenth, a second injection as much as the first
-MAD_TO_SIGMA = 1.4826  # of a normal distribution
 TAIL_FRAMES = 2  # averaged at the end
 
 
@@ -108,10 +106,10 @@ def order_frames(frame_times_s: Sequence[float] | None, n_frames: int) -> FrameO
             f"frame_times_s must be one time per frame, got {given} for {n_frames} frames. Give FrameTimesStart in the "
             "sidecar, or import the DICOM files.",
         )  # fmt: skip
-    if n_frames < MINIMUM_FRAMES:
+    if n_frames < SHORTEST_SERIES_FRAMES:
         return FrameOrder(
             stored, (), (), "too_few_frames",
-            f"series must have >= {MINIMUM_FRAMES} frames, got {n_frames}. Give the whole perfusion series.",
+            f"series must have >= {SHORTEST_SERIES_FRAMES} frames, got {n_frames}. Give the whole perfusion series.",
         )  # fmt: skip
     order = np.argsort(times, kind="stable")
     intervals = np.diff(times[order])
@@ -132,7 +130,7 @@ def order_frames(frame_times_s: Sequence[float] | None, n_frames: int) -> FrameO
     return FrameOrder(tuple(map(int, order)), tuple(map(float, times[order])), notes)
 
 
-def mean_curve(series: npt.NDArray[np.generic], mask: Mask) -> npt.NDArray[np.float64]:
+def mean_curve(series: AnyArray, mask: Mask) -> FloatArray:
     """Mean over a mask at each frame.
 
     Parameters
@@ -143,7 +141,7 @@ def mean_curve(series: npt.NDArray[np.generic], mask: Mask) -> npt.NDArray[np.fl
     return np.array([series[..., frame][mask].mean(dtype=np.float64) for frame in range(series.shape[3])])
 
 
-def find_bolus(curve: npt.NDArray[np.float64], frame_times_s: Sequence[float]) -> BolusPassage:
+def find_bolus(curve: FloatArray, frame_times_s: Sequence[float]) -> BolusPassage:
     """Find arrival and passage of the bolus in the brain's mean curve.
 
     Parameters
@@ -206,7 +204,7 @@ def find_bolus(curve: npt.NDArray[np.float64], frame_times_s: Sequence[float]) -
     )  # fmt: skip
 
 
-def baseline_mean(series: npt.NDArray[np.generic], n_baseline_frames: int) -> Array:
+def baseline_mean(series: AnyArray, n_baseline_frames: int) -> Float32Array:
     """Mean of the leading frames, (X, Y, Z) float32 array, HU."""
     return np.asarray(series[..., :n_baseline_frames].mean(axis=3, dtype=np.float32))
 

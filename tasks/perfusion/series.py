@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
 from tasks.brain import Brain
 from tasks.perfusion.bolus import MINIMUM_FRAMES, bolus_shape, frames_problem
 from tasks.perfusion.deconvolution import build_deconvolver
@@ -42,11 +42,7 @@ from tasks.perfusion.preparation import (
     order_frames,
 )
 from tasks.perfusion.vessels import ArterialInput, arterial_input_of, find_arterial_input
-
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-Matrix = npt.NDArray[np.float64]
-Floats64 = npt.NDArray[np.float64]
+from tasks.space.affines import voxel_sizes_mm
 
 NOISE_VOXELS = 5000  # of tissue, evenly chosen: their median is then known to 0.2 %
 
@@ -73,8 +69,8 @@ class SeriesSettings:
 class ManualInput:
     """Arterial and venous curves given by a reader, (T,) arrays, HU over baseline, one value per stored frame."""
 
-    aif: Floats64
-    vof: Floats64 | None = None
+    aif: FloatArray
+    vof: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,19 +106,19 @@ class PerfusionSeries:
 
     frame_order: FrameOrder
     trace: MotionTrace | None = None
-    frame_times_s: Floats64 | None = None
-    series: Array | None = None
+    frame_times_s: FloatArray | None = None
+    series: Float32Array | None = None
     is_covered: Mask | None = None
     is_resampled: bool = False
     brain: Brain | None = None
     brain_mask: Mask | None = None
     bolus: BolusPassage | None = None
-    baseline: Array | None = None
+    baseline: Float32Array | None = None
     arterial: ArterialInput | None = None
     masks: CtpMasks | None = None
     tissue: Mask | None = None
     denoising: Denoising | None = None
-    curves: Array | None = None
+    curves: Float32Array | None = None
     maps: PerfusionMaps | None = None
     noise_hu: float | None = None
     notes: tuple[str, ...] = ()
@@ -131,8 +127,8 @@ class PerfusionSeries:
 
 
 def measure_series(
-    series: npt.NDArray[np.generic],
-    affine: Matrix,
+    series: AnyArray,
+    affine: Affine,
     frame_times_s: Sequence[float] | None,
     settings: SeriesSettings,
     *,
@@ -167,9 +163,7 @@ def measure_series(
     return found
 
 
-def _prepare(
-    series: npt.NDArray[np.generic], affine: Matrix, settings: SeriesSettings, found: PerfusionSeries
-) -> PerfusionSeries:
+def _prepare(series: AnyArray, affine: Affine, settings: SeriesSettings, found: PerfusionSeries) -> PerfusionSeries:
     """Frames in order and in place, the brain, the bolus and the baseline."""
     times = np.array(found.frame_order.frame_times_s)
     ordered = series[..., found.frame_order.order] if "frames_reordered" in found.notes else series
@@ -205,7 +199,7 @@ def _prepare(
 
 
 def _find_vessels(
-    affine: Matrix, settings: SeriesSettings, found: PerfusionSeries, manual: ManualInput | None
+    affine: Affine, settings: SeriesSettings, found: PerfusionSeries, manual: ManualInput | None
 ) -> PerfusionSeries:
     """Artery and vein, and the masks that follow from the vein's blood."""
     frames, times, baseline, brain, is_covered, n_baseline = _prepared(found)
@@ -236,7 +230,7 @@ def _find_vessels(
     return replace(found, reason=arterial.reason, detail=arterial.detail) if arterial.reason else found
 
 
-def _make_maps(affine: Matrix, settings: SeriesSettings, found: PerfusionSeries, device: str | None) -> PerfusionSeries:
+def _make_maps(affine: Affine, settings: SeriesSettings, found: PerfusionSeries, device: str | None) -> PerfusionSeries:
     """Tissue smoothed and deconvolved."""
     frames, times, _, brain, is_covered, n_baseline = _prepared(found)
     rise_hu = None if found.bolus is None else found.bolus.rise_hu
@@ -261,7 +255,7 @@ def _make_maps(affine: Matrix, settings: SeriesSettings, found: PerfusionSeries,
     )
 
 
-def _prepared(found: PerfusionSeries) -> tuple[Array, Floats64, Array, Mask, Mask, int]:
+def _prepared(found: PerfusionSeries) -> tuple[Float32Array, FloatArray, Float32Array, Mask, Mask, int]:
     """What `_prepare` found: series, times, baseline, brain, coverage, number of baseline frames."""
     n_baseline = None if found.bolus is None else found.bolus.n_baseline_frames
     series, times, baseline = found.series, found.frame_times_s, found.baseline
@@ -271,19 +265,19 @@ def _prepared(found: PerfusionSeries) -> tuple[Array, Floats64, Array, Mask, Mas
     return series, times, baseline, brain, is_covered, n_baseline
 
 
-def _noise_hu(frames: Array, times: Floats64, tissue: Mask) -> float:
+def _noise_hu(frames: Float32Array, times: FloatArray, tissue: Mask) -> float:
     """Noise of one voxel of one frame, by the second differences of some tissue curves."""
     inside = np.flatnonzero(tissue.T)
     chosen = inside[:: max(1, len(inside) // NOISE_VOXELS)]
     return float(np.median(bolus_shape(frames.T.reshape(len(times), -1)[:, chosen], times).noise_hu))
 
 
-def _spacing(affine: Matrix) -> list[float]:
+def _spacing(affine: Affine) -> list[float]:
     """Voxel size along X, Y, Z, mm."""
-    return [float(size) for size in np.sqrt((affine[:3, :3] ** 2).sum(axis=0))]
+    return [float(size) for size in voxel_sizes_mm(affine)]
 
 
-def _check(series: npt.NDArray[np.generic], affine: Matrix, manual: ManualInput | None) -> None:
+def _check(series: AnyArray, affine: Affine, manual: ManualInput | None) -> None:
     """Refuse what cannot be a series, every fault named."""
     problems = []
     if series.ndim != 4 or min(series.shape[:3]) < 2:

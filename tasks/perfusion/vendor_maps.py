@@ -11,23 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+from tasks.arrays import AnyArray, Float32Array, Mask
+from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML
+
 ZeroMeaning = Literal["no_measurement", "no_flow"]
 
-BRAIN_DENSITY_G_ML = 1.04  # ICRU report 44 (1989), as in ``tasks.perfusion.maps``: flow per volume over it is per mass
 #: Time and amount of tissue as written -> factor to ml/100 g/min.
 PER_TIME: Mapping[str, float] = {"min": 1.0, "s": 60.0}
 PER_TISSUE: Mapping[str, float] = {
     "100g": 1.0,
     "g": 100.0,
-    "100ml": 1.0 / BRAIN_DENSITY_G_ML,
-    "ml": 100.0 / BRAIN_DENSITY_G_ML,
+    "100ml": 1.0 / BRAIN_DENSITY_G_PER_ML,
+    "ml": 100.0 / BRAIN_DENSITY_G_PER_ML,
 }
 #: Median of grey matter, ml/100 g/min: healthy adults have about 50 to 80; an ischaemic or aged hemisphere and a
 #: method's own bias lie within, a factor of 10 or 60 does not.
@@ -50,7 +49,7 @@ class VendorCbf:
     detail : the rule, what was found and the remedy; empty without a reason
     """
 
-    cbf: Array | None
+    cbf: Float32Array | None
     factor: float | None = None
     grey_median: float | None = None
     zero_share: float | None = None
@@ -87,7 +86,7 @@ def cbf_unit_factor(unit: str | None) -> float | None:
 
 
 def convert_cbf(
-    values: npt.NDArray[Any],
+    values: AnyArray,
     unit: str | None,
     *,
     scaling: tuple[float, float] = (1.0, 0.0),
@@ -154,7 +153,7 @@ def convert_cbf(
     )  # fmt: skip
 
 
-def _no_map(values: npt.NDArray[Any]) -> VendorCbf | None:
+def _no_map(values: AnyArray) -> VendorCbf | None:
     """Refuse colours and what is no volume."""
     is_colour = values.dtype.fields is not None or (values.ndim > 2 and values.shape[-1] in COLOUR_CHANNELS
                                                     and (values.ndim == 4 or values.dtype == np.uint8))  # fmt: skip

@@ -19,18 +19,15 @@ import numpy.typing as npt
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.stats import rankdata
 
+from tasks.arrays import FloatArray, IntArray, Mask
 from tasks.perfusion.bolus import (
     MINIMUM_CONTRAST_TO_NOISE,
     MINIMUM_FRAMES,
     BolusShape,
-    Floats64,
     bolus_problem,
     bolus_shape,
     frames_problem,
 )
-
-Mask = npt.NDArray[np.bool_]
-Indices = npt.NDArray[np.int64]
 
 #: A vessel enhances at least this many times as much as the median voxel: about an eighth of it is vessel.
 VESSEL_ENHANCEMENT = 3.0
@@ -65,10 +62,10 @@ class ArterialInput:
     detail : every reason with its measured value, the rule and the remedy
     """
 
-    aif: Floats64 | None
-    vof: Floats64 | None
-    aif_voxels: Indices
-    vof_voxels: Indices
+    aif: FloatArray | None
+    vof: FloatArray | None
+    aif_voxels: IntArray
+    vof_voxels: IntArray
     scaling: float
     quality: float
     is_manual: bool
@@ -77,7 +74,7 @@ class ArterialInput:
     detail: str
 
     @property
-    def scaled_aif(self) -> Floats64:
+    def scaled_aif(self) -> FloatArray:
         """The AIF for deconvolution, HU.
 
         Raises
@@ -92,7 +89,7 @@ class ArterialInput:
 
 def find_arterial_input(
     series: npt.NDArray[np.generic],
-    times_s: Floats64,
+    times_s: FloatArray,
     mask: Mask,
     *,
     n_baseline_frames: int,
@@ -159,7 +156,7 @@ def find_arterial_input(
 def arterial_input_of(
     aif: npt.NDArray[np.floating],
     vof: npt.NDArray[np.floating] | None,
-    times_s: Floats64,
+    times_s: FloatArray,
     *,
     minimum_frames: int = MINIMUM_FRAMES,
 ) -> ArterialInput:
@@ -202,7 +199,7 @@ def arterial_input_of(
 
 
 def vof_scaling(
-    aif: npt.NDArray[np.floating], vof: npt.NDArray[np.floating] | None, times_s: Floats64
+    aif: npt.NDArray[np.floating], vof: npt.NDArray[np.floating] | None, times_s: FloatArray
 ) -> tuple[float, str, str]:
     """Area of the VOF over that of the AIF, as (factor >= 1, reason, detail); 1 with a reason where not credible.
 
@@ -229,9 +226,9 @@ def vof_scaling(
 class _Vessels:
     """The brightest voxels of a mask: curves over baseline, (T, n), and flat indices; with the mask's mean curve."""
 
-    curves: Floats64
-    voxels: Indices
-    tissue: Floats64
+    curves: FloatArray
+    voxels: IntArray
+    tissue: FloatArray
     least_hu: float
 
 
@@ -252,11 +249,11 @@ def _bright_voxels(
 
 
 def _best_cluster(
-    curves: Floats64,
-    times_s: Floats64,
+    curves: FloatArray,
+    times_s: FloatArray,
     is_wanted: Callable[[BolusShape], Mask],
-    rank: Callable[[BolusShape, Floats64], Floats64],
-) -> Indices:
+    rank: Callable[[BolusShape, FloatArray], FloatArray],
+) -> IntArray:
     """Columns of the vessel: those that rise when wanted, ranked, the best of them clustered by shape."""
     if not curves.size:
         return np.empty(0, dtype=np.int64)
@@ -282,14 +279,14 @@ def _is_vein(shape: BolusShape, tissue_rise_s: float) -> Mask:
     return is_whole if is_whole.any() else is_late
 
 
-def _artery_rank(shape: BolusShape, curves: Floats64) -> Floats64:
+def _artery_rank(shape: BolusShape, _curves: FloatArray) -> FloatArray:
     """Rank sum, low for a high, narrow, early and smooth curve; a width that cannot be read counts as the widest."""
     width = np.where(np.isnan(shape.width_s), np.inf, shape.width_s)
     scores = (-shape.peak_hu, width, shape.rise_s, shape.noise_hu / shape.peak_hu)
     return np.asarray(sum(rankdata(one) for one in scores))
 
 
-def _vein_rank(shape: BolusShape, curves: Floats64) -> Floats64:
+def _vein_rank(_shape: BolusShape, curves: FloatArray) -> FloatArray:
     """Low for a large area: the sinus that fills its voxels."""
     return np.asarray(-curves.sum(axis=0))
 

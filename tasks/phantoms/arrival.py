@@ -8,11 +8,11 @@ back.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
-Mask = npt.NDArray[np.bool_]
+from tasks.arrays import FloatArray, Mask
+
 Spacing = tuple[float, float, float]
 
 MAXIMUM_NODES = 12_000  # of the shortest-path graph; more gives no visibly better border and costs seconds
@@ -28,7 +28,7 @@ def arrival_times(
     correlation_mm: float,
     roughness: float,
     rng: np.random.Generator,
-) -> npt.NDArray[np.float64]:
+) -> FloatArray:
     """Arrival times of a front that starts at ``seed``.
 
     Parameters
@@ -57,9 +57,7 @@ def arrival_times(
     return np.asarray(ndimage.map_coordinates(filled, in_blocks, order=1, mode="nearest"))
 
 
-def smooth_field(
-    shape: tuple[int, ...], correlation_voxels: npt.NDArray[np.float64], rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def smooth_field(shape: tuple[int, ...], correlation_voxels: FloatArray, rng: np.random.Generator) -> FloatArray:
     """A Gaussian random field of mean 0 and unit variance, with a third as much again at a third of the scale.
 
     Parameters
@@ -79,9 +77,9 @@ def smooth_field(
 def _shortest_times(
     domain: Mask,
     seed: tuple[int, ...],
-    slowness: npt.NDArray[np.float64],
-    spacing_mm: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
+    slowness: FloatArray,
+    spacing_mm: FloatArray,
+) -> FloatArray:
     """Shortest-path arrival times over the 26 neighbours; infinite where the front never comes."""
     nodes = np.full(domain.shape, -1)
     nodes[domain] = np.arange(np.count_nonzero(domain))

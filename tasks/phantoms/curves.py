@@ -21,13 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import signal, special
 
-Times = npt.NDArray[np.float64]
+from tasks.arrays import Float32Array, FloatArray
+from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML, HAEMATOCRIT_RATIO
+
 Residue = Literal["exponential", "gamma", "box"]
 
-BRAIN_DENSITY_G_PER_ML = 1.04  # the usual value of perfusion software
-#: Haematocrit of large and small vessels (Calamante et al., J Cereb Blood Flow Metab 1999;19:701-735).
-LARGE_VESSEL_HAEMATOCRIT, SMALL_VESSEL_HAEMATOCRIT = 0.45, 0.25
-HAEMATOCRIT_RATIO = (1 - LARGE_VESSEL_HAEMATOCRIT) / (1 - SMALL_VESSEL_HAEMATOCRIT)
 #: Shape of the distribution of transit times: 4, chosen here, lies between the exponential and the box.
 RESIDUE_SHAPES: dict[Residue, float] = {"exponential": 1.0, "gamma": 4.0, "box": np.inf}
 
@@ -65,13 +63,11 @@ class TissueCurves:
         Delays are 0, ``STEP_S``, 2 ``STEP_S``, ...
     """
 
-    bank: npt.NDArray[np.float32]
-    transit_times_s: npt.NDArray[np.float64]
+    bank: Float32Array
+    transit_times_s: FloatArray
     n_delays: int
 
-    def nearest(
-        self, mtt_s: npt.NDArray[np.float64], delay_s: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def nearest(self, mtt_s: FloatArray, delay_s: FloatArray) -> tuple[npt.NDArray[np.int32], FloatArray, FloatArray]:
         """Column of the bank nearest to each transit time and delay, and the two as the bank has them."""
         ratio = np.log(mtt_s / self.transit_times_s[0]) / np.log(TRANSIT_RATIO)
         row = np.clip(np.rint(ratio), 0, len(self.transit_times_s) - 1).astype(np.int32)
@@ -83,7 +79,7 @@ class TissueCurves:
         )
 
 
-def arterial_curve(times_s: Times, bolus: Bolus) -> Times:
+def arterial_curve(times_s: FloatArray, bolus: Bolus) -> FloatArray:
     """Enhancement of pure arterial blood, HU.
 
     Parameters
@@ -94,7 +90,7 @@ def arterial_curve(times_s: Times, bolus: Bolus) -> Times:
     return np.asarray(np.interp(times_s, fine, _arterial(fine, bolus)))
 
 
-def venous_curve(times_s: Times, bolus: Bolus) -> Times:
+def venous_curve(times_s: FloatArray, bolus: Bolus) -> FloatArray:
     """Enhancement of pure venous blood, HU: the arterial curve after its transit through the brain.
 
     Parameters
@@ -108,7 +104,7 @@ def venous_curve(times_s: Times, bolus: Bolus) -> Times:
     return np.asarray(np.interp(times_s, fine, venous))
 
 
-def tissue_curves(times_s: Times, bolus: Bolus, residue: Residue) -> TissueCurves:
+def tissue_curves(times_s: FloatArray, bolus: Bolus, residue: Residue) -> TissueCurves:
     """Integrals of the arterial input and the residue function at the frames.
 
     Parameters
@@ -136,16 +132,16 @@ def tissue_curves(times_s: Times, bolus: Bolus, residue: Residue) -> TissueCurve
     return TissueCurves(bank.astype(np.float32), np.asarray(transit, dtype=np.float64), n_delays)
 
 
-def tissue_factor(cbf: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def tissue_factor(cbf: FloatArray) -> FloatArray:
     """HU per HU s of the integral, 1/s: ``rho / k_H * CBF / 6000``."""
     return np.asarray(BRAIN_DENSITY_G_PER_ML / HAEMATOCRIT_RATIO * cbf / 6000)
 
 
-def _time_axis(times_s: Times) -> Times:
+def _time_axis(times_s: FloatArray) -> FloatArray:
     return np.asarray(STEP_S * np.arange(int(np.ceil(times_s[-1] / STEP_S)) + 2))
 
 
-def _arterial(fine: Times, bolus: Bolus) -> Times:
+def _arterial(fine: FloatArray, bolus: Bolus) -> FloatArray:
     """First and second pass on the fine time axis."""
     first = _gamma_variate(fine - bolus.arrival_s, bolus)
     later = _gamma_variate(fine - bolus.arrival_s - SECOND_PASS_DELAY_S, bolus)
@@ -153,7 +149,7 @@ def _arterial(fine: Times, bolus: Bolus) -> Times:
     return np.asarray(first + SECOND_PASS_SHARE * signal.fftconvolve(later, spread)[: len(fine)])
 
 
-def _gamma_variate(since_s: Times, bolus: Bolus) -> Times:
+def _gamma_variate(since_s: FloatArray, bolus: Bolus) -> FloatArray:
     """Gamma-variate with its peak at ``alpha * beta_s``."""
     relative = np.maximum(since_s, 0) / (bolus.alpha * bolus.beta_s)
     return np.asarray(bolus.peak_hu * relative**bolus.alpha * np.exp(bolus.alpha * (1 - relative)))

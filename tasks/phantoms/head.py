@@ -14,15 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from tasks.arrays import Affine, Float32Array, FloatArray, Mask
 from tasks.registration.target import TissueMaps
 from tasks.space.resample import Grid, resample_image
-
-Array = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float64]
 
 PADDING_MM = 24.0  # room for skull and scalp on every side
 #: Outer borders of the layers around the brain, mm of template space; adult skulls are 5-8 mm, scalps 3-6 mm thick.
@@ -45,10 +42,10 @@ class Head:
     affine : (4, 4) float array, voxel -> template world, RAS, mm
     """
 
-    shares: Mapping[str, Array]
-    brain: npt.NDArray[np.bool_]
-    depth_mm: Array
-    affine: Matrix
+    shares: Mapping[str, Float32Array]
+    brain: Mask
+    depth_mm: Float32Array
+    affine: Affine
 
     @property
     def grid(self) -> Grid:
@@ -56,7 +53,7 @@ class Head:
         nx, ny, nz = self.brain.shape
         return Grid((nx, ny, nz), self.affine)
 
-    def image(self, values: Mapping[str, float], outside: float) -> Array:
+    def image(self, values: Mapping[str, float], outside: float) -> Float32Array:
         """Sum of shares times values; ``outside`` is the value of air."""
         total = np.full(self.brain.shape, outside, dtype=np.float32)
         for tissue, value in values.items():
@@ -76,7 +73,7 @@ class Acquisition:
     """
 
     grid: Grid
-    pose: Matrix
+    pose: Affine
     seed: int
 
 
@@ -115,7 +112,7 @@ def head_pose(
     degrees: tuple[float, float, float] = (0.0, 0.0, 0.0),
     shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
     scale: float | tuple[float, float, float] = 0.88,
-) -> Matrix:
+) -> Affine:
     """Template world -> scan world: scaled along the head's own axes, turned about x, y and z, shifted.
 
     Parameters
@@ -129,7 +126,7 @@ def head_pose(
 
 
 def scan_grid(
-    pose: Matrix, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], *, above_mm: float = 0.0
+    pose: Affine, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], *, above_mm: float = 0.0
 ) -> Grid:
     """An axial LPS grid, as scanners store CT, centred on a head; ``above_mm`` moves it up."""
     affine = np.diag([-spacing_mm[0], -spacing_mm[1], spacing_mm[2], 1.0])
@@ -138,7 +135,9 @@ def scan_grid(
     return Grid(shape, affine)
 
 
-def sample_head(image: Array, head: Head, acquisition: Acquisition, outside: float, n_subslices: int = 0) -> Array:
+def sample_head(
+    image: Float32Array, head: Head, acquisition: Acquisition, outside: float, n_subslices: int = 0
+) -> Float32Array:
     """An image of the head on the scan's grid, averaged over the thickness of its slices.
 
     Parameters
@@ -153,12 +152,12 @@ def sample_head(image: Array, head: Head, acquisition: Acquisition, outside: flo
     finer = np.diag([1.0, 1.0, 1.0 / n, 1.0])
     finer[2, 3] = (1 - n) / (2 * n)
     fine = Grid((nx, ny, nz * n), grid.affine @ finer)
-    to_template: Matrix = np.asarray(np.linalg.inv(acquisition.pose), dtype=np.float64)
+    to_template: Affine = np.asarray(np.linalg.inv(acquisition.pose), dtype=np.float64)
     sampled = resample_image(image, head.affine, fine, to_template, outside=outside)
     return sampled if n == 1 else sampled.reshape(nx, ny, nz, n).mean(axis=3)
 
 
-def _add_neck(shares: dict[str, Array], distance_mm: npt.NDArray[np.float64], affine: Matrix) -> None:
+def _add_neck(shares: dict[str, Float32Array], distance_mm: FloatArray, affine: Affine) -> None:
     """Face and neck below the skull as ovals with cord, vertebrae and airway, in place of air; sizes of an adult's."""
     x, y, z = (affine[axis, axis] * np.arange(size) + affine[axis, 3] for axis, size in enumerate(distance_mm.shape))
     x, y, z = x[:, None, None], y[None, :, None], z[None, None, :]

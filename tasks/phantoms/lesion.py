@@ -15,22 +15,20 @@ from __future__ import annotations
 import contextlib
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage, special
 
 from tasks.anatomy import LEFT, Side
-from tasks.phantoms.arrival import Mask, Spacing, arrival_times, smooth_field
+from tasks.arrays import Affine, Float32Array, FloatArray, IntArray, Mask
+from tasks.lesion import NEIGHBOURS_26
+from tasks.phantoms.arrival import Spacing, arrival_times, smooth_field
 
-NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 REACH = 3.0  # the front is solved on this many times the lesion's voxels: room for fingers, little wasted
 CORRELATION_SHARE = 0.5  # correlation length of the slowness over the radius of a ball of the lesion's volume
 MOST_TRIES = 200  # places tried for one embolus before the domain counts as full
 GAP_VOXELS = 2  # emboli lie at least this far apart, so that each is its own component
 
 
-def lesion_domain(
-    territory: Mask, brain: Mask, affine: npt.NDArray[np.float64], *, side: Side, spared: Mask | None = None
-) -> Mask:
+def lesion_domain(territory: Mask, brain: Mask, affine: Affine, *, side: Side, spared: Mask | None = None) -> Mask:
     """Tissue that a lesion of one hemisphere may fill.
 
     Parameters
@@ -46,7 +44,7 @@ def lesion_domain(
     return domain if spared is None else domain & ~spared
 
 
-def watershed_depth(domain: Mask, brain: Mask, spacing_mm: Spacing) -> npt.NDArray[np.float32]:
+def watershed_depth(domain: Mask, brain: Mask, spacing_mm: Spacing) -> Float32Array:
     """Distance of each domain voxel to the nearest brain tissue outside the domain, mm; 0 outside the domain."""
     outside = brain & ~domain
     if not outside.any():
@@ -57,7 +55,7 @@ def watershed_depth(domain: Mask, brain: Mask, spacing_mm: Spacing) -> npt.NDArr
 
 def recede(
     domain: Mask,
-    depth_mm: npt.NDArray[np.float32],
+    depth_mm: Float32Array,
     *,
     margin_mm: float,
     spacing_mm: Spacing,
@@ -186,7 +184,7 @@ def grow_lacune(
 
 
 def _grow_somewhere(
-    free: Mask, voxels: npt.NDArray[np.int64], volume_ml: float, spacing_mm: Spacing, rng: np.random.Generator
+    free: Mask, voxels: IntArray, volume_ml: float, spacing_mm: Spacing, rng: np.random.Generator
 ) -> Mask:
     """Grow a lesion from the first random voxel that is free and has room around it."""
     for index in rng.choice(voxels, MOST_TRIES):
@@ -232,7 +230,7 @@ def _reachable(
         radius_mm *= 1.25
 
 
-def _first_to_arrive(arrival: npt.NDArray[np.float64], domain: Mask, seed: tuple[int, ...], n_voxels: int) -> Mask:
+def _first_to_arrive(arrival: FloatArray, domain: Mask, seed: tuple[int, ...], n_voxels: int) -> Mask:
     """The first ``n_voxels`` voxels of the front that hang together with the seed.
 
     On the blocks they all do; after interpolation a few may not, so that the count is raised by what fell away.
@@ -240,7 +238,7 @@ def _first_to_arrive(arrival: npt.NDArray[np.float64], domain: Mask, seed: tuple
     flat = np.flatnonzero(domain)
     ordered = flat[np.argsort(arrival, kind="stable")]
 
-    def first(voxels: npt.NDArray[np.int64]) -> Mask:
+    def first(voxels: IntArray) -> Mask:
         lesion = np.zeros(domain.shape, dtype=bool)
         lesion.ravel()[voxels] = True
         lesion[seed] = True

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
 from tasks.phantoms.arrival import Spacing
 from tasks.phantoms.curves import (
     RESIDUE_SHAPES,
@@ -30,11 +31,9 @@ from tasks.phantoms.curves import (
 )
 from tasks.phantoms.perfusion_head import PhantomHead, VesselName
 from tasks.phantoms.tissue import PhantomLesion, Tissue, tissue_of, tissue_states
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid, resample_image
-from tasks.space.rigid_motion import Matrix, grid_centre, pose_matrix
-
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+from tasks.space.rigid_motion import grid_centre, pose_matrix
 
 #: An adult's head beside the ICBM152 template, which is larger than most (``tasks.registration.affine``: 0.75 to 1.05).
 USUAL_POSE = np.diag([0.88, 0.88, 0.88, 1.0])
@@ -101,17 +100,17 @@ class PerfusionTruth:
     grey, white, artery, vein : (X, Y, Z) float32 arrays, share of the voxel in [0, 1]
     """
 
-    cbf: Array
-    cbv: Array
-    mtt_s: Array
-    delay_s: Array
+    cbf: Float32Array
+    cbv: Float32Array
+    mtt_s: Float32Array
+    delay_s: Float32Array
     core: Mask
     penumbra: Mask
     brain: Mask
-    grey: Array
-    white: Array
-    artery: Array
-    vein: Array
+    grey: Float32Array
+    white: Float32Array
+    artery: Float32Array
+    vein: Float32Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +127,13 @@ class PerfusionPhantom:
     truth : PerfusionTruth
     """
 
-    series: Array
-    affine: Matrix
-    frame_times_s: npt.NDArray[np.float64]
-    aif_hu: npt.NDArray[np.float64]
-    vof_hu: npt.NDArray[np.float64]
-    motion: npt.NDArray[np.float64]
-    template_to_scan: Matrix
+    series: Float32Array
+    affine: Affine
+    frame_times_s: FloatArray
+    aif_hu: FloatArray
+    vof_hu: FloatArray
+    motion: FloatArray
+    template_to_scan: Affine
     truth: PerfusionTruth
 
 
@@ -144,7 +143,7 @@ def simulate_perfusion(
     rng: np.random.Generator,
     *,
     lesion: PhantomLesion | None = None,
-    template_to_scan: Matrix = USUAL_POSE,
+    template_to_scan: Affine = USUAL_POSE,
     motion: npt.ArrayLike | None = None,
 ) -> PerfusionPhantom:
     """Simulate one series.
@@ -199,7 +198,7 @@ def simulate_perfusion(
     return PerfusionPhantom(series, grid.affine, times, aif, vof, poses, np.asarray(template_to_scan), truth)
 
 
-def _inverse(matrix: Matrix) -> Matrix:
+def _inverse(matrix: Affine) -> Affine:
     return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
@@ -211,17 +210,17 @@ class _Crop:
         self.shape = tuple(one.stop - one.start for one in box)
         self.affine = head.affine.copy()
         self.affine[:3, 3] += head.affine[:3, :3] @ [one.start for one in box]
-        spacing = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
+        spacing = voxel_sizes_mm(grid.affine)
         self.n_samples = max(1, int(np.ceil(spacing[2] / SAMPLE_MM - 1e-9)))
         affine = grid.affine @ np.diag([1, 1, 1 / self.n_samples, 1])
         affine[:3, 3] -= grid.affine[:3, 2] * (1 - 1 / self.n_samples) / 2
         self.fine = Grid((grid.shape[0], grid.shape[1], grid.shape[2] * self.n_samples), affine)
 
-    def flat(self, values: npt.NDArray[np.generic]) -> Array:
+    def flat(self, values: AnyArray) -> Float32Array:
         """Values of the whole head cut to the box."""
         return np.ascontiguousarray(values[self.box].T, dtype=np.float32).ravel()
 
-    def on_slab(self, flat: Array, scan_to_head: Matrix, *, outside: float = 0.0) -> Array:
+    def on_slab(self, flat: Float32Array, scan_to_head: Affine, *, outside: float = 0.0) -> Float32Array:
         """Linear samples through a pose, averaged over each slice's thickness."""
         values = flat.reshape(self.shape[::-1]).T
         fine = resample_image(values, self.affine, self.fine, scan_to_head, outside=outside)
@@ -231,7 +230,7 @@ class _Crop:
         return total / np.float32(self.n_samples)
 
 
-def _slab_grid(protocol: Protocol, template_to_scan: Matrix) -> Grid:
+def _slab_grid(protocol: Protocol, template_to_scan: Affine) -> Grid:
     """The slab's grid, LPS as CT comes, around its centre."""
     x, y, z = protocol.spacing_mm
     affine = np.diag([-x, -y, z, 1.0])
@@ -240,23 +239,23 @@ def _slab_grid(protocol: Protocol, template_to_scan: Matrix) -> Grid:
     return Grid(protocol.shape, affine)
 
 
-def _box_around(head: PhantomHead, grid: Grid, to_head: list[Matrix]) -> tuple[slice, ...]:
+def _box_around(head: PhantomHead, grid: Grid, to_head: list[Affine]) -> tuple[slice, ...]:
     """The head's voxels that the slab sees in any frame."""
     corners = np.array(np.meshgrid(*((-0.5, size - 0.5) for size in grid.shape), [1.0])).reshape(4, -1)
     inverse = np.linalg.inv(head.affine)
     voxels = np.concatenate([(inverse @ one @ grid.affine @ corners)[:3] for one in to_head], axis=1)
-    margin = MARGIN_MM / np.sqrt((head.affine[:3, :3] ** 2).sum(axis=0))
+    margin = MARGIN_MM / voxel_sizes_mm(head.affine)
     low = np.clip(np.floor(voxels.min(axis=1) - margin), 0, np.asarray(head.grey.shape) - 2).astype(int)
     high = np.clip(np.ceil(voxels.max(axis=1) + margin), low + 2, head.grey.shape).astype(int)
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
 
 
 def _vessel_curves(
-    times: npt.NDArray[np.float64], bolus: Bolus, lesion: PhantomLesion | None, head: PhantomHead
-) -> dict[VesselName, npt.NDArray[np.float64]]:
+    times: FloatArray, bolus: Bolus, lesion: PhantomLesion | None, head: PhantomHead
+) -> dict[VesselName, FloatArray]:
     """Enhancement of each vessel; the middle cerebral artery of the lesion's side fills late and less."""
     arterial = arterial_curve(times, bolus)
-    enhancement: dict[VesselName, npt.NDArray[np.float64]] = {
+    enhancement: dict[VesselName, FloatArray] = {
         "artery": arterial, "left_mca": arterial, "right_mca": arterial, "vein": venous_curve(times, bolus)
     }  # fmt: skip
     if lesion is not None:
@@ -268,15 +267,15 @@ def _vessel_curves(
 
 
 def _truth(
-    crop: _Crop, head: PhantomHead, tissue: Tissue, states: npt.NDArray[np.uint8], scan_to_head: Matrix
+    crop: _Crop, head: PhantomHead, tissue: Tissue, states: npt.NDArray[np.uint8], scan_to_head: Affine
 ) -> PerfusionTruth:
     """Averages of the truth over the slab's voxels."""
     shares = [crop.flat(one) for one in (head.grey, head.white)]
 
-    def mean(values: npt.NDArray[np.generic]) -> Array:
+    def mean(values: AnyArray) -> Float32Array:
         return crop.on_slab(np.asarray(values, dtype=np.float32), scan_to_head)
 
-    def summed(quantities: tuple[npt.NDArray[np.float64], ...]) -> Array:
+    def summed(quantities: tuple[FloatArray, ...]) -> Float32Array:
         total = np.zeros(shares[0].size, dtype=np.float32)
         for quantity, share in zip(quantities, shares, strict=True):
             total[tissue.positions] += quantity * share[tissue.positions]

@@ -12,23 +12,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
+from tasks.phantoms.scans import AIR_HU, TISSUE_HU
 from tasks.registration.target import TissueMaps
 from tasks.space.working_grid import to_working_grid
 
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-
-#: HU without contrast agent: tissues at 120 kV as in ``tasks.registration.target``, the others typical of adults.
-GREY_HU, WHITE_HU, FLUID_HU, BLOOD_HU, BONE_HU, SCALP_HU, AIR_HU = 37.0, 28.0, 10.0, 40.0, 900.0, 40.0, -1000.0
+BLOOD_HU = 40.0  # without contrast agent; typical of adults
 #: Outer edges of the shells around the brain, mm in template space (skull 6 mm, scalp 4 mm: typical of adults).
 FLUID_MM, BONE_MM, SCALP_MM = 3.0, 9.0, 13.0
 PADDING_VOXELS = 8  # around the template, at 2 mm: room for skull and scalp
 
 VesselName = Literal["artery", "left_mca", "right_mca", "vein"]
-VESSEL_NAMES: tuple[VesselName, ...] = ("artery", "left_mca", "right_mca", "vein")
 #: Radii in template space, mm, which is about 1.14 times a head: lumen 2.7 mm of the middle cerebral artery, 2.2 mm of
 #: the anterior, 4 mm of the carotid, 7 mm of the sinus (usual values of adults).
 RADII_MM = {"carotid": 2.3, "mca": 1.55, "aca": 1.25, "sinus": 4.0}
@@ -54,13 +50,13 @@ class PhantomHead:
     template_affine : (4, 4) float array of the tissue maps that the head was made from
     """
 
-    grey: Array
-    white: Array
-    vessels: dict[VesselName, Array]
-    static_hu: Array
+    grey: Float32Array
+    white: Float32Array
+    vessels: dict[VesselName, Float32Array]
+    static_hu: Float32Array
     brain: Mask
-    affine: npt.NDArray[np.float64]
-    template_affine: npt.NDArray[np.float64]
+    affine: Affine
+    template_affine: Affine
 
 
 def prepare_head(maps: TissueMaps) -> PhantomHead:
@@ -77,12 +73,13 @@ def prepare_head(maps: TissueMaps) -> PhantomHead:
     affine[:3, 3] -= affine[:3, :3] @ np.full(3, PADDING_VOXELS)
     brain = brain_share > 0.5
     spacing = scan.spacing_mm
-    hu = np.where(brain, GREY_HU * grey + WHITE_HU * white + FLUID_HU * fluid, AIR_HU).astype(np.float32)
+    inside = TISSUE_HU["grey"] * grey + TISSUE_HU["white"] * white + TISSUE_HU["csf"] * fluid
+    hu = np.where(brain, inside, AIR_HU).astype(np.float32)
     distance = ndimage.distance_transform_edt(~brain, sampling=spacing)
     for inner, outer, value in (
-        (0.0, FLUID_MM, FLUID_HU),
-        (FLUID_MM, BONE_MM, BONE_HU),
-        (BONE_MM, SCALP_MM, SCALP_HU),
+        (0.0, FLUID_MM, TISSUE_HU["csf"]),
+        (FLUID_MM, BONE_MM, TISSUE_HU["bone"]),
+        (BONE_MM, SCALP_MM, TISSUE_HU["soft"]),
     ):
         hu[(distance > inner) & (distance <= outer)] = value
     vessels = _vessels(brain, affine, spacing)
@@ -97,20 +94,20 @@ def on_head_grid(mask: Mask, head: PhantomHead) -> Mask:
     return _at_2_mm(mask, head.template_affine) > 0.5
 
 
-def _at_2_mm(values: npt.NDArray[np.generic], affine: npt.NDArray[np.float64]) -> Array:
+def _at_2_mm(values: AnyArray, affine: Affine) -> Float32Array:
     """A template map averaged over blocks, with the head's padding."""
     return _padded(to_working_grid(values, affine, (0, 1)).values)
 
 
-def _padded(values: Array) -> Array:
+def _padded(values: Float32Array) -> Float32Array:
     return np.pad(values, PADDING_VOXELS)
 
 
-def _vessels(brain: Mask, affine: npt.NDArray[np.float64], spacing: npt.NDArray[np.float64]) -> dict[VesselName, Array]:
+def _vessels(brain: Mask, affine: Affine, spacing: FloatArray) -> dict[VesselName, Float32Array]:
     """Share of every voxel that each vessel fills; where tubes meet, the first named has it."""
-    shares: dict[VesselName, Array] = {}
+    shares: dict[VesselName, Float32Array] = {}
     free = np.ones(brain.shape, dtype=np.float32)
-    tubes: dict[VesselName, list[tuple[npt.NDArray[np.float64], float]]] = {
+    tubes: dict[VesselName, list[tuple[FloatArray, float]]] = {
         "artery": [], "left_mca": [], "right_mca": [], "vein": [(_sinus(brain, affine), RADII_MM["sinus"])],
     }  # fmt: skip
     mca: dict[float, VesselName] = {-1.0: "left_mca", 1.0: "right_mca"}
@@ -129,12 +126,12 @@ def _vessels(brain: Mask, affine: npt.NDArray[np.float64], spacing: npt.NDArray[
 
 
 def _tube(
-    points: npt.NDArray[np.float64],
+    points: FloatArray,
     radius_mm: float,
     shape: tuple[int, ...],
-    affine: npt.NDArray[np.float64],
-    spacing: npt.NDArray[np.float64],
-) -> Array:
+    affine: Affine,
+    spacing: FloatArray,
+) -> Float32Array:
     """Share of each voxel inside a tube: a ramp one voxel wide, which keeps the area of the cross-section."""
     lengths = np.linalg.norm(np.diff(points, axis=0), axis=1)
     along = np.arange(0, lengths.sum(), STEP_MM / 2)
@@ -155,7 +152,7 @@ def _tube(
     return share
 
 
-def _sinus(brain: Mask, affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _sinus(brain: Mask, affine: Affine) -> FloatArray:
     """Axis of the superior sagittal sinus: the brain's contour on the mid-plane, from the forehead over the vertex to
     the occiput, in template world, mm.
     """

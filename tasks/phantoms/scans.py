@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from tasks.phantoms.head import Acquisition, Array, Head, Matrix, sample_head
+from tasks.arrays import Affine, Float32Array, Mask
+from tasks.phantoms.head import Acquisition, Head, sample_head
 from tasks.phantoms.vessels import vessel_share
 from tasks.space.resample import resample_image
 
@@ -69,8 +69,8 @@ class Infarct:
     t2_ratio : signal at b = 0 of grey and white matter over their normal one
     """
 
-    mask: npt.NDArray[np.bool_]
-    affine: Matrix
+    mask: Mask
+    affine: Affine
     lowering_hu: float
     adc_ratio: float = ACUTE_ADC_RATIO
     t2_ratio: float = ACUTE_T2_RATIO
@@ -82,9 +82,9 @@ class DiffusionScan:
     10^-3 mm2/s, 0 where there is too little signal.
     """
 
-    b0: Array
-    b1000: Array
-    adc: Array
+    b0: Float32Array
+    b1000: Float32Array
+    adc: Float32Array
 
 
 def lowering_hu(hours_from_onset: float) -> float:
@@ -99,7 +99,7 @@ def simulate_ncct(
     *,
     noise_hu: float = 4.0,
     cupping_hu: float = 2.0,
-) -> Array:
+) -> Float32Array:
     """A CT without contrast agent, HU, with negative values; clip it at 0 for a scan that lost them.
 
     Parameters
@@ -121,7 +121,7 @@ def simulate_cta(
     *,
     vessel_hu: float = 300.0,
     noise_hu: float = 8.0,
-) -> Array:
+) -> Float32Array:
     """A CT angiography, HU: large arteries filled to ``vessel_hu``, tissue brighter by its share of blood.
 
     Inside an infarct no blood arrives, so that it is darker by water and by blood.
@@ -177,29 +177,29 @@ def simulate_diffusion(
     return DiffusionScan(b0, b1000, np.clip(np.log(ratio) / np.float32(unit), 0, None))
 
 
-def _share_of(infarct: Infarct, head: Head) -> Array:
+def _share_of(infarct: Infarct, head: Head) -> Float32Array:
     """Share of each voxel of the head that is infarct."""
     return resample_image(infarct.mask, infarct.affine, head.grid, np.eye(4))
 
 
-def _tissue_in(infarct: Infarct, head: Head) -> Array:
+def _tissue_in(infarct: Infarct, head: Head) -> Float32Array:
     """Share of each voxel that is infarcted grey or white matter: fluid does not change."""
     return np.asarray(_share_of(infarct, head) * (head.shares["grey"] + head.shares["white"]), dtype=np.float32)
 
 
-def _with_ct_noise(image: Array, noise_hu: float, seed: int) -> Array:
+def _with_ct_noise(image: Float32Array, noise_hu: float, seed: int) -> Float32Array:
     """Add white noise."""
     noise = np.random.default_rng(seed).standard_normal(image.shape, dtype=np.float32)
     return image + noise * np.float32(noise_hu)
 
 
-def _with_rician_noise(signal: Array, noise: float, rng: np.random.Generator) -> Array:
+def _with_rician_noise(signal: Float32Array, noise: float, rng: np.random.Generator) -> Float32Array:
     """The magnitude of a signal with the same normal noise in both channels."""
     real, imaginary = (rng.standard_normal(signal.shape, dtype=np.float32) * np.float32(noise) for _ in range(2))
     return np.asarray(np.hypot(signal + real, imaginary), dtype=np.float32)
 
 
-def _sensitivity(shape: tuple[int, int, int], bias: float, rng: np.random.Generator) -> Array:
+def _sensitivity(shape: tuple[int, int, int], bias: float, rng: np.random.Generator) -> Float32Array:
     """A smooth coil sensitivity: one random parabola along each axis."""
     axes = [np.linspace(-1, 1, size, dtype=np.float32) for size in shape]
     slopes, bends = rng.uniform(-1, 1, (2, 3)).astype(np.float32)

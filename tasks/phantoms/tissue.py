@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from tasks.arrays import Float32Array, FloatArray, Mask
 from tasks.phantoms.arrival import Spacing, smooth_field
 from tasks.phantoms.curves import TissueCurves
 from tasks.phantoms.lesion import grow_lesion
 from tasks.phantoms.perfusion_head import PhantomHead, on_head_grid
-
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+from tasks.space.affines import voxel_sizes_mm
 
 #: Spread of normal tissue over a gyrus: chosen here so that core and penumbra stay apart from the threshold of 30 %.
 FIELD_MM, FIELD_STEP_MM, LOG_FLOW_SD, LOG_TRANSIT_SD, DELAY_SD_S = 12.0, 4.0, 0.08, 0.05, 0.4
@@ -55,9 +54,9 @@ class Tissue:
 
     positions: npt.NDArray[np.intp]
     columns: tuple[npt.NDArray[np.int32], ...]
-    cbf: tuple[npt.NDArray[np.float64], ...]
-    cbv: tuple[npt.NDArray[np.float64], ...]
-    delay_s: npt.NDArray[np.float64]
+    cbf: tuple[FloatArray, ...]
+    cbv: tuple[FloatArray, ...]
+    delay_s: FloatArray
 
 
 def grow_ischaemia(
@@ -105,7 +104,7 @@ def tissue_of(
     rng: np.random.Generator,
 ) -> Tissue:
     """Flow, volume and delay of every tissue voxel, spread by smooth fields."""
-    spacing = np.sqrt((head.affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(head.affine)
     positions = np.flatnonzero((head.grey[box].T + head.white[box].T) > 0)
     flow, transit, late = (_field(states.shape, spacing, rng).T.ravel()[positions] for _ in range(3))
     state = states.T.ravel()[positions]
@@ -125,7 +124,7 @@ def tissue_of(
     return Tissue(positions, tuple(columns), tuple(flows), tuple(volumes), at_s)
 
 
-def _field(shape: tuple[int, ...], spacing: npt.NDArray[np.float64], rng: np.random.Generator) -> Array:
+def _field(shape: tuple[int, ...], spacing: FloatArray, rng: np.random.Generator) -> Float32Array:
     """A smooth random field, made on a coarse grid and interpolated."""
     ratio = FIELD_STEP_MM / spacing
     coarse_shape = tuple(int(np.ceil(size / one)) + 1 for size, one in zip(shape, ratio, strict=True))

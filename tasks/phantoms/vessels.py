@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from tasks.arrays import Affine, Float32Array, FloatArray
 from tasks.space.resample import Grid
 
 Point = tuple[float, float, float]
@@ -32,7 +32,7 @@ PAIRED: dict[str, tuple[float, tuple[Point, ...]]] = {
 UNPAIRED: dict[str, tuple[float, tuple[Point, ...]]] = {"basilar": (3.4, ((0, -30, -54), (0, -24, -38), (0, -16, -20)))}
 
 
-def vessel_share(grid: Grid) -> npt.NDArray[np.float32]:
+def vessel_share(grid: Grid) -> Float32Array:
     """Share of each voxel that is artery.
 
     Parameters
@@ -57,9 +57,9 @@ def _mirrored(course: tuple[Point, ...]) -> tuple[Point, ...]:
 
 
 def _add_tube(
-    share: npt.NDArray[np.float32],
-    affine: npt.NDArray[np.float64],
-    ends: npt.NDArray[np.float64],
+    share: Float32Array,
+    affine: Affine,
+    ends: FloatArray,
     radius_mm: float,
 ) -> None:
     """Fill one straight piece with round ends; its wall is as soft as a voxel is wide."""

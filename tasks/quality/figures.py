@@ -8,22 +8,19 @@ RAS, mm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from tasks.anatomy import ASPECTS_REGIONS, LabelTable
+from tasks.arrays import Affine, Float32Array, Mask
 from tasks.brain import Brain
+from tasks.modality import MR_CONTRASTS, ScanContrast
 from tasks.quality.noise import brain_noise, filled, interior
 from tasks.registration.affine import Registration
 from tasks.space.working_grid import WorkingScan
-
-Modality = Literal["ct", "cta", "ctp", "dwi"]
-Mask = npt.NDArray[np.bool_]
-Values = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float64]
 
 SUPRAGANGLIONIC_REGIONS = ("m4", "m5", "m6")  # Barber et al., Lancet 2000;355:1670-1674
 GANGLIONIC_REGIONS = tuple(region for region in ASPECTS_REGIONS if region not in SUPRAGANGLIONIC_REGIONS)
@@ -48,11 +45,11 @@ class Volume(Protocol):
     """A scan as read: ``cohorts.images.scan.ScanImage`` is one."""
 
     @property
-    def values(self) -> Values:
+    def values(self) -> Float32Array:
         """(X, Y, Z) float32 array, finite, HU or MR units."""
 
     @property
-    def affine(self) -> Matrix:
+    def affine(self) -> Affine:
         """(4, 4) float array, voxel -> world, RAS, mm."""
 
 
@@ -64,7 +61,7 @@ class Atlas(Protocol):
         """(X, Y, Z) integer array, 0 = no label."""
 
     @property
-    def affine(self) -> Matrix:
+    def affine(self) -> Affine:
         """(4, 4) float array, voxel -> template world, RAS, mm."""
 
     @property
@@ -135,14 +132,14 @@ class ScanQuality:
 
 
 def measure_quality(
-    modality: Modality, image: Volume, scan: WorkingScan, brain: Brain, registration: Registration, atlas: Atlas
+    contrast: ScanContrast, image: Volume, scan: WorkingScan, brain: Brain, registration: Registration, atlas: Atlas
 ) -> ScanQuality:
     """All figures of one scan.
 
     Parameters
     ----------
-    modality : ``ct`` (without contrast agent), ``cta``, ``ctp`` (mean of the frames before contrast agent) or ``dwi``
-        (b0 or trace)
+    contrast : ``ct`` (without contrast agent), ``cta``, ``ctp`` (mean of the frames before contrast agent), ``dwi`` or
+        ``b0``
     image : Volume
         The scan at its native voxels.
     scan, brain, registration
@@ -153,14 +150,14 @@ def measure_quality(
     Raises
     ------
     ValueError
-        The modality is unknown, or image and working scan are not of one scan.
+        The contrast is unknown, or image and working scan are not of one scan.
     """
-    if modality not in get_args(Modality):
-        names = ", ".join(get_args(Modality))
-        raise ValueError(f"modality must be one of {names}, got {modality!r}. Name one of them.")
+    if contrast not in get_args(ScanContrast):
+        names = ", ".join(get_args(ScanContrast))
+        raise ValueError(f"contrast must be one of {names}, got {contrast!r}. Name one of them.")
     if image.values.shape != scan.native_shape:
         raise ValueError(f"image must be of shape {scan.native_shape}, got {image.values.shape}. Give the same scan.")
-    is_ct = modality != "dwi"
+    is_ct = contrast not in MR_CONTRASTS
     inside = interior(brain.mask, scan)
     median = float(np.median(scan.values[inside])) if inside.any() else None
     noise = brain_noise(image.values, scan, _spoilt_too(inside, scan, brain, registration), is_ct=is_ct)
@@ -253,7 +250,7 @@ def _template_coordinate(scan: WorkingScan, registration: Registration, axis: in
     return np.asarray((row[0] * x + row[3])[:, None, None] + (row[1] * y)[:, None] + row[2] * z)
 
 
-def _air_deviation(values: Values, scan: WorkingScan) -> float | None:
+def _air_deviation(values: Float32Array, scan: WorkingScan) -> float | None:
     """Standard deviation of noise from the magnitude of air in the four corners; null where air was blanked."""
     slices = np.moveaxis(values, scan.slice_axis, 0)
     edges = [max(1, int(size * CORNER_SHARE)) for size in slices.shape[1:]]

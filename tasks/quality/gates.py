@@ -12,7 +12,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tasks.quality.figures import CONTRAST_HU, Modality
+from tasks.modality import ScanContrast
+from tasks.quality.figures import CONTRAST_HU
 
 Figure = float | bool | None
 Limits = tuple[float | None, float | None]
@@ -122,7 +123,7 @@ _CT = (
     Gate("saturated_share", None, None, "metal_in_scan", "Use a series without metal."),
 )
 
-GATES: Mapping[Modality, tuple[Gate, ...]] = {
+_BY_CONTRAST: dict[ScanContrast, tuple[Gate, ...]] = {
     "ct": (
         *_CT,
         # Two standard deviations either way fill the 50 HU window of paper 3.
@@ -160,6 +161,7 @@ GATES: Mapping[Modality, tuple[Gate, ...]] = {
         Gate("asymmetry_share", None, None, "hemispheres_differ", "Check for coil shading and for a wrong mid-plane."),
     ),
 }
+GATES: Mapping[ScanContrast, tuple[Gate, ...]] = {**_BY_CONTRAST, "b0": _BY_CONTRAST["dwi"]}
 
 
 def with_limits(gates: tuple[Gate, ...], limits: Mapping[str, Limits]) -> tuple[Gate, ...]:

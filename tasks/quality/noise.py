@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from tasks.arrays import Mask
 from tasks.space.working_grid import WorkingScan
-
-Mask = npt.NDArray[np.bool_]
 
 INTERIOR_MM = 5.0  # from the mask's outline: cortex, fluid and voxels shared with bone are 2 to 4 mm thick
 SLAB_MM = 5.0  # slices this far apart are measured: metal that streaks is at least as large

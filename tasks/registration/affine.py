@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from tasks.arrays import Affine
 from tasks.brain import Brain
-from tasks.registration.solver import Matrix, moving_levels, sample, solve
+from tasks.registration.solver import moving_levels, sample, solve
 from tasks.registration.target import Target
 from tasks.space.working_grid import WorkingScan
 
@@ -80,7 +81,7 @@ class Registration:
         return not self.reason
 
     @property
-    def matrix(self) -> Matrix:
+    def matrix(self) -> Affine:
         """``fixed_to_moving`` as a (4, 4) array.
 
         Raises
@@ -93,7 +94,7 @@ class Registration:
         return np.array(self.fixed_to_moving)
 
     @property
-    def moving_to_fixed(self) -> Matrix:
+    def moving_to_fixed(self) -> Affine:
         """The inverse of ``matrix``: scan world -> template world, RAS, mm."""
         return np.asarray(np.linalg.inv(self.matrix))
 
@@ -133,7 +134,7 @@ def register(
     return judge("gauss-newton", fit.warp, pair, correlation, fit.n_steps, minimum_coverage=minimum_coverage)
 
 
-def centroid_start(scan: WorkingScan, brain: Brain, target: Target) -> Matrix:
+def centroid_start(scan: WorkingScan, brain: Brain, target: Target) -> Affine:
     """The shift that carries the template brain's centroid to the scan's, (4, 4), fixed to moving."""
     start = np.eye(4)
     centroid = np.argwhere(brain.mask).mean(axis=0)
@@ -143,7 +144,7 @@ def centroid_start(scan: WorkingScan, brain: Brain, target: Target) -> Matrix:
 
 def judge(
     profile: Profile,
-    warp: Matrix,
+    warp: Affine,
     pair: tuple[WorkingScan, Brain, Target],
     tissue_correlation: float | None,
     n_steps: int,
@@ -218,7 +219,7 @@ def refusal(profile: Profile, reason: str, detail: str) -> Registration:
     return Registration(profile, None, None, None, None, None, None, None, None, reason, detail)
 
 
-def _overlap(warp: Matrix, scan: WorkingScan, mask: npt.NDArray[np.bool_], target: Target) -> tuple[float, float]:
+def _overlap(warp: Affine, scan: WorkingScan, mask: npt.NDArray[np.bool_], target: Target) -> tuple[float, float]:
     """Dice of both brain masks on the template grid inside the field of view, and the share of the brain in it."""
     coarse = target.brain[::OVERLAP_STEP, ::OVERLAP_STEP, ::OVERLAP_STEP]
     to_voxel = np.linalg.inv(scan.affine) @ warp @ target.affine @ np.diag([*[float(OVERLAP_STEP)] * 3, 1.0])

@@ -8,13 +8,13 @@ coarse, then fine.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
+from tasks.arrays import Affine, Float32Array
 from tasks.brain import Brain
 from tasks.registration.affine import Registration, centroid_start, judge, refusal
-from tasks.registration.solver import Matrix
 from tasks.registration.target import Target
+from tasks.space.affines import LPS_FROM_RAS
 from tasks.space.working_grid import WorkingScan, to_working_grid
 
 #: Kind of the round, shrink factor and smoothing (mm) of the fixed image.
@@ -22,8 +22,7 @@ ROUNDS = (("rigid", 4, 4.0), ("rigid", 2, 2.0), ("affine", 2, 2.0), ("affine", 1
 HISTOGRAM_BINS = 32
 MAXIMUM_STEPS = 100
 SAMPLED_SHARE = 0.2  # of the voxels
-SEED = 1  # ITK shifts its regular samples at random, by the clock unless told otherwise
-LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+SAMPLING_SEED = 1  # ITK shifts its regular samples at random, by the clock unless told otherwise
 PERCENTILES = (0.5, 99.5)  # of the brain: values beyond are clipped, so that no bright voxel takes all bins
 
 
@@ -31,8 +30,8 @@ def register_as_paper(
     scan: WorkingScan,
     brain: Brain,
     target: Target,
-    t1: npt.NDArray[np.float32],
-    t1_affine: npt.NDArray[np.float64],
+    t1: Float32Array,
+    t1_affine: Affine,
 ) -> Registration:
     """Register a brain-extracted scan to the template's T1 by two rigid and two affine rounds.
 
@@ -100,7 +99,7 @@ def _method(shrink: int, sigma_mm: float) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(SAMPLED_SHARE, SEED)
+    method.SetMetricSamplingPercentage(SAMPLED_SHARE, SAMPLING_SEED)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsGradientDescentLineSearch(1.0, MAXIMUM_STEPS, 1e-5, 10)
     method.SetOptimizerScalesFromPhysicalShift()
@@ -110,7 +109,7 @@ def _method(shrink: int, sigma_mm: float) -> sitk.ImageRegistrationMethod:
     return method
 
 
-def _itk_image(values: npt.NDArray[np.float32], affine: npt.NDArray[np.float64]) -> sitk.Image:
+def _itk_image(values: Float32Array, affine: Affine) -> sitk.Image:
     """An array with its affine as an ITK image, LPS."""
     lps = LPS_FROM_RAS @ affine
     spacing = np.sqrt((lps[:3, :3] ** 2).sum(axis=0))
@@ -121,7 +120,7 @@ def _itk_image(values: npt.NDArray[np.float32], affine: npt.NDArray[np.float64])
     return image
 
 
-def _world_matrix(transform: sitk.AffineTransform) -> Matrix:
+def _world_matrix(transform: sitk.AffineTransform) -> Affine:
     """An ITK affine as (4, 4), RAS, mm."""
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)

@@ -17,12 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from tasks.arrays import Affine, FloatArray
 from tasks.registration.affine import Registration, Rows
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid
-
-Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class MidPlane:
     moving_to_aligned: Rows
 
     @property
-    def matrix(self) -> Matrix:
+    def matrix(self) -> Affine:
         """``moving_to_aligned`` as a (4, 4) array."""
         return np.array(self.moving_to_aligned)
 
@@ -77,7 +76,7 @@ def find_midplane(registration: Registration) -> MidPlane:
     return MidPlane((x, y, z), angle_deg, float(origin[0]), (a, b, c, d))
 
 
-def aligned_grid(shape: tuple[int, int, int], affine: Matrix, midplane: MidPlane) -> Grid:
+def aligned_grid(shape: tuple[int, int, int], affine: Affine, midplane: MidPlane) -> Grid:
     """The grid of an aligned scan: the scan's own size and spacing, its mirror image a flip of one array axis.
 
     Parameters
@@ -92,7 +91,7 @@ def aligned_grid(shape: tuple[int, int, int], affine: Matrix, midplane: MidPlane
     their directions. The scan comes onto it by
     ``resample_image(values, affine, grid, np.linalg.inv(midplane.matrix))``.
     """
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     directions = affine[:3, :3] / spacing
     across = int(np.argmax(np.abs(directions[0])))
     on_plane = directions.copy()
@@ -107,7 +106,7 @@ def aligned_grid(shape: tuple[int, int, int], affine: Matrix, midplane: MidPlane
     return Grid(shape, grid)
 
 
-def _smallest_rotation(normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _smallest_rotation(normal: FloatArray) -> FloatArray:
     """The rotation by the smallest angle that carries a unit vector to +x (Rodrigues)."""
     axis = np.cross(normal, [1.0, 0.0, 0.0])
     cross = np.array([[0.0, -axis[2], axis[1]], [axis[2], 0.0, -axis[0]], [-axis[1], axis[0], 0.0]])

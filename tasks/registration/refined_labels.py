@@ -7,17 +7,15 @@ and interpolated between them, which leaves one look-up per voxel.
 from __future__ import annotations
 
 import itertools
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from tasks.arrays import Affine, AnyArray, Element, Float32Array
 from tasks.registration.refinement import Refinement
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid
-
-Matrix = npt.NDArray[np.float64]
-LabelType = TypeVar("LabelType", bound=np.generic)
 
 #: Distance of the nodes. The displacement is smoothed over 6 mm, so that a straight line over 3 mm misses it by less
 #: than 0.02 mm; one label in a thousand differs from that of the displacement itself.
@@ -25,8 +23,8 @@ NODE_MM = 3.0
 
 
 def labels_to_scan(
-    labels: npt.NDArray[LabelType], affine: Matrix, grid: Grid, refinement: Refinement
-) -> npt.NDArray[LabelType]:
+    labels: npt.NDArray[Element], affine: Affine, grid: Grid, refinement: Refinement
+) -> npt.NDArray[Element]:
     """A label map of the template on a scan's grid, nearest neighbour.
 
     Parameters
@@ -48,7 +46,7 @@ def labels_to_scan(
     """
     if labels.dtype.kind not in "iub":
         raise TypeError(f"labels must be integers or bool, got {labels.dtype}. Round them where they are read.")
-    moved: npt.NDArray[LabelType] = np.zeros(grid.shape, dtype=labels.dtype)
+    moved: npt.NDArray[Element] = np.zeros(grid.shape, dtype=labels.dtype)
     box = _box(labels, affine, grid, refinement)
     part = moved[box]
     if not part.size:
@@ -65,13 +63,11 @@ def labels_to_scan(
     return moved
 
 
-def _places(
-    shape: tuple[int, ...], grid_affine: Matrix, affine: Matrix, refinement: Refinement
-) -> list[npt.NDArray[np.float32]]:
+def _places(shape: tuple[int, ...], grid_affine: Affine, affine: Affine, refinement: Refinement) -> list[Float32Array]:
     """Where a scan's voxels lie on the labels' grid, one array per axis, voxels."""
     to_lattice = np.linalg.inv(refinement.matrix @ refinement.affine) @ grid_affine
     onward = np.linalg.inv(affine) @ refinement.affine
-    spacing = np.sqrt((grid_affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(grid_affine)
     counts = [min(size, 2 + int((size - 1) * step / NODE_MM)) for size, step in zip(shape, spacing, strict=True)]
     ends = [np.linspace(0, size - 1, count) for size, count in zip(shape, counts, strict=True)]
     nodes = np.stack(np.meshgrid(*ends, indexing="ij"))
@@ -89,15 +85,13 @@ def _places(
     return places
 
 
-def _linear(size: int, count: int) -> npt.NDArray[np.float32]:
+def _linear(size: int, count: int) -> Float32Array:
     """Weights of ``count`` evenly spaced nodes at ``size`` points from the first to the last, (size, count)."""
     places = np.linspace(0, count - 1, size)
     return np.asarray(np.maximum(0, 1 - np.abs(places[:, None] - np.arange(count))), dtype=np.float32)
 
 
-def _box(
-    labels: npt.NDArray[np.generic], affine: Matrix, grid: Grid, refinement: Refinement
-) -> tuple[slice, slice, slice]:
+def _box(labels: AnyArray, affine: Affine, grid: Grid, refinement: Refinement) -> tuple[slice, slice, slice]:
     """The part of a scan's grid that labels of the template can reach; most of a head's field of view is air."""
     found = ndimage.find_objects((labels != 0).astype(np.uint8))
     x, y, z = found[0] if found else (slice(0, 0),) * 3

@@ -14,37 +14,35 @@ A template point ``x`` lies in the scan at ``matrix @ (x + displacement(x))``, a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
+from tasks.arrays import Affine, AnyArray, Element, Float32Array, FloatArray
 from tasks.brain import Brain
+from tasks.gaussian import MAD_TO_SIGMA
 from tasks.registration.affine import Registration
 from tasks.registration.solver import (
     CAUCHY_WIDTH,
     CHANNEL_WEIGHT,
-    MAD_TO_SIGMA,
     MINIMUM_SCALE,
     MovingLevel,
     moving_levels,
     sample,
 )
 from tasks.registration.target import Level, Target
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid
 from tasks.space.working_grid import WorkingScan
-
-Field = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float64]
-LabelType = TypeVar("LabelType", bound=np.generic)
 
 #: Window, damping and smoothing: of eleven settings the one with the least error on phantoms of the template (5 mm
 #: slices, noise, infarct, white matter disease and cupping), six warped by a known 3 mm and three not warped at all.
 WINDOW_MM = 12.0  # sigma
-DAMPING = 0.1  # of the mean information in a window
-SMOOTHING_MM = 6.0  # sigma, of the whole displacement after every step
+WINDOW_DAMPING = 0.1  # of the mean information in a window
+FIELD_SMOOTHING_MM = 6.0  # sigma, of the whole displacement after every step
 N_STEPS = 6  # at each of the two finer levels; ten gain 0.05 mm on the phantoms
 N_INVERSIONS = 12  # fixed-point steps; each reduces the rest by the steepest gradient, at most about one half
 PAD = 3  # lattice points around the brain, in which the displacement fades
@@ -75,10 +73,10 @@ class Refinement:
         The reason with its measured value, the rule and the remedy; empty without a reason.
     """
 
-    matrix: Matrix
-    displacement: Field
-    inverse: Field
-    affine: Matrix
+    matrix: Affine
+    displacement: Float32Array
+    inverse: Float32Array
+    affine: Affine
     mean_mm: float
     largest_mm: float
     smallest_volume_ratio: float
@@ -107,7 +105,7 @@ def refine(scan: WorkingScan, brain: Brain, target: Target, registration: Regist
         displacement, affine = _on_lattice(displacement, affine, lattice), lattice.affine
         for _ in range(N_STEPS):
             displacement = _step(displacement, points, affine, level, (moving, matrix))
-    to_voxel: Matrix = np.asarray(np.linalg.inv(affine[:3, :3]), dtype=np.float64)
+    to_voxel: FloatArray = np.asarray(np.linalg.inv(affine[:3, :3]), dtype=np.float64)
     gradients = [np.stack([*np.gradient(displacement[..., axis])], axis=-1) @ to_voxel for axis in range(3)]
     ratio = float(np.linalg.det(np.stack(gradients, axis=-2) + np.eye(3)).min())
     length = np.linalg.norm(displacement, axis=-1)
@@ -126,8 +124,8 @@ def refine(scan: WorkingScan, brain: Brain, target: Target, registration: Regist
 
 
 def labels_to_template(
-    labels: npt.NDArray[LabelType], affine: Matrix, grid: Grid, refinement: Refinement
-) -> npt.NDArray[LabelType]:
+    labels: npt.NDArray[Element], affine: Affine, grid: Grid, refinement: Refinement
+) -> npt.NDArray[Element]:
     """Labels drawn on a scan on the template's grid, nearest neighbour.
 
     Parameters
@@ -139,26 +137,18 @@ def labels_to_template(
     refinement : Refinement
     """
     chain = _to_template(affine, grid, refinement)
-    moved = _resample(_stored(labels), grid, chain, sitk.sitkNearestNeighbor)
-    return cast(npt.NDArray[LabelType], moved.astype(labels.dtype, copy=False))
+    moved = _resample(_stored(labels), grid, chain)
+    return cast(npt.NDArray[Element], moved.astype(labels.dtype, copy=False))
 
 
-def image_to_template(
-    image: npt.NDArray[np.generic], affine: Matrix, grid: Grid, refinement: Refinement, *, outside: float = 0.0
-) -> Field:
-    """A scan on the template's grid, linear; ``outside`` fills what lies beyond it, in the image's unit."""
-    chain = _to_template(affine, grid, refinement)
-    return np.asarray(_resample(image.astype(np.float32), grid, chain, sitk.sitkLinear, outside), dtype=np.float32)
-
-
-def _to_template(affine: Matrix, grid: Grid, refinement: Refinement) -> tuple[Matrix, Field, Matrix]:
+def _to_template(affine: Affine, grid: Grid, refinement: Refinement) -> tuple[Affine, Float32Array, Affine]:
     """Template voxel -> lattice, displacement, lattice -> voxel of the scan."""
     onward = np.linalg.inv(affine) @ refinement.matrix @ refinement.affine
     to_lattice = np.linalg.inv(refinement.affine) @ grid.affine
     return to_lattice, _in_voxels(refinement.displacement, refinement), onward
 
 
-def _in_voxels(field: Field, refinement: Refinement) -> Field:
+def _in_voxels(field: Float32Array, refinement: Refinement) -> Float32Array:
     """A displacement in voxels of its lattice."""
     return np.asarray(field @ np.linalg.inv(refinement.affine[:3, :3]).T, dtype=np.float32)
 
@@ -174,7 +164,7 @@ def _lattice(level: Level) -> tuple[tuple[npt.NDArray[np.intp], ...], Grid]:
     return tuple((index - first).T), Grid((nx, ny, nz), level.lattice @ shift)
 
 
-def _on_lattice(field: Field, affine: Matrix, lattice: Grid) -> Field:
+def _on_lattice(field: Float32Array, affine: Affine, lattice: Grid) -> Float32Array:
     """A displacement on another lattice, linear."""
     to_old = np.linalg.inv(affine) @ lattice.affine
     parts = [
@@ -187,17 +177,17 @@ def _on_lattice(field: Field, affine: Matrix, lattice: Grid) -> Field:
 
 
 def _step(
-    field: Field,
+    field: Float32Array,
     points: tuple[npt.NDArray[np.intp], ...],
-    affine: Matrix,
+    affine: Affine,
     level: Level,
-    side: tuple[MovingLevel, Matrix],
-) -> Field:
+    side: tuple[MovingLevel, Affine],
+) -> Float32Array:
     """One Gauss-Newton step of all lattice points, then the smoothing."""
     moving, matrix = side
     places = np.asfortranarray(level.points + field[points])
     sampled, is_inside = sample(moving.channels, moving.world_to_voxel @ matrix, places)
-    sums: Field = np.zeros((9, *field.shape[:3]), dtype=np.float32)
+    sums: Float32Array = np.zeros((9, *field.shape[:3]), dtype=np.float32)
     for channel, values in enumerate((sampled.real, sampled.imag)):
         residual = (values - level.values[channel]) * is_inside
         spread = float(np.median(np.abs(residual[is_inside]))) if is_inside.any() else 0.0
@@ -209,19 +199,21 @@ def _step(
             sums[row][points] += weight * gradient[i] * gradient[j]
         for i in range(3):
             sums[6 + i][points] += weight * gradient[i] * residual
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     window = [ndimage.gaussian_filter(one, WINDOW_MM / spacing, truncate=3.0)[points] for one in sums]
-    normal: Matrix = np.empty((len(places), 3, 3))
+    normal: FloatArray = np.empty((len(places), 3, 3))
     for row, (i, j) in enumerate(SYMMETRIC):
         normal[:, i, j] = normal[:, j, i] = window[row]
-    normal += DAMPING * float(np.trace(normal, axis1=1, axis2=2).mean()) / 3 * np.eye(3)
+    normal += WINDOW_DAMPING * float(np.trace(normal, axis1=1, axis2=2).mean()) / 3 * np.eye(3)
     changed = field.copy()
     changed[points] -= np.linalg.solve(normal, np.stack(window[6:], axis=1)[..., None])[..., 0].astype(np.float32)
-    smooth = [ndimage.gaussian_filter(changed[..., axis], SMOOTHING_MM / spacing, truncate=3.0) for axis in range(3)]
+    smooth = [
+        ndimage.gaussian_filter(changed[..., axis], FIELD_SMOOTHING_MM / spacing, truncate=3.0) for axis in range(3)
+    ]
     return np.stack(smooth, axis=-1)
 
 
-def _inverted(field: Field, to_voxel: Matrix) -> Field:
+def _inverted(field: Float32Array, to_voxel: Affine) -> Float32Array:
     """The displacement that takes displaced points back, by fixed-point steps."""
     inverse = np.zeros_like(field)
     grid = np.indices(field.shape[:3]).astype(np.float32)
@@ -232,17 +224,15 @@ def _inverted(field: Field, to_voxel: Matrix) -> Field:
     return inverse
 
 
-def _stored(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _stored(labels: AnyArray) -> AnyArray:
     """Labels as SimpleITK takes them."""
     if labels.dtype.kind not in "iub":
         raise TypeError(f"labels must be integers or bool, got {labels.dtype}. Round them where they are read.")
     return labels.view(np.uint8) if labels.dtype.kind == "b" else labels
 
 
-def _resample(
-    image: npt.NDArray[np.generic], grid: Grid, chain: tuple[Matrix, Field, Matrix], how: Any, outside: float = 0.0
-) -> npt.NDArray[np.generic]:
-    """Resample in voxel coordinates: to the lattice, displaced there, and on to the image, in one interpolation."""
+def _resample(labels: AnyArray, grid: Grid, chain: tuple[Affine, Float32Array, Affine]) -> AnyArray:
+    """Nearest labels, in voxel coordinates: to the lattice, displaced there, and on to the labels, in one step."""
     to_lattice, field, onward = chain
     composite = sitk.CompositeTransform(3)
     for one in (onward, field, to_lattice):  # the last one added comes first
@@ -254,8 +244,7 @@ def _resample(
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize([int(size) for size in grid.shape])
     resampler.SetTransform(composite)
-    resampler.SetInterpolator(how)
-    resampler.SetDefaultPixelValue(float(outside))
-    source = sitk.GetImageFromArray(np.ascontiguousarray(image.transpose(2, 1, 0)))
-    moved: npt.NDArray[np.generic] = sitk.GetArrayFromImage(resampler.Execute(source))
+    resampler.SetInterpolator(sitk.sitkNearestNeighbor)
+    source = sitk.GetImageFromArray(np.ascontiguousarray(labels.transpose(2, 1, 0)))
+    moved: AnyArray = sitk.GetArrayFromImage(resampler.Execute(source))
     return moved.transpose(2, 1, 0)

@@ -10,47 +10,46 @@ from pulling. Coarse to fine, nothing random.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from tasks.registration.solver import CAUCHY_WIDTH, DAMPING, MAD_TO_SIGMA
-from tasks.space.rigid_motion import Matrix, grid_centre
+from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
+from tasks.gaussian import FWHM_PER_SIGMA, MAD_TO_SIGMA
+from tasks.registration.solver import CAUCHY_WIDTH, DAMPING
+from tasks.space.affines import voxel_sizes_mm
+from tasks.space.rigid_motion import grid_centre
 from tasks.space.working_grid import WorkingScan, to_working_grid
 
-Array = npt.NDArray[np.float32]
-Limits = tuple[float, float]
+LimitsHu = tuple[float, float]
 
 #: HU between which bone is compared: from above blood with contrast agent averaged over its voxel to metal. A cap below
 #: dense bone would bend the averages over thick slices, and with them the pose (0.20 instead of 0.14 mm on phantoms).
-BONE_LIMITS_HU: Limits = (150.0, 1500.0)
+BONE_LIMITS_HU: LimitsHu = (150.0, 1500.0)
 #: The same where no skull is left: from fluid to grey matter, below which contrast agent changes little.
-BRAIN_LIMITS_HU: Limits = (0.0, 30.0)
-DENSE_BONE_HU = 400.0  # above any contrast agent's usual enhancement
-SKULL_ML = 20.0  # of dense bone: a slab of 4 cm has over 100 ml, a stripped head a few
+BRAIN_LIMITS_HU: LimitsHu = (0.0, 30.0)
+SLAB_SKULL_HU = 400.0  # above any contrast agent's usual enhancement
+SLAB_SKULL_ML = 20.0  # of dense bone: a slab of 4 cm has over 100 ml, a stripped head a few
 
 #: In-plane smoothing (full width at half maximum, mm) and block of the grid at each level, coarse to fine.
-LEVELS = ((12.0, 2), (6.0, 1))
-FWHM_PER_SIGMA = 2.3548  # of a Gaussian: 2 sqrt(2 ln 2)
+RIGID_LEVELS = ((12.0, 2), (6.0, 1))
 MOST_POINTS = 4000  # per level: 8,000 and 20,000 give the same poses within 0.01 mm on phantoms
 EDGE_SHARE = 0.25  # of the 99th percentile of the gradient: where an edge begins
 HEAD_RADIUS_MM = 80.0  # by which turns are scaled, so that all six parameters move the skull alike
 MOST_STEPS = 12
-STOP_MM = 0.02  # movement of the skull below which a level ends
-MINIMUM_SCALE = 0.01  # of a residual, in units of the limits' range: quantisation and interpolation
-MINIMUM_POINT_SHARE = 0.3  # of the points inside the moving image
+SKULL_STOP_MM = 0.02  # movement of the skull below which a level ends
+MINIMUM_BONE_SCALE = 0.01  # of a residual, in units of the limits' range: quantisation and interpolation
+MINIMUM_OVERLAP_SHARE = 0.3  # of the points inside the moving image
 
 
 @dataclass(frozen=True, eq=False)
 class RigidLevel:
     """Sample points of the reference (N, 3), world, mm; its values (N,); and their change with the pose (N, 6)."""
 
-    points: Array
-    values: Array
-    jacobian: Array
+    points: Float32Array
+    values: Float32Array
+    jacobian: Float32Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +65,9 @@ class RigidReference:
     """
 
     levels: tuple[RigidLevel, ...]
-    centre: npt.NDArray[np.float64]
-    limits_hu: Limits
-    points: npt.NDArray[np.float64]
+    centre: FloatArray
+    limits_hu: LimitsHu
+    points: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,24 +84,24 @@ class RigidFit:
         Share of the reference's points inside the moving image.
     """
 
-    matrix: Matrix
+    matrix: Affine
     misfit: float
     inside_share: float
 
 
-def limits_of(image: npt.NDArray[Any], affine: Matrix) -> Limits:
+def limits_of(image: AnyArray, affine: Affine) -> LimitsHu:
     """The range of values that drives the alignment: bone, or the brain's outline where no skull is left."""
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
-    is_skull = np.count_nonzero(image > DENSE_BONE_HU) * voxel_ml > SKULL_ML
+    is_skull = np.count_nonzero(image > SLAB_SKULL_HU) * voxel_ml > SLAB_SKULL_ML
     return BONE_LIMITS_HU if is_skull else BRAIN_LIMITS_HU
 
 
-def limited_scan(image: npt.NDArray[np.generic], affine: Matrix, limits_hu: Limits) -> WorkingScan:
+def limited_scan(image: AnyArray, affine: Affine, limits_hu: LimitsHu) -> WorkingScan:
     """A CT on its working grid, limited to what drives the alignment."""
     return to_working_grid(image, affine, limits_hu)
 
 
-def prepare_reference(scan: WorkingScan, limits_hu: Limits) -> RigidReference:
+def prepare_reference(scan: WorkingScan, limits_hu: LimitsHu) -> RigidReference:
     """Smooth, sample and differentiate the reference at each level.
 
     Parameters
@@ -116,10 +115,10 @@ def prepare_reference(scan: WorkingScan, limits_hu: Limits) -> RigidReference:
     """
     centre = grid_centre(scan.values.shape, scan.affine)
     levels = []
-    for fwhm_mm, block in LEVELS:
+    for fwhm_mm, block in RIGID_LEVELS:
         values, affine = _smoothed(scan, fwhm_mm, block, limits_hu)
         gradients = np.stack([np.gradient(values, axis=axis) for axis in range(3)])
-        spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+        spacing = voxel_sizes_mm(affine)
         strength = np.sqrt(((gradients / spacing[:, None, None, None]) ** 2).sum(axis=0))
         threshold = EDGE_SHARE * float(np.percentile(strength, 99))
         voxels = np.argwhere(strength > threshold)
@@ -140,7 +139,7 @@ def prepare_reference(scan: WorkingScan, limits_hu: Limits) -> RigidReference:
     return RigidReference(tuple(levels), centre, limits_hu, spread)
 
 
-def align(reference: RigidReference, scan: WorkingScan, start: Matrix | None = None) -> RigidFit:
+def align(reference: RigidReference, scan: WorkingScan, start: Affine | None = None) -> RigidFit:
     """Find the pose of another image of the same head.
 
     Parameters
@@ -151,21 +150,21 @@ def align(reference: RigidReference, scan: WorkingScan, start: Matrix | None = N
     """
     matrix = np.eye(4) if start is None else start
     fit = RigidFit(matrix, np.inf, 0.0)
-    for level, (fwhm_mm, block) in zip(reference.levels, LEVELS, strict=True):
+    for level, (fwhm_mm, block) in zip(reference.levels, RIGID_LEVELS, strict=True):
         values, affine = _smoothed(scan, fwhm_mm, block, reference.limits_hu)
         to_voxel = np.asarray(np.linalg.inv(affine), dtype=np.float64)
         fit = _gauss_newton(level, values, to_voxel, fit.matrix, reference.centre)
     return fit
 
 
-def displacement_mm(points: npt.NDArray[np.float64], one: Matrix, other: Matrix) -> float:
+def displacement_mm(points: FloatArray, one: Affine, other: Affine) -> float:
     """Mean distance between where two matrices put the same points, mm."""
     difference = one - other
     return float(np.linalg.norm(points @ difference[:3, :3].T + difference[:3, 3], axis=1).mean())
 
 
 def _gauss_newton(
-    level: RigidLevel, values: Array, to_voxel: Matrix, matrix: Matrix, centre: npt.NDArray[np.float64]
+    level: RigidLevel, values: Float32Array, to_voxel: Affine, matrix: Affine, centre: FloatArray
 ) -> RigidFit:
     """Steps at one level until the skull stands still."""
     spread = float(level.values.std())
@@ -173,13 +172,13 @@ def _gauss_newton(
     for step in range(MOST_STEPS + 1):
         sampled, is_inside = _sampled(values, to_voxel @ matrix, level.points)
         share = float(is_inside.mean())
-        if share < MINIMUM_POINT_SHARE:
+        if share < MINIMUM_OVERLAP_SHARE:
             return RigidFit(matrix, np.inf, share)
         residual = np.where(is_inside, sampled - level.values, np.float32(0))
         misfit = float(np.sqrt(np.square(residual).sum() / is_inside.sum())) / spread
         if step == MOST_STEPS:
             break
-        scale = max(MINIMUM_SCALE, MAD_TO_SIGMA * float(np.median(np.abs(residual[is_inside]))))
+        scale = max(MINIMUM_BONE_SCALE, MAD_TO_SIGMA * float(np.median(np.abs(residual[is_inside]))))
         weight = is_inside / (1 + np.square(residual / np.float32(CAUCHY_WIDTH * scale)))
         weighted = level.jacobian * weight[:, None].astype(np.float32)
         normal = (weighted.T @ level.jacobian).astype(np.float64)
@@ -189,12 +188,12 @@ def _gauss_newton(
         turn[:3, :3] = Rotation.from_rotvec(change[:3] / HEAD_RADIUS_MM).as_matrix()
         turn[:3, 3] = centre + change[3:] - turn[:3, :3] @ centre
         matrix = matrix @ np.linalg.inv(turn)
-        if float(np.linalg.norm(change)) < STOP_MM:
+        if float(np.linalg.norm(change)) < SKULL_STOP_MM:
             break
     return RigidFit(matrix, misfit, share)
 
 
-def _sampled(values: Array, to_voxel: Matrix, points: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+def _sampled(values: Float32Array, to_voxel: Affine, points: Float32Array) -> tuple[Float32Array, Mask]:
     """Linear values at world points and whether each lies inside the grid (to half a voxel beyond its centres)."""
     positions = to_voxel[:3, :3].astype(np.float32) @ points.T + to_voxel[:3, 3:].astype(np.float32)
     shape = np.asarray(values.shape)[:, None]
@@ -203,7 +202,7 @@ def _sampled(values: Array, to_voxel: Matrix, points: Array) -> tuple[Array, npt
     return np.asarray(sampled, dtype=np.float32), is_inside
 
 
-def _smoothed(scan: WorkingScan, fwhm_mm: float, block: int, limits_hu: Limits) -> tuple[Array, Matrix]:
+def _smoothed(scan: WorkingScan, fwhm_mm: float, block: int, limits_hu: LimitsHu) -> tuple[Float32Array, Affine]:
     """Values in units of the limits' range, smoothed in the plane of the slices, every ``block``-th voxel of it."""
     low, high = limits_hu
     values, affine = scan.values, scan.affine
@@ -214,14 +213,14 @@ def _smoothed(scan: WorkingScan, fwhm_mm: float, block: int, limits_hu: Limits) 
         to_fine = np.diag([*map(float, coarse), 1.0])
         to_fine[:3, 3] = (np.asarray(coarse) - 1) / 2
         affine = affine @ to_fine
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     for axis in planes:
         sigma = fwhm_mm / FWHM_PER_SIGMA / spacing[axis]
         values = ndimage.gaussian_filter1d(values, sigma, axis=axis, mode="nearest", truncate=2.5)
     return (values - np.float32(low)) / np.float32(high - low), np.asarray(affine, dtype=np.float64)
 
 
-def _block_means(values: Array, axes: list[int], block: int) -> Array:
+def _block_means(values: Float32Array, axes: list[int], block: int) -> Float32Array:
     """Means of whole blocks along some axes; what is left over at the end is dropped."""
     for axis in axes:
         n_blocks = values.shape[axis] // block

@@ -15,13 +15,12 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from tasks.arrays import Affine, Float32Array, FloatArray, Mask
+from tasks.gaussian import MAD_TO_SIGMA
 from tasks.registration.target import BLOCK_POINTS, BRAIN_RADIUS_MM, Contrast, Level, Target
 from tasks.space.working_grid import WorkingScan
 
-Matrix = npt.NDArray[np.float64]
-
 CAUCHY_WIDTH = 2.3849  # 95 % efficiency under normal errors (Holland and Welsch, Commun Stat 1977;6:813-827)
-MAD_TO_SIGMA = 1.4826  # of a normal distribution
 #: Weights of mask and tissue. A larger share of the tissue matches regions better and outlines worse; this is the
 #: largest (of 0, 0.3, 1, 3, 10, 20, 30) that keeps the mean overlap of whole brains at 0.94 on three CT.
 CHANNEL_WEIGHT = (1.0, 20.0)
@@ -52,15 +51,15 @@ class MovingLevel:
     """A scan's channels at one level: ``mask + i * tissue`` as complex64 on the working grid, and world -> voxel."""
 
     channels: npt.NDArray[np.complex64]
-    world_to_voxel: Matrix
+    world_to_voxel: Affine
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """What a round may change: its degrees of freedom, the level's (2, N, n) jacobian of them, and how many steps."""
 
-    freedom: Matrix
-    jacobian: npt.NDArray[np.float32]
+    freedom: FloatArray
+    jacobian: Float32Array
     limit: int
 
 
@@ -68,12 +67,12 @@ class Plan:
 class Fit:
     """Where a round ended: the warp, its cost (mean robust loss over all points) and the steps taken."""
 
-    warp: Matrix
+    warp: Affine
     cost: float
     n_steps: int
 
 
-def moving_levels(scan: WorkingScan, mask: npt.NDArray[np.bool_], target: Target) -> tuple[MovingLevel, ...]:
+def moving_levels(scan: WorkingScan, mask: Mask, target: Target) -> tuple[MovingLevel, ...]:
     """Both channels of a scan on the box around its brain, smoothed like the template at each level.
 
     A level keeps no more voxels than it needs, one per width of its smoothing.
@@ -104,7 +103,7 @@ def moving_levels(scan: WorkingScan, mask: npt.NDArray[np.bool_], target: Target
     return tuple(levels)
 
 
-def solve(moving: tuple[MovingLevel, ...], target: Target, start: Matrix) -> Fit:
+def solve(moving: tuple[MovingLevel, ...], target: Target, start: Affine) -> Fit:
     """Coarse search from several rotations, then rigid and affine rounds, coarse to fine.
 
     Parameters
@@ -130,7 +129,7 @@ def solve(moving: tuple[MovingLevel, ...], target: Target, start: Matrix) -> Fit
     return Fit(best.warp, best.cost, n_steps)
 
 
-def _plan(level: Level, freedom: Matrix, limit: int) -> Plan:
+def _plan(level: Level, freedom: FloatArray, limit: int) -> Plan:
     """Fit a level's jacobian to some degrees of freedom, block by block."""
     if len(freedom) == level.jacobian.shape[-1]:
         return Plan(freedom, level.jacobian, limit)
@@ -138,7 +137,7 @@ def _plan(level: Level, freedom: Matrix, limit: int) -> Plan:
     return Plan(freedom, (blocks @ freedom.T.astype(np.float32)).reshape(*level.jacobian.shape[:2], -1), limit)
 
 
-def _round(moving: MovingLevel, level: Level, centre: npt.NDArray[np.float64], warp: Matrix, plan: Plan) -> Fit:
+def _round(moving: MovingLevel, level: Level, centre: FloatArray, warp: Affine, plan: Plan) -> Fit:
     """Gauss-Newton steps at one level with one set of degrees of freedom."""
     n_free = len(plan.freedom)
     cost, step = np.inf, 0
@@ -167,14 +166,14 @@ def _round(moving: MovingLevel, level: Level, centre: npt.NDArray[np.float64], w
     return Fit(warp, cost, step)
 
 
-def _median(values: npt.NDArray[np.float32]) -> float:
+def _median(values: Float32Array) -> float:
     """The upper median: one partition, no checks."""
     return float(np.partition(values, len(values) // 2)[len(values) // 2])
 
 
 def _normal_equations(
-    jacobian: npt.NDArray[np.float32], weight: npt.NDArray[np.float32], residual: npt.NDArray[np.float32]
-) -> tuple[Matrix, npt.NDArray[np.float64]]:
+    jacobian: Float32Array, weight: Float32Array, residual: Float32Array
+) -> tuple[FloatArray, FloatArray]:
     """J' W J and J' W r, in float64 over float32 blocks that are the same for every number of threads."""
     n = jacobian.shape[1]
     weighted = (jacobian * weight[:, None]).reshape(-1, BLOCK_POINTS, n)
@@ -185,10 +184,10 @@ def _normal_equations(
 
 
 def sample(
-    channels: npt.NDArray[np.complex64], to_voxel: Matrix, points: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.bool_]]:
+    channels: npt.NDArray[np.complex64], to_voxel: Affine, points: Float32Array
+) -> tuple[npt.NDArray[np.complex64], Mask]:
     """Trilinear values at world points and whether each lies inside the grid (to half a voxel beyond its centres)."""
-    is_inside: npt.NDArray[np.bool_] = np.ones(len(points), dtype=bool)
+    is_inside: Mask = np.ones(len(points), dtype=bool)
     base: npt.NDArray[np.int32] = np.zeros(len(points), dtype=np.int32)
     shares = []
     x, y, z = points.T
@@ -210,9 +209,7 @@ def sample(
     return front + (back - front) * shares[0], is_inside
 
 
-def _deviation(
-    values: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_], contrast: Contrast
-) -> npt.NDArray[np.float32]:
+def _deviation(values: Float32Array, inside: Mask, contrast: Contrast) -> Float32Array:
     """What the tissue channel compares: deviation from the brain's median, in units of one edge, 0 outside."""
     median = float(np.median(values[inside]))
     scale = median if contrast.is_relative else 1.0
@@ -221,7 +218,7 @@ def _deviation(
     return np.where(inside, limited, np.float32(0))
 
 
-def _small_warp(change: npt.NDArray[np.float64], centre: npt.NDArray[np.float64], *, is_linear: bool) -> Matrix:
+def _small_warp(change: FloatArray, centre: FloatArray, *, is_linear: bool) -> Affine:
     """The warp of one step about the centre: the rotation part is exact unless all twelve parameters are free."""
     linear = change[:9].reshape(3, 3) / BRAIN_RADIUS_MM
     if is_linear:
@@ -234,16 +231,18 @@ def _small_warp(change: npt.NDArray[np.float64], centre: npt.NDArray[np.float64]
     return warp
 
 
-def _rotation(turn: npt.NDArray[np.float64]) -> Matrix:
+def _rotation(turn: FloatArray) -> FloatArray:
     """The rotation about an axis by its length in radians (Rodrigues)."""
     x, y, z = turn
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     angle = float(np.linalg.norm(turn))
-    turned: Matrix = np.eye(3) + np.sinc(angle / np.pi) * cross + np.sinc(angle / (2 * np.pi)) ** 2 / 2 * cross @ cross
+    turned: FloatArray = (
+        np.eye(3) + np.sinc(angle / np.pi) * cross + np.sinc(angle / (2 * np.pi)) ** 2 / 2 * cross @ cross
+    )
     return turned
 
 
-def _about(centre: npt.NDArray[np.float64], matrix: Matrix) -> Matrix:
+def _about(centre: FloatArray, matrix: FloatArray) -> Affine:
     """A linear map about a centre as (4, 4)."""
     warp = np.eye(4)
     warp[:3, :3] = matrix
@@ -251,6 +250,6 @@ def _about(centre: npt.NDArray[np.float64], matrix: Matrix) -> Matrix:
     return warp
 
 
-def _movement_mm(change: npt.NDArray[np.float64]) -> float:
+def _movement_mm(change: FloatArray) -> float:
     """About how far a step moves the brain, mm: all parameters are movements at the brain's radius."""
     return float(np.sqrt((change**2).sum()))

@@ -2,27 +2,27 @@
 move together.
 
 Two *channels* are compared: ``mask``, the smoothed brain mask, which finds outline and scale; and ``tissue``, a
-synthetic scan made from the template's tissue maps with the contrast of one modality, which finds ventricles, fissures
-and deep nuclei. Both are smoothed alike at each of three levels. World coordinates are RAS, mm.
+synthetic scan made from the template's tissue maps with one contrast, which finds ventricles, fissures and deep nuclei.
+Both are smoothed alike at each of three levels. World coordinates are RAS, mm.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from tasks.arrays import Affine, Float32Array, FloatArray, Mask
+from tasks.gaussian import FWHM_PER_SIGMA
+from tasks.modality import ScanContrast
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.working_grid import to_working_grid
-
-Modality = Literal["ct", "cta", "dwi", "b0"]
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """How one modality shows the tissues.
+    """How one contrast shows the tissues.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Contrast:
 #: that is some 200 HU brighter; its limits stop every vessel at the upper one, about 58 HU. MR: chosen here from the
 #: order of the tissues at b = 0 (fluid bright) and at b = 800 to 1,000 s/mm2 (fluid dark); any values in that order
 #: serve, since only edges are compared.
-CONTRASTS: dict[Modality, Contrast] = {
+CONTRASTS: dict[ScanContrast, Contrast] = {
     "ct": Contrast(grey=37.0, white=28.0, csf=10.0, unit=10.0, is_relative=False, limits=(-20.0, 20.0)),
     "cta": Contrast(grey=45.0, white=32.0, csf=10.0, unit=10.0, is_relative=False, limits=(-20.0, 20.0)),
     "dwi": Contrast(grey=1.05, white=0.95, csf=0.35, unit=0.4, is_relative=True, limits=(-1.0, 0.6)),
@@ -61,7 +61,6 @@ LEVELS_MM = ((8.0, 8.0), (4.0, 6.0), (2.0, 4.0))
 SEARCH_MM = (8.0, 12.0)
 #: Points to this distance outside the brain carry the outline, in multiples of the smoothing width.
 MARGIN_WIDTHS = 1.0
-FWHM_PER_SIGMA = 2.3548  # of a Gaussian: 2 sqrt(2 ln 2)
 #: Length by which the linear part of a warp is scaled, so that all twelve parameters move the brain alike, mm.
 BRAIN_RADIUS_MM = 60.0
 BLOCK_POINTS = 128  # normal equations are summed in blocks, too small for a library to split over threads
@@ -83,15 +82,15 @@ class Level:
     """
 
     sigma_mm: float
-    points: npt.NDArray[np.float32]
-    values: npt.NDArray[np.float32]
-    jacobian: npt.NDArray[np.float32]
-    lattice: npt.NDArray[np.float64]
+    points: Float32Array
+    values: Float32Array
+    jacobian: Float32Array
+    lattice: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A template prepared for one modality.
+    """A template prepared for one contrast.
 
     Attributes
     ----------
@@ -105,64 +104,64 @@ class Target:
     """
 
     contrast: Contrast
-    centre: npt.NDArray[np.float64]
+    centre: FloatArray
     search: Level
     levels: tuple[Level, ...]
-    brain: npt.NDArray[np.bool_]
-    affine: npt.NDArray[np.float64]
+    brain: Mask
+    affine: Affine
 
 
 @dataclass(frozen=True, eq=False)
 class TissueMaps:
     """A template's tissue shares in [0, 1] and brain mask, (X, Y, Z) each, and their affine, voxel -> world."""
 
-    grey: npt.NDArray[np.float32]
-    white: npt.NDArray[np.float32]
-    csf: npt.NDArray[np.float32]
-    brain: npt.NDArray[np.bool_]
-    affine: npt.NDArray[np.float64]
+    grey: Float32Array
+    white: Float32Array
+    csf: Float32Array
+    brain: Mask
+    affine: Affine
 
 
-def prepare_target(maps: TissueMaps, modality: Modality) -> Target:
-    """Smooth, sample and differentiate the template for one modality; done once, used for every scan.
+def prepare_target(maps: TissueMaps, contrast: ScanContrast) -> Target:
+    """Smooth, sample and differentiate the template for one contrast; done once, used for every scan.
 
     Parameters
     ----------
     maps : TissueMaps
-    modality : one of ``CONTRASTS``
+    contrast : one of ``CONTRASTS``
 
     Raises
     ------
     ValueError
-        The modality is unknown.
+        The contrast is unknown.
     """
-    if modality not in CONTRASTS:
-        raise ValueError(f"modality must be one of {', '.join(CONTRASTS)}, got {modality!r}.")
-    contrast = CONTRASTS[modality]
-    weights = (contrast.grey, contrast.white, contrast.csf)
+    if contrast not in CONTRASTS:
+        raise ValueError(f"contrast must be one of {', '.join(CONTRASTS)}, got {contrast!r}.")
+    look = CONTRASTS[contrast]
+    weights = (look.grey, look.white, look.csf)
     synthetic = sum(np.float32(w) * one for w, one in zip(weights, (maps.grey, maps.white, maps.csf), strict=True))
     median = float(np.median(np.asarray(synthetic)[maps.brain]))
-    scale = median if contrast.is_relative else 1.0
-    deviation = np.where(maps.brain, (np.asarray(synthetic) - median) / np.float32(scale * contrast.unit), 0)
+    scale = median if look.is_relative else 1.0
+    deviation = np.where(maps.brain, (np.asarray(synthetic) - median) / np.float32(scale * look.unit), 0)
     mask_scan = to_working_grid(maps.brain.astype(np.float32), maps.affine, (0, 1))
     tissue_scan = to_working_grid(deviation.astype(np.float32), maps.affine, (-100, 100))
     brain, affine = mask_scan.values > 0.5, mask_scan.affine
     centre = (affine @ [*np.argwhere(brain).mean(axis=0), 1])[:3]
     channels = np.stack([mask_scan.values, tissue_scan.values])
     search, *levels = (_level(channels, affine, centre, *one) for one in (SEARCH_MM, *LEVELS_MM))
-    return Target(contrast, centre, search, tuple(levels), brain, affine)
+    return Target(look, centre, search, tuple(levels), brain, affine)
 
 
 def _level(
-    channels: npt.NDArray[np.float32],
-    affine: npt.NDArray[np.float64],
-    centre: npt.NDArray[np.float64],
+    channels: Float32Array,
+    affine: Affine,
+    centre: FloatArray,
     fwhm_mm: float,
     step_mm: float,
 ) -> Level:
     """Smooth both channels and take values and gradients at a lattice of points in and around the brain."""
     sigma_mm = fwhm_mm / FWHM_PER_SIGMA
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     smooth = [ndimage.gaussian_filter(one, sigma_mm / spacing, truncate=3.0) for one in channels]
     step = np.maximum(1, np.round(step_mm / spacing)).astype(int)
     on_lattice = np.zeros(smooth[0].shape, dtype=bool)

@@ -8,15 +8,15 @@ world of the input; with ``Registration.matrix`` a scan comes onto the template 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
+import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
-LabelType = TypeVar("LabelType", bound=np.generic)
-Array = npt.NDArray[np.generic]
-Matrix = npt.NDArray[np.float64]
+from tasks.arrays import Affine, AnyArray, Element, Float32Array
+from tasks.space.affines import voxel_sizes_mm, voxel_volume_mm3
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Grid:
     """
 
     shape: tuple[int, int, int]
-    affine: Matrix
+    affine: Affine
 
     def __post_init__(self) -> None:
         problems = []
@@ -46,10 +46,26 @@ class Grid:
         if problems:
             raise ValueError(" ".join(problems))
 
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Size of a voxel along each axis, mm."""
+        x, y, z = voxel_sizes_mm(self.affine).tolist()
+        return x, y, z
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of a voxel, mm3."""
+        return voxel_volume_mm3(self.affine)
+
+    @property
+    def orientation(self) -> str:
+        """Axis codes, such as LAS."""
+        return "".join(nib.aff2axcodes(self.affine))  # type: ignore[no-untyped-call]
+
 
 def resample_image(
-    image: Array, affine: Matrix, grid: Grid, grid_to_image: Matrix, *, outside: float = 0.0
-) -> npt.NDArray[np.float32]:
+    image: AnyArray, affine: Affine, grid: Grid, grid_to_image: Affine, *, outside: float = 0.0
+) -> Float32Array:
     """Linear interpolation of an image on another grid.
 
     Parameters
@@ -75,8 +91,8 @@ def resample_image(
 
 
 def resample_labels(
-    labels: npt.NDArray[LabelType], affine: Matrix, grid: Grid, grid_to_labels: Matrix
-) -> npt.NDArray[LabelType]:
+    labels: npt.NDArray[Element], affine: Affine, grid: Grid, grid_to_labels: Affine
+) -> npt.NDArray[Element]:
     """Nearest-neighbour labels on another grid: every value of the result is a value of the input, or 0 outside it.
 
     Parameters
@@ -102,10 +118,10 @@ def resample_labels(
     _check(labels, affine, grid_to_labels)
     stored = labels.view(np.uint8) if labels.dtype.kind == "b" else labels
     moved = _resample(stored, affine, grid, grid_to_labels, (sitk.sitkNearestNeighbor, 0))
-    return cast(npt.NDArray[LabelType], moved.astype(labels.dtype, copy=False))
+    return cast(npt.NDArray[Element], moved.astype(labels.dtype, copy=False))
 
 
-def _resample(image: Array, affine: Matrix, grid: Grid, transform: Matrix, how: tuple[Any, float]) -> Array:
+def _resample(image: AnyArray, affine: Affine, grid: Grid, transform: Affine, how: tuple[Any, float]) -> AnyArray:
     """Resample in voxel coordinates: one affine from the grid's voxels to the image's, free of either orientation."""
     interpolator, outside = how
     to_voxel = np.linalg.inv(affine) @ transform @ grid.affine
@@ -117,11 +133,11 @@ def _resample(image: Array, affine: Matrix, grid: Grid, transform: Matrix, how: 
     resampler.SetTransform(between)
     resampler.SetInterpolator(interpolator)
     resampler.SetDefaultPixelValue(float(outside))
-    moved: Array = sitk.GetArrayFromImage(resampler.Execute(source))
+    moved: AnyArray = sitk.GetArrayFromImage(resampler.Execute(source))
     return moved.transpose(2, 1, 0)
 
 
-def _check(image: Array, affine: Matrix, transform: Matrix) -> None:
+def _check(image: AnyArray, affine: Affine, transform: Affine) -> None:
     """Refuse what is no volume or cannot be inverted, every fault named."""
     problems = []
     if image.ndim != 3 or min(image.shape) < 1:
@@ -133,6 +149,6 @@ def _check(image: Array, affine: Matrix, transform: Matrix) -> None:
         raise ValueError(" ".join(problems))
 
 
-def _is_invertible(matrix: Matrix) -> bool:
+def _is_invertible(matrix: Affine) -> bool:
     """Whether a (4, 4) affine is finite and can be inverted."""
     return matrix.shape == (4, 4) and bool(np.isfinite(matrix).all()) and abs(np.linalg.det(matrix[:3, :3])) > 1e-9

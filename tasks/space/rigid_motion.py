@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-Matrix = npt.NDArray[np.float64]
+from tasks.arrays import Affine, FloatArray
 
 
-def grid_centre(shape: tuple[int, ...], affine: Matrix) -> npt.NDArray[np.float64]:
+def grid_centre(shape: tuple[int, ...], affine: Affine) -> FloatArray:
     """Middle of a grid, world, RAS, mm: the centre about which poses are stated."""
     middle = (np.asarray(shape[:3]) - 1) / 2
     return np.asarray(affine[:3, :3] @ middle + affine[:3, 3])
 
 
-def pose_matrix(pose: npt.ArrayLike, centre: npt.NDArray[np.float64]) -> Matrix:
+def pose_matrix(pose: npt.ArrayLike, centre: FloatArray) -> Affine:
     """The (4, 4) matrix of a pose, world of the reference -> world of the moved head.
 
     >>> pose_matrix([0, 0, 90, 1, 0, 0], np.zeros(3)).round(9)[:3].tolist()
@@ -32,7 +32,7 @@ def pose_matrix(pose: npt.ArrayLike, centre: npt.NDArray[np.float64]) -> Matrix:
     return matrix
 
 
-def matrix_pose(matrix: Matrix, centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def matrix_pose(matrix: Affine, centre: FloatArray) -> FloatArray:
     """The six numbers of a rigid (4, 4) matrix; the inverse of `pose_matrix`."""
     angles = Rotation.from_matrix(matrix[:3, :3]).as_euler("xyz", degrees=True)
     shift = matrix[:3, :3] @ centre + matrix[:3, 3] - centre
@@ -41,7 +41,7 @@ def matrix_pose(matrix: Matrix, centre: npt.NDArray[np.float64]) -> npt.NDArray[
 
 def head_motion(
     frame_times_s: npt.ArrayLike, rng: np.random.Generator, *, drift_mm: float = 2.0, jump_mm: float = 0.0
-) -> npt.NDArray[np.float64]:
+) -> FloatArray:
     """Draw the poses of a restless head: a smooth drift, and one jump that stays.
 
     Parameters

@@ -7,10 +7,11 @@ world, RAS, mm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, Mask
+from tasks.space.affines import voxel_sizes_mm
 
 #: Edge of a block, mm: half the cortex's thickness is lost below it, and a head then has under a million blocks.
 BLOCK_MM = 1.8
@@ -28,15 +29,15 @@ class WorkingScan:
     native_shape : voxels of the scan along each axis
     """
 
-    values: npt.NDArray[np.float32]
-    affine: npt.NDArray[np.float64]
+    values: Float32Array
+    affine: Affine
     factors: tuple[int, int, int]
     native_shape: tuple[int, int, int]
 
     @property
-    def spacing_mm(self) -> npt.NDArray[np.float64]:
+    def spacing_mm(self) -> FloatArray:
         """Block size along each axis, mm."""
-        return np.asarray(np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
+        return voxel_sizes_mm(self.affine)
 
     @property
     def slice_axis(self) -> int:
@@ -44,9 +45,7 @@ class WorkingScan:
         return int(np.argmax(np.abs(self.affine[2, :3]) / self.spacing_mm))
 
 
-def to_working_grid(
-    image: npt.NDArray[np.generic], affine: npt.NDArray[np.float64], limits: tuple[float, float]
-) -> WorkingScan:
+def to_working_grid(image: AnyArray, affine: Affine, limits: tuple[float, float]) -> WorkingScan:
     """Average a scan over blocks of about ``BLOCK_MM``.
 
     Parameters
@@ -64,13 +63,13 @@ def to_working_grid(
         raise ValueError(f"image must be a volume of at least 2 voxels along each axis, got shape {image.shape}.")
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ValueError("affine must be a finite and invertible (4, 4) array. Give the image's own affine.")
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(affine)
     factors = [
         int(np.clip(round(BLOCK_MM / size), 1, size_voxels))
         for size, size_voxels in zip(spacing, image.shape, strict=True)
     ]
     low, high = limits
-    values: npt.NDArray[Any] = np.nan_to_num(image, nan=low) if image.dtype.kind == "f" else image
+    values: AnyArray = np.nan_to_num(image, nan=low) if image.dtype.kind == "f" else image
     values = np.clip(values, low, high, dtype=np.float32, casting="unsafe")
     for axis in np.argsort(image.strides)[::-1]:  # the slowest axis first: whole rows are added
         values = _block_sums(values, int(axis), factors[axis])
@@ -83,7 +82,7 @@ def to_working_grid(
     return WorkingScan(mean, working_affine, (factors[0], factors[1], factors[2]), (nx, ny, nz))
 
 
-def to_native_grid(mask: npt.NDArray[np.bool_], scan: WorkingScan) -> npt.NDArray[np.bool_]:
+def to_native_grid(mask: Mask, scan: WorkingScan) -> Mask:
     """A mask of the working grid on the scan's own voxels: every voxel takes its block's value.
 
     Parameters
@@ -102,7 +101,7 @@ def to_native_grid(mask: npt.NDArray[np.bool_], scan: WorkingScan) -> npt.NDArra
     return native
 
 
-def _block_sums(values: npt.NDArray[np.float32], axis: int, factor: int) -> npt.NDArray[np.float32]:
+def _block_sums(values: Float32Array, axis: int, factor: int) -> Float32Array:
     """Sums of ``factor`` neighbours along one axis; the last block repeats the last voxel."""
     if factor == 1:
         return values

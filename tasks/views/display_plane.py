@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import contourpy
 import numpy as np
@@ -19,12 +19,10 @@ from scipy import ndimage, sparse
 from scipy.optimize import linear_sum_assignment
 
 from tasks.anatomy import CORTICAL_REGIONS, HEMISPHERES, LabelTable
+from tasks.arrays import Affine, AnyArray, Element, Float32Array, FloatArray, IntegerArray, Mask
+from tasks.space.affines import voxel_sizes_mm
 
-Kind = TypeVar("Kind", bound=np.generic)
-Matrix = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Picture = npt.NDArray[np.float32]
-Outlines = tuple[Matrix, ...]
+Outlines = tuple[FloatArray, ...]
 
 WIDEST_PX, TALLEST_PX = 320, 400
 FINEST_MM = 0.7  # finer pixels show noise of CT, not anatomy, and double the size of a page
@@ -49,14 +47,14 @@ class Turn:
     order: tuple[int, int, int]
     is_flipped: tuple[bool, bool, bool]
     shape: tuple[int, int, int]
-    affine: Matrix
+    affine: Affine
 
     @property
-    def spacing_mm(self) -> Matrix:
+    def spacing_mm(self) -> FloatArray:
         """Voxel size along each displayed axis, mm."""
-        return np.asarray(np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
+        return voxel_sizes_mm(self.affine)
 
-    def turned(self, volume: npt.NDArray[Kind]) -> npt.NDArray[Kind]:
+    def turned(self, volume: npt.NDArray[Element]) -> npt.NDArray[Element]:
         """Return the volume with the displayed axes; nothing is copied."""
         return volume.transpose(self.order)[tuple(slice(None, None, -1 if flip else 1) for flip in self.is_flipped)]
 
@@ -65,7 +63,7 @@ class Turn:
         return self.shape[2] - k if self.is_flipped[2] else k + 1
 
 
-def turn_for_display(shape: tuple[int, ...], affine: Matrix) -> Turn:
+def turn_for_display(shape: tuple[int, ...], affine: Affine) -> Turn:
     """Find the stored axes nearest to left-right, front-back and up-down.
 
     Parameters
@@ -80,7 +78,7 @@ def turn_for_display(shape: tuple[int, ...], affine: Matrix) -> Turn:
     """
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ValueError("affine must be a finite and invertible (4, 4) array. Give the image's own affine.")
-    direction = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    direction = affine[:3, :3] / voxel_sizes_mm(affine)
     x, y, z = (int(axis) for axis in linear_sum_assignment(-np.abs(direction))[1])
     flips = (bool(direction[0, x] < 0), bool(direction[1, y] > 0), bool(direction[2, z] < 0))
     to_stored = np.diag([0.0, 0.0, 0.0, 1.0])
@@ -101,10 +99,10 @@ class PictureField:
     n_voxels, spacing_mm : (x, y) of the displayed slices
     """
 
-    low_mm: Matrix
-    size_mm: Matrix
+    low_mm: FloatArray
+    size_mm: FloatArray
     n_voxels: tuple[int, int]
-    spacing_mm: Matrix
+    spacing_mm: FloatArray
 
     @property
     def pixel_mm(self) -> float:
@@ -112,7 +110,7 @@ class PictureField:
         return float(max(FINEST_MM, self.size_mm[0] / WIDEST_PX, self.size_mm[1] / TALLEST_PX))
 
     @property
-    def middle_voxel(self) -> Matrix:
+    def middle_voxel(self) -> FloatArray:
         """The middle of the pictures in displayed voxels, (x, y)."""
         return np.asarray((self.low_mm + self.size_mm / 2) / self.spacing_mm - 0.5)
 
@@ -137,15 +135,15 @@ class PictureField:
     def _soft(self) -> tuple[Any, Any]:
         return self.weights(self.pixel_mm, OUTLINE_WIDTH_MM)
 
-    def averaged(self, plane: npt.NDArray[Any]) -> Picture:
+    def averaged(self, plane: AnyArray) -> Float32Array:
         """A displayed slice (x, y) as a picture (row, column)."""
         return reduced(plane, self._sharp)
 
-    def outlines(self, mask: npt.NDArray[Any]) -> Outlines:
+    def outlines(self, mask: AnyArray) -> Outlines:
         """The outlines of a mask on a displayed slice (x, y), without the steps of its voxels."""
         return outlines(reduced(mask, self._soft))
 
-    def voxels(self, pixel_mm: float, shape: tuple[int, ...], k: int) -> Matrix:
+    def voxels(self, pixel_mm: float, shape: tuple[int, ...], k: int) -> FloatArray:
         """Displayed voxel coordinates of the pixels' centres on slice ``k``: (4, n), row by row, the last row ones."""
         rows, columns = np.indices(shape).reshape(2, -1)
         x, y = (
@@ -154,7 +152,7 @@ class PictureField:
         )
         return np.stack([x, y, np.full(x.shape, float(k)), np.ones(x.shape)])
 
-    def pixels(self, pixel_mm: float, voxels: Matrix) -> Matrix:
+    def pixels(self, pixel_mm: float, voxels: FloatArray) -> FloatArray:
         """(row, column) of displayed voxel coordinates, for interpolation: 0 is the centre of the first pixel."""
         x, y = (
             ((voxels[axis] + 0.5) * self.spacing_mm[axis] - self.low_mm[axis]) / pixel_mm - 0.5 for axis in range(2)
@@ -177,7 +175,7 @@ def head_field(brain: Sequence[Mask], turn: Turn) -> PictureField:
     return PictureField(low, size, n_voxels, spacing)
 
 
-def averaging(centres_mm: Matrix, n_voxels: int, spacing_mm: float, width_mm: float) -> Any:
+def averaging(centres_mm: FloatArray, n_voxels: int, spacing_mm: float, width_mm: float) -> Any:
     """Weights of voxels around each centre: a triangle of half-base ``width_mm``, at least linear interpolation.
 
     Parameters
@@ -196,14 +194,14 @@ def averaging(centres_mm: Matrix, n_voxels: int, spacing_mm: float, width_mm: fl
     return sparse.csr_matrix(weights.astype(np.float32))
 
 
-def reduced(plane: npt.NDArray[Any], weights: tuple[Any, Any]) -> Picture:
+def reduced(plane: AnyArray, weights: tuple[Any, Any]) -> Float32Array:
     """Average a displayed slice (x, y) to a picture (row, column)."""
     along_x, along_y = weights
     rows = along_y @ np.ascontiguousarray(plane.T, dtype=np.float32)  # images are stored with x running fastest
     return np.asarray((along_x @ np.ascontiguousarray(rows.T)).T, dtype=np.float32)
 
 
-def outlines(share: Picture) -> Outlines:
+def outlines(share: Float32Array) -> Outlines:
     """Closed polylines, (n, 2) positions (x, y), where a share passes one half; the picture's edge closes them too."""
     lines = contourpy.contour_generator(z=np.pad(share, 1), name="serial").lines(0.5)
     found = []
@@ -214,9 +212,7 @@ def outlines(share: Picture) -> Outlines:
     return tuple(found)
 
 
-def smooth_borders(
-    plane: npt.NDArray[np.integer[Any]], table: LabelTable, spacing_mm: Sequence[float]
-) -> npt.NDArray[np.integer[Any]]:
+def smooth_borders(plane: IntegerArray, table: LabelTable, spacing_mm: Sequence[float]) -> IntegerArray:
     """A slice's labels with calm borders between cortical regions of one side.
 
     Where a slice lies almost in the plane between two levels, nearest-neighbour labels alternate from row to row; each

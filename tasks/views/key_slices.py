@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from tasks.anatomy import CORTICAL_REGIONS, DEEP_REGIONS, LabelTable
+from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, IntArray, IntegerArray, Mask
+from tasks.space.affines import MIRROR
 from tasks.views.display_plane import (
-    Mask,
-    Matrix,
     Outlines,
-    Picture,
     PictureField,
     Turn,
     averaging,
@@ -64,13 +62,13 @@ class PreparedScan:
         The arrays are not volumes of one shape.
     """
 
-    values: npt.NDArray[Any]
-    affine: Matrix
+    values: AnyArray
+    affine: Affine
     brain: Mask
-    labels: npt.NDArray[np.integer[Any]]
-    fixed_to_moving: Matrix | None = None
+    labels: IntegerArray
+    fixed_to_moving: Affine | None = None
     lesion: Mask | None = None
-    template: tuple[Mask, Matrix] | None = None
+    template: tuple[Mask, Affine] | None = None
 
     def __post_init__(self) -> None:
         shapes = {array.shape for array in (self.values, self.brain, self.labels, self.lesion) if array is not None}
@@ -110,7 +108,7 @@ class KeySlice:
     brain: Outlines
     template_brain: Outlines
     lesion: Outlines
-    difference: Picture | None
+    difference: Float32Array | None
 
 
 @dataclass(frozen=True)
@@ -182,9 +180,9 @@ class Display:
     """A scan turned for display, the slices chosen from the lowest to the highest, and the field they share."""
 
     turn: Turn
-    values: npt.NDArray[Any]
+    values: AnyArray
     brain: Mask
-    labels: npt.NDArray[np.integer[Any]]
+    labels: IntegerArray
     chosen: tuple[tuple[str, int], ...]
     field: PictureField
 
@@ -197,9 +195,7 @@ def displayed(scan: PreparedScan, table: LabelTable) -> Display:
     return Display(turn, values, brain, labels, chosen, head_field([brain[:, :, k] for _, k in chosen], turn))
 
 
-def _chosen_slices(
-    brain: Mask, labels: npt.NDArray[np.integer[Any]], turn: Turn, table: LabelTable
-) -> Iterator[tuple[str, int]]:
+def _chosen_slices(brain: Mask, labels: IntegerArray, turn: Turn, table: LabelTable) -> Iterator[tuple[str, int]]:
     """Level and slice, the best first: each slice adds most to the share of every region that is shown so far."""
     step = [max(1, round(COMPARED_MM / size)) for size in turn.spacing_mm[:2]]
     coarse = labels[:: step[0], :: step[1]]
@@ -229,7 +225,7 @@ def _percentile_window(scan: PreparedScan) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def _inner_place(field: PictureField, points: npt.NDArray[np.int64]) -> tuple[float, float]:
+def _inner_place(field: PictureField, points: IntArray) -> tuple[float, float]:
     """The voxel of a region nearest to its centre of mass, as a position: a bent region's name lies inside it."""
     nearest = points[np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1))]
     row, column = field.pixels(field.pixel_mm, nearest[:, None]).ravel() + 0.5
@@ -239,10 +235,10 @@ def _inner_place(field: PictureField, points: npt.NDArray[np.int64]) -> tuple[fl
 def _registered(
     display: Display,
     k: int,
-    fixed_to_moving: Matrix | None,
-    reference: tuple[Mask, Matrix] | None,
+    fixed_to_moving: Affine | None,
+    reference: tuple[Mask, Affine] | None,
     averages: _BrainAverages,
-) -> tuple[Outlines, Picture | None]:
+) -> tuple[Outlines, Float32Array | None]:
     """What a registration shows on a slice: the template brain's outline and the mirrored difference."""
     if fixed_to_moving is None or reference is None:
         return (), None
@@ -252,11 +248,11 @@ def _registered(
     shape = (down.shape[0], across.shape[0])
     places = np.linalg.inv(fixed_to_moving @ template_affine) @ affine @ field.voxels(field.pixel_mm, shape, k)
     share = ndimage.map_coordinates(brain.view(np.uint8), places[:3], output=np.float32, order=1)
-    mirror = fixed_to_moving @ np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.linalg.inv(fixed_to_moving)
+    mirror = fixed_to_moving @ MIRROR @ np.linalg.inv(fixed_to_moving)
     return outlines(share.reshape(shape)), _mirrored_difference(k, np.linalg.inv(affine) @ mirror @ affine, averages)
 
 
-def _mirrored_difference(k: int, mirror: Matrix, averages: _BrainAverages) -> Picture:
+def _mirrored_difference(k: int, mirror: Affine, averages: _BrainAverages) -> Float32Array:
     """Value less mirrored value on a slice; ``mirror`` carries displayed voxels to displayed voxels."""
     inside = averages.plane(k)[1] > 0.5
     difference = np.full(inside.shape, np.nan, dtype=np.float32)
@@ -272,9 +268,9 @@ class _BrainAverages:
     def __init__(self, display: Display, window: tuple[float, float]) -> None:
         self.display, self.window = display, window
         self.weights = display.field.weights(DIFFERENCE_PIXEL_MM, DIFFERENCE_WIDTH_MM)
-        self._planes: dict[int, npt.NDArray[np.float32]] = {}
+        self._planes: dict[int, Float32Array] = {}
 
-    def plane(self, k: int) -> npt.NDArray[np.float32]:
+    def plane(self, k: int) -> Float32Array:
         """The brain's values and the brain on one slice, both averaged within it, (2, rows, columns)."""
         if k not in self._planes:
             inside = self.display.brain[:, :, k]
@@ -282,7 +278,7 @@ class _BrainAverages:
             self._planes[k] = np.stack([reduced(one, self.weights) for one in (values, inside)])
         return self._planes[k]
 
-    def at(self, voxels: Matrix) -> npt.NDArray[np.float32]:
+    def at(self, voxels: FloatArray) -> Float32Array:
         """Averages around displayed voxels; NaN where less than half of what is averaged is brain."""
         n_slices, step_mm = self.display.turn.shape[2], float(self.display.turn.spacing_mm[2])
         first, last = (int(np.clip(end, 0, n_slices - 1)) for end in (voxels[2].min(), voxels[2].max() + 1))

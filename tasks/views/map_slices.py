@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.anatomy import LabelTable
-from tasks.views.display_plane import Mask, Matrix, Outlines, Picture, PictureField, reduced
+from tasks.arrays import AnyArray, Float32Array, FloatArray, FloatingArray, IntegerArray, Mask
+from tasks.views.display_plane import Outlines, PictureField, reduced
 from tasks.views.key_slices import Display, KeySlices, PreparedScan, displayed, key_slices
 
 MAP_PIXEL_MM = 1.5  # perfusion resolves no finer: noise of CT needs averaging over 2 mm or more
@@ -29,7 +30,7 @@ class MapSlice:
     hypoperfused : outlines in pixels of the key slice
     """
 
-    maps: dict[str, Picture]
+    maps: dict[str, Float32Array]
     hypoperfused: Outlines
 
 
@@ -47,7 +48,7 @@ class PlaceSlice:
     number: int
     n_slices: int
     grey: npt.NDArray[np.uint8]
-    places: dict[str, Matrix]
+    places: dict[str, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,10 @@ class MapSlices:
 def map_slices(
     scan: PreparedScan,
     table: LabelTable,
-    maps: Mapping[str, npt.NDArray[np.floating]],
+    maps: Mapping[str, FloatingArray],
     window: tuple[float, float],
     hypoperfused: Mask | None = None,
-    places: Mapping[str, npt.NDArray[np.integer]] | None = None,
+    places: Mapping[str, IntegerArray] | None = None,
 ) -> MapSlices:
     """Cut maps at the slices that show the ASPECTS levels best.
 
@@ -106,7 +107,7 @@ def map_slices(
     return MapSlices(key, slices, _place_slices(display, voxels, window))
 
 
-def _average_of_known(plane: npt.NDArray[np.floating], field: PictureField) -> Picture:
+def _average_of_known(plane: FloatingArray, field: PictureField) -> Float32Array:
     """A map's slice averaged over what is known of each pixel; NaN where that is less than half."""
     weights = field.weights(MAP_PIXEL_MM)
     is_known = np.isfinite(plane)
@@ -115,7 +116,7 @@ def _average_of_known(plane: npt.NDArray[np.floating], field: PictureField) -> P
 
 
 def _place_slices(
-    display: Display, voxels: Mapping[str, Matrix], window: tuple[float, float]
+    display: Display, voxels: Mapping[str, FloatArray], window: tuple[float, float]
 ) -> tuple[PlaceSlice, ...]:
     """The slices with most voxels of each name, upwards; a slice of two names is shown once with both."""
     names_of: dict[int, list[str]] = defaultdict(list)
@@ -143,8 +144,8 @@ def _place_slices(
 
 def _check(
     shape: tuple[int, ...],
-    arrays: Mapping[str, npt.NDArray[np.generic] | None],
-    places: Mapping[str, npt.NDArray[np.integer]],
+    arrays: Mapping[str, AnyArray | None],
+    places: Mapping[str, IntegerArray],
 ) -> None:
     """Refuse what does not fit, every fault named."""
     problems = [

@@ -28,8 +28,8 @@ from models.anatomy.register_template import template_target
 from tasks.brain import extract_mr_brain, mr_working_scan
 from tasks.diffusion.adc import AdcMap, adc_on_grid
 from tasks.diffusion.threshold import DwiLesion, segment_dwi
-from tasks.lesion import voxel_volume_mm3
 from tasks.registration.affine import register
+from tasks.space.affines import voxel_volume_mm3
 from tasks.space.resample import Grid, resample_labels
 from tasks.space.working_grid import to_native_grid
 from tests.tasks.dwi_phantom import anatomy, dwi_phantom

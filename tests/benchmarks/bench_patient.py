@@ -55,7 +55,7 @@ MAPS = tuple(MapReference(name, load_label_map(name).sha256) for name in ("class
 #: Where the steps look a function up -> the stage it is.
 STAGES: dict[tuple[Any, str], str] = {
     (prepare_scan, "read_scan"): "read",
-    (scan_images, "image_bytes"): "decompress",
+    (scan_images, "decompressed"): "decompress",
     (prepare_scan, "ct_working_scan"): "brain",
     (prepare_scan, "mr_working_scan"): "brain",
     (prepare_scan, "extract_ct_brain"): "brain",

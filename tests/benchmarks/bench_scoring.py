@@ -26,7 +26,7 @@ from flows.engine.progress import CaseProgress
 from flows.run.plan import Plan, make_plan, map_location
 from flows.run.steps import run_case
 from models.anatomy.template import labels_on_grid, load_label_map
-from tasks.lesion import voxel_volume_mm3
+from tasks.space.affines import voxel_volume_mm3
 
 
 def plain_loop(plan: Plan) -> dict[str, tuple[float, list[list[float]]]]:

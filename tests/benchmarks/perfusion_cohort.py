@@ -13,12 +13,11 @@ from functools import lru_cache
 import numpy as np
 
 from models.anatomy.register_template import template_target, template_tissues
-from models.anatomy.template import load_label_map
+from models.anatomy.template import coverage_on_grid, load_label_map
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, LEFT, RIGHT, Side
 from tasks.brain import ct_working_scan
 from tasks.perfusion.core import CoreSettings, PerfusionCore, find_core
 from tasks.perfusion.core_threshold import calibrate_threshold, sample_tissue
-from tasks.perfusion.masks import region_coverage
 from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, mirrored_indices, other_side
 from tasks.perfusion.series import PerfusionSeries, SeriesSettings, measure_series
 from tasks.phantoms.curves import Residue
@@ -199,7 +198,7 @@ def true_regions(phantom: PerfusionPhantom) -> dict[tuple[Side, str], float]:
     label_map, grid = load_label_map(LABEL_MAP), slab_grid(phantom)
     tissue = phantom.truth.grey + phantom.truth.white > 0.5
     anatomy = anatomy_of(tissue, grid, phantom.template_to_scan)
-    coverage = region_coverage(label_map.labels, label_map.affine, grid, phantom.template_to_scan)
+    coverage = coverage_on_grid(label_map, grid.shape, np.linalg.inv(phantom.template_to_scan) @ grid.affine)
     shares = {}
     for label in label_map.table.labels:
         inside = tissue & (anatomy.labels == label.index)
@@ -211,7 +210,7 @@ def true_regions(phantom: PerfusionPhantom) -> dict[tuple[Side, str], float]:
 def called_regions(core: PerfusionCore) -> dict[tuple[Side, str], float]:
     """Share of core found in every ASPECTS region."""
     return {
-        (one.side, one.region): one.core_fraction or 0.0
+        (one.side, one.region): one.n_core / one.n_tissue if one.n_tissue else 0.0
         for one in core.regions
         if one.side in HEMISPHERES and one.region in ASPECTS_REGIONS
     }

@@ -20,10 +20,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from cohorts.images.mask import ImageProblemError
-from cohorts.images.scan import CT_MODALITIES, read_scan
+from cohorts.images.scan import read_scan
 from models.anatomy.register_template import template_target, template_tissues
 from models.anatomy.template import load_label_map
 from tasks.brain import ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
+from tasks.modality import CT_MODALITIES
 from tasks.phantoms.head import Acquisition, build_head, head_pose, scan_grid
 from tasks.phantoms.scans import simulate_cta, simulate_diffusion, simulate_ncct
 from tasks.quality.figures import measure_quality

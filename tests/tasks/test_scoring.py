@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import pytest
 
-from cohorts.folder import study
 from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS, HEMISPHERES
 from tasks.scoring import BUILT_IN_RULES, RegionRule, Score, aspects_score, choose_side, fraction_rule
 
@@ -28,10 +27,6 @@ def _points(rule, **lesion):
     """Score of one hemisphere from (lesion, region) voxels of some regions, the others untouched."""
     flags = [region for region in ASPECTS_REGIONS if _affected(rule, region, *lesion.get(region, (0, 100)))]
     return _score(left=flags).left
-
-
-def test_the_study_file_names_the_rules_that_exist():
-    assert set(study.BUILT_IN_RULES) == set(BUILT_IN_RULES)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from reports.estimators.agreement import agreement_within, bootstrap_icc_a1, icc
 from reports.estimators.association import spearman
 from reports.estimators.bland_altman import bland_altman
 from reports.estimators.categorical_agreement import binary_agreement, gwet_ac, kappa
-from reports.estimators.estimate import FloatArray, Interval
+from reports.estimators.estimate import Interval
 from reports.statistics.patients import Patients
 from reports.statistics.rows import LEVEL, Details, Rows, Scope, joined
 from tasks.anatomy import ASPECTS_REGIONS, MAXIMUM_SCORE
+from tasks.arrays import FloatArray
 
 SCORES = range(MAXIMUM_SCORE + 1)
 BCA_MAXIMUM = 5000  # chosen here: the jackknife of BCa grows with n squared, what it corrects shrinks with n

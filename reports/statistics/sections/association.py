@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from reports.estimators.association import kendall_tau_b, ordinal_odds_ratios, spearman
-from reports.estimators.estimate import FloatArray
 from reports.statistics.patients import SCORE, Patients
 from reports.statistics.rows import LEVEL, Details, Rows, Scope
+from tasks.arrays import FloatArray
 
 MAXIMUM_CATEGORIES = 11  # mRS has seven; beyond this a proportional-odds model has more cut points than it is good for
 

@@ -18,10 +18,11 @@ from reports.estimators.comparison import (
     standardised_difference_of_categories,
     standardised_difference_of_numbers,
 )
-from reports.estimators.estimate import BoolArray, FloatArray, Proportion
+from reports.estimators.estimate import Proportion
 from reports.statistics.patients import SCORE, Patients
 from reports.statistics.rows import LEVEL, Details, Rows, Scope
 from tasks.anatomy import MAXIMUM_SCORE
+from tasks.arrays import BoolArray, FloatArray
 
 ObjectArray = npt.NDArray[np.object_]
 

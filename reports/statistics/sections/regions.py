@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.estimators.comparison import GroupTest
-from reports.estimators.estimate import FloatArray, Proportion
+from reports.estimators.estimate import Proportion
 from reports.estimators.multiplicity import Correction, adjust_p_values
 from reports.statistics.patients import Patients, RegionFlags
 from reports.statistics.rows import Details, Rows, Scope
 from reports.statistics.sections.cohort import compare_levels
+from tasks.arrays import FloatArray
 
 FAMILIES: tuple[tuple[tuple[str, ...], Correction, str], ...] = (
     (("left", "right"), "bh", "Benjamini-Hochberg"),

@@ -9,11 +9,12 @@ import numpy as np
 from cohorts.folder.study import Dichotomy
 from reports.estimators.dichotomy import BinaryPerformance, dichotomy_performance
 from reports.estimators.discrimination import AucDifference, Direction, auc, compare_aucs
-from reports.estimators.estimate import BoolArray, FloatArray, Proportion
+from reports.estimators.estimate import Proportion
 from reports.estimators.multiplicity import adjust_p_values
 from reports.estimators.youden import bootstrap_youden
 from reports.statistics.patients import SCORE, VOLUME, Patients
 from reports.statistics.rows import LEVEL, Details, Rows, Scope
+from tasks.arrays import BoolArray, FloatArray
 from tasks.thresholds import Threshold
 
 DIRECTION: dict[str, Direction] = {SCORE: "low", VOLUME: "high"}  # which values speak for severity

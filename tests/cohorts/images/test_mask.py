@@ -300,7 +300,7 @@ def test_any_damage_to_the_header_ends_as_a_mask_on_its_grid_or_a_refusal(damage
 def test_wrong_dimensions(content, shown):
     problem = _refusal(content)
     assert problem.reason == "wrong_dimensions"
-    assert f"must be a 3-D volume of at least two slices, got {shown}. Give the 3-D mask." in str(problem)
+    assert f"must be a 3-D image of at least two slices, got {shown}. Give the 3-D mask." in str(problem)
 
 
 def _sheared():
@@ -316,10 +316,10 @@ def _sheared():
         (_patched(QOFFSET, "<f", 44.0), "a qform and an sform that agree within 0.5 mm, got corners 40.0 mm apart"),
         (_patched(QOFFSET, "<f", np.nan), "a qform and an sform that agree within 0.5 mm"),
         (_sheared(), "must have perpendicular axes, got a shear of 0.243"),  # .5 * -1.5 / (1.5 * sqrt(4.25))
-        (_bytes(affine=np.diag([1.0, 1.0, 0.05, 1]), qform=0), "must have voxels of 0.1 to 20.0 mm, got 1 x 1 x 0.05"),
-        (_bytes(affine=np.diag([1.0, 30.0, 1.0, 1]), qform=0), "must have voxels of 0.1 to 20.0 mm, got 1 x 30 x 1"),
-        (_patched(SROW_X, "<4f", 0, 0, 0, 4, raw=_bytes(qform=0)), "must have voxels of 0.1 to 20.0 mm, got 0 x 2 x 3"),
-        (_patched(SROW_X, "<f", np.nan, raw=_bytes(qform=0)), "must have voxels of 0.1 to 20.0 mm, got nan x 2 x 3"),
+        (_bytes(affine=np.diag([1.0, 1.0, 0.05, 1]), qform=0), "must have voxels of 0.1 to 20 mm, got 1 x 1 x 0.05"),
+        (_bytes(affine=np.diag([1.0, 30.0, 1.0, 1]), qform=0), "must have voxels of 0.1 to 20 mm, got 1 x 30 x 1"),
+        (_patched(SROW_X, "<4f", 0, 0, 0, 4, raw=_bytes(qform=0)), "must have voxels of 0.1 to 20 mm, got 0 x 2 x 3"),
+        (_patched(SROW_X, "<f", np.nan, raw=_bytes(qform=0)), "must have a finite affine, got a row [nan, "),
     ],
     ids=["no code", "conflict", "conflict with NaN", "shear", "tiny", "huge", "zero", "NaN"],
 )
@@ -332,7 +332,7 @@ def test_wrong_affine(content, rule):
 def test_a_zero_voxel_size_with_only_a_qform():
     problem = _refusal(_patched(PIXDIM + 4, "<3f", 0, 2, 3, raw=_bytes(sform=0)))
     assert problem.reason == "wrong_affine"
-    assert "must have voxels of 0.1 to 20.0 mm, got 0 x 2 x 3 mm" in str(problem)
+    assert "must have voxels of 0.1 to 20 mm, got 0 x 2 x 3 mm" in str(problem)
 
 
 # what is refused: the values

@@ -116,17 +116,17 @@ def _signed(body):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda content: b"",
+        lambda _: b"",
         lambda content: content[: len(content) // 2],
         lambda content: content[:-1],
         lambda content: bytes(len(content)),
         lambda content: b"\xff\xfe" + content,
         _other_digest,
-        lambda content: b"[]",
-        lambda content: b"null",
-        lambda content: b'{"record": {}}',
-        lambda content: _signed({"participant_id": "sub-01"}),
-        lambda content: _signed([]),
+        lambda _: b"[]",
+        lambda _: b"null",
+        lambda _: b'{"record": {}}',
+        lambda _: _signed({"participant_id": "sub-01"}),
+        lambda _: _signed([]),
     ],
     ids=[
         "empty",

@@ -30,7 +30,7 @@ class Deadly(WorkerPlugin):
     def __init__(self, deadly: str, hanging: str) -> None:
         self.deadly, self.hanging = deadly, hanging
 
-    def setup(self, worker: Any) -> None:
+    def setup(self, worker: Any) -> None:  # noqa: ARG002 - Dask gives it by name
         from flows.run import steps
 
         examine = steps.examine

@@ -18,7 +18,8 @@ from cohorts.store.records import is_complete
 from flows.run.steps import examine, run_case
 from flows.sources import native_scan as prepare_scan
 from flows.sources.interface import step_key
-from models.anatomy.template import SPACE, load_label_map
+from models.anatomy.template import load_label_map
+from tasks.anatomy import TEMPLATE_SPACE
 from tasks.density.rule import BUILT_IN_DENSITY_RULES
 from tests.flows.scan_phantom import (
     CLASSIC,
@@ -73,7 +74,7 @@ def _is_affected(record):
 
 def _to_scan_mm(files, prefix, points_ras):
     """Template points taken to the scan by the written files, as any ITK program does it."""
-    name = f"{prefix}_from-orig_to-{SPACE}_mode-image"
+    name = f"{prefix}_from-orig_to-{TEMPLATE_SPACE}_mode-image"
     transform = sitk.CompositeTransform(3)
     transform.AddTransform(sitk.ReadTransform(str(files[f"{name}_xfm.txt"])))
     if (field := files.get(f"{name}_desc-refinement_xfm.nii.gz")) is not None:
@@ -132,7 +133,7 @@ def test_written_transforms_take_points_of_the_template_to_the_scan(ct_record, d
         truth = POINTS_MM @ POSE[:3, :3].T + POSE[:3, 3]
         assert np.linalg.norm(moved - truth, axis=1).max() < REGISTRATION_MM
         assert sum(name.endswith("desc-refinement_xfm.nii.gz") for name in files) == 2
-        sidecar = json.loads(files[f"{prefix}_from-orig_to-{SPACE}_mode-image_xfm.json"].read_text())
+        sidecar = json.loads(files[f"{prefix}_from-orig_to-{TEMPLATE_SPACE}_mode-image_xfm.json"].read_text())
         assert sidecar["BrainDice"] > 0.95
         assert sidecar["Refused"] is None
 
@@ -161,7 +162,8 @@ def test_without_refinement_another_step_is_run_and_nothing_is_displaced(ct_reco
     assert record.payload.quality == ct_record.payload.quality  # figures are those of the affine transform
 
 
-def test_a_refinement_that_folds_falls_back_to_the_affine_transform_with_a_note(ct_record, out, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("ct_record")
+def test_a_refinement_that_folds_falls_back_to_the_affine_transform_with_a_note(out, tmp_path, monkeypatch):
     whole = prepare_scan.refine
 
     def folded(*arguments):
@@ -202,7 +204,7 @@ def test_a_registration_that_is_refused_keeps_its_transform(out, tmp_path):
     assert record.status == "excluded"
     assert record.reason.startswith("registration_")
     files = _files(record, out)
-    sidecar = json.loads(files[f"sub-1_ncct_from-orig_to-{SPACE}_mode-image_xfm.json"].read_text())
+    sidecar = json.loads(files[f"sub-1_ncct_from-orig_to-{TEMPLATE_SPACE}_mode-image_xfm.json"].read_text())
     assert sidecar["Refused"] == record.reason
     assert not [name for name in files if "refinement" in name]
 

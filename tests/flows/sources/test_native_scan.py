@@ -13,7 +13,8 @@ from cohorts.phantom.native_scans import scan_bytes
 from flows.sources.interface import CaseFile
 from flows.sources.native_scan import facts, prepare, registration_files
 from flows.sources.native_scan import refined as refined_scan
-from models.anatomy.template import SPACE, labels_on_grid, load_label_map
+from models.anatomy.template import labels_on_grid, load_label_map
+from tasks.anatomy import TEMPLATE_SPACE
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.space.resample import Grid
 from tests.flows.scan_phantom import CLASSIC, POSE, ct
@@ -46,7 +47,7 @@ def _share_alike(one, other):
 def test_a_file_is_read_as_what_it_is_declared_to_be():
     content = scan_bytes(*ct())
     with pytest.raises(ImageProblemError, match=r"^sub-1_ncct\.nii\.gz must hold signal >= 0, got ") as caught:
-        read(FILE, content, "dwi", "reject")
+        read_scan(content, FILE.name, "dwi")
     assert caught.value.reason == "signal_negative"
 
 
@@ -105,7 +106,7 @@ def test_facts_are_those_of_the_file(image):
 
 
 def test_files_are_there_as_far_as_there_is_a_registration(image, refined):
-    name = f"sub-1_ncct_from-orig_to-{SPACE}_mode-image"
+    name = f"sub-1_ncct_from-orig_to-{TEMPLATE_SPACE}_mode-image"
     affine = registration_files("sub-1_ncct", prepare(image, "ct"))
     assert f"{name}_xfm.txt" in affine
     assert len(affine) == 4
@@ -113,7 +114,7 @@ def test_files_are_there_as_far_as_there_is_a_registration(image, refined):
     assert {key: both[key] for key in affine} == affine
     assert set(both) - set(affine) == {
         f"sub-1_ncct_from-{one}_mode-image_desc-refinement_xfm{suffix}"
-        for one in (f"orig_to-{SPACE}", f"{SPACE}_to-orig")
+        for one in (f"orig_to-{TEMPLATE_SPACE}", f"{TEMPLATE_SPACE}_to-orig")
         for suffix in (".nii.gz", ".json")
     }
     nothing = replace(refined, registration=replace(refined.registration, fixed_to_moving=None), refinement=None)

@@ -70,7 +70,6 @@ def test_core_and_hypoperfusion_against_the_other_hemisphere():
         ("left", "insula"): (24, 24, 0, 0),
         ("left", "m1"): (24, 24, 24, 24),
     }
-    assert [one.core_fraction for one in found.regions] == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(

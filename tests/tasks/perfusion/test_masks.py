@@ -5,13 +5,11 @@ import numpy as np
 import pytest
 
 from models.anatomy.register_template import template_tissues
-from models.anatomy.template import load_label_map
 from tasks.perfusion.masks import (
     brain_on_series,
     ctp_masks,
     enhancement_area,
     extract_slab_brain,
-    region_coverage,
     steady_voxels,
     vein_search,
 )
@@ -19,7 +17,6 @@ from tasks.perfusion.motion import correct_motion, trace_motion
 from tasks.perfusion.preparation import baseline_mean, find_bolus, mean_curve
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
 from tasks.phantoms.perfusion_head import prepare_head
-from tasks.space.resample import Grid
 
 TIMES = tuple(2.0 * n for n in range(26))
 PROTOCOL = Protocol(shape=(128, 128, 8), spacing_mm=(1.7, 1.7, 5.0), frame_times_s=TIMES, noise_hu=3.0)
@@ -153,35 +150,3 @@ def test_a_corrected_series_can_be_trusted_in_steady_voxels():
     assert np.percentile(error[inside & steady], 99) < 15
     assert np.percentile(error[inside & ~steady], 90) > 60
     assert np.percentile(error[ends], 99) > 60  # bone comes in from beyond the slab
-
-
-def test_coverage_is_the_share_of_each_region_in_the_slab():
-    phantom = prepared()[0]
-    label_map = load_label_map("classic")
-    table = {label.index: label.name for label in label_map.table.labels}
-
-    def coverage(height, **more):
-        slab = Grid((128, 128, height), phantom.affine)
-        found = region_coverage(label_map.labels, label_map.affine, slab, phantom.template_to_scan, **more)
-        return {table[index]: share for index, share in found.items()}
-
-    whole = coverage(8)
-    assert whole["left_m3"] == whole["right_m3"] == 1
-    assert 0 < whole["left_lentiform"] < 1
-    assert coverage(16)["left_m5"] > whole["left_m5"]
-    is_covered = np.ones((128, 128, 8), dtype=bool)
-    is_covered[:64] = False  # x of the array runs to the left
-    half = coverage(8, is_covered=is_covered)
-    assert half["right_m3"] == 0
-    assert half["left_m3"] == whole["left_m3"]
-
-
-def test_coverage_by_hand():
-    labels = np.zeros((4, 4, 4), dtype=np.int16)
-    labels[:, :2], labels[:, 2:] = 5, 9
-    slab = Grid((4, 4, 1), np.eye(4))
-    up_one = np.eye(4)
-    up_one[2, 3] = 1.0
-    assert region_coverage(labels, np.eye(4), slab, np.eye(4)) == {5: 0.25, 9: 0.25}
-    assert region_coverage(labels, np.eye(4), slab, up_one) == {5: 0.0, 9: 0.0}
-    assert region_coverage(labels, np.eye(4), Grid((4, 1, 4), np.eye(4)), np.eye(4)) == {5: 0.5, 9: 0.0}

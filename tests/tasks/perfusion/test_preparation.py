@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.perfusion.preparation import MINIMUM_FRAMES, baseline_mean, find_bolus, mean_curve, order_frames
+from tasks.perfusion.preparation import SHORTEST_SERIES_FRAMES, baseline_mean, find_bolus, mean_curve, order_frames
 
 TIMES = tuple(1.5 * frame for frame in range(40))
 
@@ -34,7 +34,7 @@ def test_frames_in_order_stay_and_others_are_sorted_with_a_note():
         ((0.0,) * 40, 40, "frame_times_not_increasing", "got 39 repeated"),
         (tuple(1000 * t for t in TIMES), 40, "frame_interval_implausible", "got 1500 s"),
         (tuple(t / 60 for t in TIMES), 40, "frame_interval_implausible", "unit of the frame times"),
-        (TIMES[: MINIMUM_FRAMES - 1], MINIMUM_FRAMES - 1, "too_few_frames", "got 9"),
+        (TIMES[: SHORTEST_SERIES_FRAMES - 1], SHORTEST_SERIES_FRAMES - 1, "too_few_frames", "got 9"),
     ],
 )
 def test_times_that_cannot_be_used_are_refused(times, n_frames, reason, words):

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
+from tasks.arrays import Mask
 from tasks.lesion import measure_lesion
 from tasks.phantoms.lesion import (
     NEIGHBOURS_26,
@@ -16,7 +16,6 @@ from tasks.phantoms.lesion import (
     watershed_depth,
 )
 
-Mask = npt.NDArray[np.bool_]
 ONE_MM = (1.0, 1.0, 1.0)
 
 

@@ -1,4 +1,5 @@
 from functools import lru_cache
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from models.anatomy.register_template import template_tissues
 from tasks.phantoms.curves import STEP_S, Bolus, arterial_curve, tissue_curves, tissue_factor, venous_curve
 from tasks.phantoms.lesion import lesion_domain
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
-from tasks.phantoms.perfusion_head import VESSEL_NAMES, prepare_head
+from tasks.phantoms.perfusion_head import VesselName, prepare_head
 from tasks.phantoms.tissue import grow_ischaemia
 from tasks.space.rigid_motion import grid_centre, head_motion, matrix_pose, pose_matrix
 
@@ -82,7 +83,7 @@ def test_a_delay_moves_the_curve_and_changes_nothing_else():
 
 
 def test_vessels_have_their_cross_section_and_lie_on_their_side():
-    assert tuple(head().vessels) == VESSEL_NAMES
+    assert tuple(head().vessels) == get_args(VesselName)
     x = head().affine[0, 0] * np.arange(head().grey.shape[0]) + head().affine[0, 3]
     left, right = (head().vessels[name].sum(axis=(1, 2)) for name in ("left_mca", "right_mca"))
     assert left[x > 0].sum() == right[x < 0].sum() == 0

@@ -236,7 +236,7 @@ def test_wrong_arguments_are_named():
     values, affine, _, _ = head_scan()
     scan = ct_working_scan(values, affine)
     brain, none = extract_ct_brain(scan), refusal("gauss-newton", "brain_too_small", "")
-    with pytest.raises(ValueError, match="modality must be one of ct, cta, ctp, dwi, got 'mr'"):
+    with pytest.raises(ValueError, match="contrast must be one of ct, cta, ctp, dwi, b0, got 'mr'"):
         measure_quality("mr", _image(values, affine), scan, brain, none, load_label_map("classic"))
     with pytest.raises(ValueError, match=r"image must be of shape \(112, 128, 34\), got \(112, 128, 30\)"):
         measure_quality("ct", _image(values[:, :, :30], affine), scan, brain, none, load_label_map("classic"))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import get_args
 
 import pytest
 
+from tasks.modality import ScanContrast
 from tasks.perfusion.quality import SeriesQuality
 from tasks.quality.figures import ScanQuality
 from tasks.quality.gates import GATES, Gate, judge_quality, with_limits
+
+
+def test_every_contrast_has_limits():
+    assert set(GATES) == set(get_args(ScanContrast))
 
 
 def test_every_gate_names_a_figure():
@@ -36,6 +42,7 @@ def test_every_gate_names_a_figure():
         ("cta", "contrast_hu", 60.0, 59.0, "contrast_missing"),
         ("dwi", "noise_share", 0.33, 0.34, "noise_too_high"),
         ("dwi", "signal_to_noise", 3.0, 2.9, "signal_too_low"),
+        ("b0", "signal_to_noise", 3.0, 2.9, "signal_too_low"),
     ],
 )
 def test_default_limits(modality, figure, allowed, broken, reason):

@@ -130,14 +130,14 @@ def test_a_refused_brain_is_not_registered():
 
 
 def test_an_unknown_modality_is_refused():
-    with pytest.raises(ValueError, match="modality must be one of ct, cta, dwi, b0, got 'pet'"):
+    with pytest.raises(ValueError, match="contrast must be one of ct, cta, dwi, b0, got 'pet'"):
         prepare_target(None, "pet")
-    with pytest.raises(ValueError, match="modality must be one of ct, ncct, ctp, cta, dwi, b0, got 'pet'"):
+    with pytest.raises(ValueError, match="contrast must be one of ct, cta, ctp, dwi, b0, got 'pet'"):
         template_target("pet")
 
 
 def test_scans_of_one_contrast_share_a_target():
-    assert template_target("ncct") is template_target("ctp") is template_target("ct")
+    assert template_target("ctp") is template_target("ct")
     assert template_target("cta") is not template_target("ct")
 
 

@@ -14,8 +14,8 @@ from models.anatomy.template import load_label_map
 from tasks.brain import ct_working_scan, extract_ct_brain
 from tasks.registration.affine import refusal, register
 from tasks.registration.refined_labels import labels_to_scan
-from tasks.registration.refinement import Refinement, image_to_template, labels_to_template, refine
-from tasks.space.resample import Grid, resample_image, resample_labels
+from tasks.registration.refinement import Refinement, labels_to_template, refine
+from tasks.space.resample import Grid, resample_labels
 from tests.tasks.head_phantom import _images, head_scan, overlap
 
 
@@ -123,7 +123,7 @@ def test_labels_follow_the_anatomy_both_ways():
     back = labels_to_template(on_scan, affine, template, refinement)
     both = (back > 0) & (label_map.labels > 0)
     assert (back[both] == label_map.labels[both]).mean() > 0.95
-    there = image_to_template(mask.astype(np.float32), affine, template, refinement)
+    there = labels_to_template(mask, affine, template, refinement)
     assert there[label_map.labels > 0].mean() > 0.97
 
 
@@ -139,9 +139,6 @@ def test_without_a_displacement_both_ways_equal_the_affine():
     assert (moved != resample_labels(target.brain, target.affine, grid, plain.moving_to_fixed)).mean() < 1e-4
     there = labels_to_template(mask, affine, template, none)
     assert (there != resample_labels(mask, affine, template, plain.matrix)).mean() < 1e-4
-    image = image_to_template(values, affine, template, none, outside=-1000)
-    expected = resample_image(values, affine, template, plain.matrix, outside=-1000)
-    assert np.abs(image - expected).mean() < 0.1
 
 
 def test_what_was_not_registered_is_not_refined():

@@ -21,6 +21,13 @@ def _shift(*mm):
     return matrix
 
 
+def test_a_grid_says_what_its_affine_means():
+    grid = Grid(SHAPE, AFFINE)
+    assert grid.spacing_mm == (2.0, 1.5, 3.0)
+    assert grid.voxel_volume_mm3 == 9.0
+    assert grid.orientation == "LAS"  # the first axis runs to the patient's left
+
+
 def test_the_same_grid_gives_the_same_values():
     image = np.random.default_rng(3).normal(size=SHAPE)
     np.testing.assert_allclose(resample_image(image, AFFINE, Grid(SHAPE, AFFINE), np.eye(4)), image, rtol=1e-6)
