@@ -9,6 +9,7 @@ offers the resource ``GPU``; the other workers see no GPU.
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,18 +137,21 @@ def connect(
             yield client
         return
     security = _site_security(address, tls, allow_insecure=allow_insecure)
-    try:
+    with _settings(work_dir), contextlib.ExitStack() as stack:
         from distributed import Client
 
-        with _settings(work_dir), Client(address, timeout="10s", set_as_default=False, security=security) as client:
+        try:
+            client = stack.enter_context(Client(address, timeout="10s", set_as_default=False, security=security))
             client.get_versions(check=True)
-            if not client.scheduler_info(n_workers=-1)["workers"]:
-                raise ClusterError(f"the Dask cluster at {address} must have workers, got none. Start some.")
-            yield client
-    except (OSError, TimeoutError) as error:
-        raise ClusterError(f"--dask must be a running scheduler, got none at {address} ({error}).") from error
-    except ValueError as error:
-        raise ClusterError(f"the workers at {address} must run the versions of this command: {error}") from error
+        except (OSError, TimeoutError) as error:
+            raise ClusterError(f"--dask must be a running scheduler, got none at {address} ({error}).") from error
+        except TypeError as error:  # Dask's own word where a scheduler needs certificates and none are set
+            raise ClusterError(f"--dask {address} needs --tls-ca, --tls-cert and --tls-key ({error}).") from error
+        except ValueError as error:
+            raise ClusterError(f"the workers at {address} must run the versions of this command: {error}") from error
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            raise ClusterError(f"the Dask cluster at {address} must have workers, got none. Start some.")
+        yield client
 
 
 @contextlib.contextmanager
@@ -212,6 +216,13 @@ def _site_security(address: str, tls: TlsFiles | None, *, allow_insecure: bool) 
     for option, path in (("--tls-ca", tls.ca), ("--tls-cert", tls.cert), ("--tls-key", tls.key)):
         if not path.is_file():
             raise ClusterError(f"{option} must be a PEM file, got {path}, which is none.")
+    try:
+        context = ssl.create_default_context(cafile=str(tls.ca))
+        context.load_cert_chain(tls.cert, tls.key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ClusterError(
+            f"certificates must be PEM files that fit together, got {tls.ca}, {tls.cert}, {tls.key} ({error})."
+        ) from error
     from distributed.security import Security
 
     return Security(
