@@ -19,7 +19,7 @@ test: $(READY)
 # Pinned by name and version in requirements.lock; "pip check" proves that the pins fit together.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else f"Python 3.11 or 3.12 is needed, got {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
-	@echo "Setting up $(VENV) (one to two minutes, once)"
+	@echo "Setting up $(VENV) (two to seven minutes, once; 2.4 GB with the CPU build of PyTorch, see README)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

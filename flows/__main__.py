@@ -16,7 +16,9 @@ from rich.console import Console
 
 from cohorts.folder.manifest import CohortError
 from flows.commands import screens
-from flows.engine.cluster import ClusterError
+from flows.engine.cluster import ClusterError, TlsFiles
+from flows.engine.devices import GpuChoice
+from flows.engine.environment import UnsafeFolderError
 from flows.engine.lock import LockedError
 from flows.engine.prefect_server import ServerFailedError
 from flows.run.measuring import ClusterLostError
@@ -56,6 +58,14 @@ DaskAddress = Annotated[
     str | None, typer.Option("--dask", metavar="ADDRESS", help="Use a running Dask scheduler instead of local workers")
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Allow --dask beyond this machine without TLS")]
+TlsCa = Annotated[
+    Path | None, typer.Option("--tls-ca", metavar="FILE", help="For --dask tls://: PEM file of the authority")
+]
+TlsCert = Annotated[Path | None, typer.Option("--tls-cert", metavar="FILE", help="This client's certificate, PEM")]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="The key of that certificate, PEM")]
+Gpu = Annotated[
+    GpuChoice, typer.Option("--gpu", help="Use a GPU: require one, try to find one, or none", show_default=True)
+]
 
 
 def _version(shown: bool) -> None:
@@ -146,12 +156,27 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and why, and do nothing")] = False,
     dask: DaskAddress = None,
     insecure: Insecure = False,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    gpu: Gpu = "try",
 ) -> None:
     """Run a cohort: tables, statistics and report. Only what is missing or changed is computed."""
     from flows.run.running import run_cohort
 
     console = Console()
-    request = _request(cohort, out, participant_label, n_cpus, work_dir, dask, insecure)
+    request = RunRequest(
+        cohort=cohort,
+        out=out,
+        labels=tuple(participant_label or ()),
+        n_cpus=n_cpus,
+        work_dir=work_dir,
+        dask_address=dask,
+        allow_insecure=insecure,
+        tls=_tls(dask, tls_ca, tls_cert, tls_key),
+        gpu=gpu,
+        command=_command(),
+    )
     if dry_run:
         screens.show_plan(request, console)
         return
@@ -190,6 +215,10 @@ def nightly(
     work_dir: WorkDir = None,
     dask: DaskAddress = None,
     insecure: Insecure = False,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    gpu: Gpu = "try",
     on_failure: Annotated[
         str | None,
         typer.Option("--on-failure", metavar="COMMAND", help="Run with the summary's path if the night fails"),
@@ -202,7 +231,17 @@ def nightly(
     """Run for cron and timers: one at a time, catches up by content, writes OUT/summary.json, runs a hook."""
     from flows.schedule.nightly import run_nightly
 
-    request = _request(cohort, out, None, n_cpus, work_dir, dask, insecure)
+    request = RunRequest(
+        cohort=cohort,
+        out=out,
+        n_cpus=n_cpus,
+        work_dir=work_dir,
+        dask_address=dask,
+        allow_insecure=insecure,
+        tls=_tls(dask, tls_ca, tls_cert, tls_key),
+        gpu=gpu,
+        command=_command(),
+    )
     raise typer.Exit(run_nightly(request, on_failure=on_failure, on_change=on_change, console=Console()))
 
 
@@ -214,11 +253,13 @@ def serve(
     port: Annotated[int, typer.Option("--port", help="Loopback port of Prefect's pages")] = 4200,
     n_cpus: Cpus = 0,
     work_dir: WorkDir = None,
+    gpu: Gpu = "try",
 ) -> None:
     """Keep running, and run the cohort on a schedule as a Prefect deployment, visible in Prefect's own pages."""
     from flows.schedule.serve import serve_nightly
 
-    serve_nightly(_request(cohort, out, None, n_cpus, work_dir, None, False), cron=cron, port=port, console=Console())
+    request = RunRequest(cohort, out, n_cpus=n_cpus, work_dir=work_dir, gpu=gpu, command=_command())
+    serve_nightly(request, cron=cron, port=port, console=Console())
 
 
 @app.command()
@@ -226,33 +267,28 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make")] = Path("demo"),
     n_participants: Annotated[int, typer.Option("--participants", min=40, max=5000, help="Invented patients")] = 80,
     n_cpus: Cpus = 0,
+    gpu: Gpu = "try",
 ) -> None:
     """Make a synthetic cohort in DIR/cohort and run it into DIR/out."""
     from flows.commands.demo import run_demo
 
-    raise typer.Exit(run_demo(folder, n_participants=n_participants, n_cpus=n_cpus, console=Console()))
+    raise typer.Exit(run_demo(folder, n_participants=n_participants, n_cpus=n_cpus, gpu=gpu, console=Console()))
 
 
-def _request(
-    cohort: Path,
-    out: Path,
-    labels: list[str] | None,
-    n_cpus: int,
-    work_dir: Path | None,
-    dask: str | None,
-    insecure: bool,
-) -> RunRequest:
-    """Bundle the options of a run."""
-    return RunRequest(
-        cohort=cohort,
-        out=out,
-        labels=tuple(labels or ()),
-        n_cpus=n_cpus,
-        work_dir=work_dir,
-        dask_address=dask,
-        allow_insecure=insecure,
-        command=" ".join(["aspects", *map(shlex.quote, sys.argv[1:])]),
-    )
+def _command() -> str:
+    """The command line, for people."""
+    return " ".join(["aspects", *map(shlex.quote, sys.argv[1:])])
+
+
+def _tls(address: str | None, ca: Path | None, cert: Path | None, key: Path | None) -> TlsFiles | None:
+    """Bundle the certificates of ``--dask``; all three or none."""
+    if ca and cert and key and address:
+        return TlsFiles(ca, cert, key)
+    if ca or cert or key:
+        raise UsageError(
+            "--tls-ca, --tls-cert and --tls-key must be given together, and with --dask. Give all of them."
+        )
+    return None
 
 
 def guarded(command: Callable[[], Any]) -> int:
@@ -286,7 +322,7 @@ def guarded(command: Callable[[], Any]) -> int:
             errors.print(f"Error: {error}", markup=False)
             return EXIT_PREFLIGHT
         return _unexpected(errors)
-    except (ClusterError, UsageError) as error:
+    except (ClusterError, UnsafeFolderError, UsageError) as error:
         errors.print(f"Error: {error}", markup=False)
         return EXIT_PREFLIGHT
     except ServerFailedError as error:

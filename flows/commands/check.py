@@ -13,7 +13,7 @@ from cohorts.folder.problems import Problem
 from cohorts.folder.scans import HEADER
 from cohorts.folder.tsv import read_tsv
 from flows.commands.screens import show_problems
-from flows.engine.cluster import available_cpus
+from flows.engine.limits import available_cpus
 from flows.run.plan import Plan, load_maps, make_plan
 from flows.run.steps import examine
 from flows.sources.interface import Case, StepSettings

@@ -13,6 +13,7 @@ from cohorts.phantom.cohort import PhantomAnatomy, PlantedFault, write_phantom_c
 from cohorts.phantom.native_scans import small_lesions, write_phantom_scans
 from cohorts.phantom.perfusion import write_phantom_perfusion
 from flows.commands import screens
+from flows.engine.devices import GpuChoice
 from flows.run.running import RunRequest, run_cohort
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map, load_template
@@ -52,7 +53,7 @@ candidate = "ctp-core"
 """
 
 
-def run_demo(folder: Path, *, n_participants: int, n_cpus: int, console: Console) -> int:
+def run_demo(folder: Path, *, n_participants: int, n_cpus: int, gpu: GpuChoice, console: Console) -> int:
     """Make ``folder/cohort`` where it is absent, and run it into ``folder/out``.
 
     Returns
@@ -73,7 +74,7 @@ def run_demo(folder: Path, *, n_participants: int, n_cpus: int, console: Console
         )
         for fault in faults:
             console.print(f"  {fault.participant_id}: {fault.fault}", highlight=False, markup=False, soft_wrap=True)
-    request = RunRequest(cohort, out, n_cpus=n_cpus, command=f"aspects demo {folder}")
+    request = RunRequest(cohort, out, n_cpus=n_cpus, gpu=gpu, command=f"aspects demo {folder}")
     outcome = run_cohort(request, console)
     screens.show_outcome(outcome, request, console)
     console.print(f"Demo took {time.perf_counter() - started:.1f} s. All of it is invented.", highlight=False)

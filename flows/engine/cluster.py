@@ -1,26 +1,31 @@
 """Where steps are computed: a local Dask cluster by default, or one that the site runs.
 
-One process and one thread per worker, so that a crash in native code costs one step; every address is loopback. Dask
-runs any code it is sent, so a scheduler beyond loopback must speak TLS.
+One process and one thread per worker, so that a crash in native code costs one step. Dask runs any code it is sent, by
+whoever reaches it, and other users of the machine reach loopback: the local cluster speaks TLS with certificates that
+live in memory. A scheduler of the site beyond loopback must speak TLS too. Each GPU gets a worker of its own, which
+offers the resource ``GPU``; the other workers see no GPU.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import dask
-import psutil
+from flows.engine.devices import GPU, GpuChoice, visible_devices
+from flows.engine.environment import DASK, drop_variables
+from flows.engine.limits import memory_bytes, worker_memory_bytes
 
 if TYPE_CHECKING:
     from distributed import Client
+    from distributed.security import Security
 
-LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1", "[::1]"}
-#: Share of the machine's memory that the workers may hold together.
-MEMORY_SHARE = 0.8
+LOOPBACK = "127.0.0.1"
+LOOPBACK_HOSTS = {LOOPBACK, "localhost", "::1", "[::1]"}
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -36,6 +41,9 @@ DASK_SETTINGS: dict[str, Any] = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.95,
     "distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": 65536, **ONE_THREAD},
+    "distributed.worker.preload": ["flows.engine.worker_start"],
+    "distributed.worker.http.routes": [],  # pages without TLS: nobody reads them
+    "distributed.scheduler.http.routes": [],
     "distributed.worker.daemon": True,
     "distributed.admin.tick.limit": "30s",
     "distributed.comm.timeouts.connect": "30s",
@@ -47,9 +55,13 @@ class ClusterError(RuntimeError):
     """The cluster cannot be used; the message says why and what to do."""
 
 
-def available_cpus() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclass(frozen=True)
+class TlsFiles:
+    """Certificates for a scheduler of the site: PEM files of its authority, of this client, and of its key."""
+
+    ca: Path
+    cert: Path
+    key: Path
 
 
 def check_address(address: str, *, allow_insecure: bool) -> None:
@@ -69,38 +81,169 @@ def check_address(address: str, *, allow_insecure: bool) -> None:
     )
 
 
-@contextlib.contextmanager
-def connect(*, n_cpus: int, address: str | None, work_dir: str, allow_insecure: bool = False) -> Iterator[Client]:
-    """Give a client to ``address``, or to a cluster of ``n_cpus`` local workers that ends with the block."""
-    dask.config.set(DASK_SETTINGS | {"temporary-directory": work_dir})
-    from distributed import Client, LocalCluster
+def devices_for(choice: GpuChoice, address: str | None) -> tuple[str, ...]:
+    """GPUs that local workers get.
 
-    if address is not None:
-        check_address(address, allow_insecure=allow_insecure)
+    Raises
+    ------
+    ClusterError
+        A GPU is required and this machine has none; what a cluster at ``address`` has is seen once it is connected.
+    """
+    if choice == "none" or address is not None:
+        return ()
+    devices = visible_devices()
+    if choice == "require" and not devices:
+        raise ClusterError(
+            "--gpu require must find a CUDA device, got none on this machine (nvidia-smi -L, CUDA_VISIBLE_DEVICES). "
+            "Use --gpu try, or --dask with a worker that declares --resources GPU=1."
+        )
+    return devices
+
+
+def resources_offered(client: Client) -> frozenset[str]:
+    """Names of the resources that at least one worker offers, such as ``GPU``."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return frozenset(name for worker in workers for name, amount in worker["resources"].items() if amount > 0)
+
+
+@contextlib.contextmanager
+def connect(
+    *,
+    n_cpus: int,
+    address: str | None,
+    work_dir: str,
+    allow_insecure: bool = False,
+    devices: tuple[str, ...] = (),
+    tls: TlsFiles | None = None,
+) -> Iterator[Client]:
+    """Give a client to a cluster of local workers that ends with the block, or to one of the site.
+
+    Parameters
+    ----------
+    n_cpus : local workers without a GPU
+    address : of a scheduler that the site runs; None starts local workers
+    work_dir : folder for what Dask writes
+    allow_insecure : allow ``address`` beyond loopback without TLS
+    devices : CUDA devices; each gets one more local worker
+    tls : certificates for ``address``
+
+    Raises
+    ------
+    ClusterError
+        It cannot be used.
+    """
+    if address is None:
+        with _local(n_cpus, devices, work_dir) as client:
+            yield client
+        return
+    security = _site_security(address, tls, allow_insecure=allow_insecure)
+    with _settings(work_dir), contextlib.ExitStack() as stack:
+        from distributed import Client
+
         try:
-            with Client(address, timeout="10s", set_as_default=False) as client:
-                client.get_versions(check=True)
-                if not client.scheduler_info(n_workers=-1)["workers"]:
-                    raise ClusterError(f"the Dask cluster at {address} must have workers, got none. Start some.")
-                yield client
+            client = stack.enter_context(Client(address, timeout="10s", set_as_default=False, security=security))
+            client.get_versions(check=True)
         except (OSError, TimeoutError) as error:
             raise ClusterError(f"--dask must be a running scheduler, got none at {address} ({error}).") from error
+        except TypeError as error:  # Dask's own word where a scheduler needs certificates and none are set
+            raise ClusterError(f"--dask {address} needs --tls-ca, --tls-cert and --tls-key ({error}).") from error
         except ValueError as error:
             raise ClusterError(f"the workers at {address} must run the versions of this command: {error}") from error
-        return
-    limit = int(psutil.virtual_memory().total * MEMORY_SHARE / n_cpus)
-    with (
-        LocalCluster(
-            n_workers=n_cpus,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address=None,
-            memory_limit=limit,
-            local_directory=work_dir,
-            silence_logs=50,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            raise ClusterError(f"the Dask cluster at {address} must have workers, got none. Start some.")
         yield client
+
+
+@contextlib.contextmanager
+def _local(n_cpus: int, devices: Sequence[str], work_dir: str) -> Iterator[Client]:
+    """Run local workers for the length of a block."""
+    with _settings(work_dir, is_local=True), contextlib.ExitStack() as stack:
+        from distributed import Client, Scheduler, SpecCluster
+        from distributed.security import Security
+
+        security = Security.temporary()
+        scheduler = {
+            "host": LOOPBACK,
+            "protocol": "tls://",
+            "security": security,
+            "dashboard": False,
+            "dashboard_address": f"{LOOPBACK}:0",
+        }
+        try:
+            cluster = SpecCluster(
+                workers=_workers(n_cpus, devices, {"local_directory": work_dir, "security": security}),
+                scheduler={"cls": Scheduler, "options": scheduler},
+                security=security,
+                silence_logs=50,
+            )
+            client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
+        except (RuntimeError, PermissionError, FileNotFoundError) as error:
+            raise ClusterError(f"local workers must start, got {type(error).__name__}: {error}.") from error
+        yield client
+
+
+def _workers(n_cpus: int, devices: Sequence[str], options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Dask's specification of the local workers, by name: those without a GPU, and one for each device."""
+    from distributed import Nanny
+
+    limit = worker_memory_bytes(memory_bytes(), n_cpus + len(devices))
+    shared = options | {
+        "nthreads": 1,
+        "memory_limit": limit,
+        "host": LOOPBACK,
+        "protocol": "tls://",
+        "dashboard": False,
+        "silence_logs": 50,
+    }
+    offers: dict[str, tuple[str, dict[str, float]]] = {f"cpu-{number}": ("", {}) for number in range(n_cpus)}
+    offers |= {f"gpu-{number}": (device, {GPU: 1.0}) for number, device in enumerate(devices)}
+    return {
+        name: {
+            "cls": Nanny,
+            "options": {**shared, "resources": offered, "env": {**ONE_THREAD, "CUDA_VISIBLE_DEVICES": device}},
+        }
+        for name, (device, offered) in offers.items()
+    }
+
+
+def _site_security(address: str, tls: TlsFiles | None, *, allow_insecure: bool) -> Security | None:
+    """Dask's TLS settings for a scheduler of the site; None leaves them to the site's own Dask settings."""
+    check_address(address, allow_insecure=allow_insecure)
+    if tls is None:
+        return None
+    if not address.startswith("tls://"):
+        raise ClusterError(f"--dask must be a tls:// address where certificates are given, got {address}.")
+    for option, path in (("--tls-ca", tls.ca), ("--tls-cert", tls.cert), ("--tls-key", tls.key)):
+        if not path.is_file():
+            raise ClusterError(f"{option} must be a PEM file, got {path}, which is none.")
+    try:
+        context = ssl.create_default_context(cafile=str(tls.ca))
+        context.load_cert_chain(tls.cert, tls.key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ClusterError(
+            f"certificates must be PEM files that fit together, got {tls.ca}, {tls.cert}, {tls.key} ({error})."
+        ) from error
+    from distributed.security import Security
+
+    return Security(
+        tls_ca_file=str(tls.ca),
+        tls_client_cert=str(tls.cert),
+        tls_client_key=str(tls.key),
+        require_encryption=True,
+    )
+
+
+@contextlib.contextmanager
+def _settings(work_dir: str, *, is_local: bool = False) -> Iterator[None]:
+    """Set Dask up for the length of a block; local workers know nothing of this user's own Dask settings."""
+    if is_local:
+        drop_variables((*DASK, *ONE_THREAD, "MALLOC_TRIM_THRESHOLD_"))
+    try:
+        import dask
+        import distributed  # noqa: F401  its defaults join the settings
+    except ValueError as error:
+        raise ClusterError(f"Dask's settings in ~/.config/dask or /etc/dask must be valid: {error}.") from error
+    if is_local:
+        dask.config.refresh(paths=[], env={})
+    with dask.config.set(DASK_SETTINGS | {"temporary-directory": work_dir}):
+        yield

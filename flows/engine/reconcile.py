@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from flows.engine.prefect_server import PrefectServer
+
 PAGE = 200  # the server's own limit; one run leaves at most some ten
+FLOWS = ["aspects-cohort", "aspects-nightly"]
+
+
+def crash_stale_runs_on(server: PrefectServer) -> int:
+    """Wait for a server of ours, and set what dead runs left unfinished there to Crashed.
+
+    A database that the server opens but cannot use, as one of another version, is set aside.
+
+    Returns
+    -------
+    How many flow runs were set.
+    """
+    server.wait_until_healthy()
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    try:
+        return crash_stale_runs()
+    except PrefectHTTPStatusError:
+        server.start_afresh()
+        return 0
 
 
 def crash_stale_runs() -> int:
-    """Set every unfinished run of our flow to Crashed; the run lock guarantees that none of them is alive.
+    """Set every unfinished run of our flows to Crashed; the run lock guarantees that none of them is alive.
 
     Returns
     -------
@@ -14,6 +36,8 @@ def crash_stale_runs() -> int:
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
+        FlowFilter,
+        FlowFilterName,
         FlowRunFilter,
         FlowRunFilterState,
         FlowRunFilterStateType,
@@ -27,19 +51,24 @@ def crash_stale_runs() -> int:
 
     unfinished = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
     reason = "its process ended without a word; the next run takes over"
+    ours = FlowFilter(name=FlowFilterName(any_=FLOWS))
+    n_set = 0
     with get_client(sync_client=True) as client:
-        flow_runs = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished))),
-            sort=FlowRunSort.ID_DESC,
-            limit=PAGE,
-        )
-        for flow_run in flow_runs:
-            client.set_flow_run_state(flow_run.id, Crashed(message=reason), force=True)
-        task_runs = client.read_task_runs(
+        while task_runs := client.read_task_runs(
+            flow_filter=ours,
             task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=unfinished))),
             sort=TaskRunSort.ID_DESC,
             limit=PAGE,
-        )
-        for task_run in task_runs:
-            client.set_task_run_state(task_run.id, Crashed(message=reason), force=True)
-    return len(flow_runs)
+        ):
+            for task_run in task_runs:
+                client.set_task_run_state(task_run.id, Crashed(message=reason), force=True)
+        while flow_runs := client.read_flow_runs(
+            flow_filter=ours,
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished))),
+            sort=FlowRunSort.ID_DESC,
+            limit=PAGE,
+        ):
+            for flow_run in flow_runs:
+                client.set_flow_run_state(flow_run.id, Crashed(message=reason), force=True)
+            n_set += len(flow_runs)
+    return n_set

@@ -7,7 +7,6 @@ if the latest results answer exactly this, the run ends there, without Prefect o
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import threading
@@ -23,9 +22,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from flows.engine import prefect_server
-from flows.engine.cluster import available_cpus, connect
+from flows.engine.cluster import ClusterError, TlsFiles, connect, devices_for, resources_offered
+from flows.engine.devices import GPU, GpuChoice
+from flows.engine.environment import private_folder
+from flows.engine.limits import available_cpus, default_workers, memory_bytes
 from flows.engine.lock import run_lock
 from flows.engine.progress import CaseProgress
+from flows.engine.reconcile import crash_stale_runs_on
 from flows.run.plan import Plan, make_plan, stale_causes, with_records
 from flows.run.publishing import LATEST, RESULTS, RunFacts, is_current, latest_summary, publish_results
 from flows.run.steps import StorageFailedError
@@ -50,12 +53,15 @@ class RunRequest:
     work_dir: Path | None = None
     dask_address: str | None = None
     allow_insecure: bool = False
+    tls: TlsFiles | None = None  # for dask_address
+    gpu: GpuChoice = "try"
+    is_scheduled: bool = False  # a flow run of serve's own Prefect server is at work here
     command: str = ""
 
     @property
     def workers(self) -> int:
-        """Local workers: as asked, or one per core."""
-        return self.n_cpus or available_cpus()
+        """Local workers: as asked, or one per core where memory feeds so many."""
+        return self.n_cpus or default_workers(available_cpus(), memory_bytes())
 
     @property
     def work(self) -> Path:
@@ -176,15 +182,23 @@ def _under_prefect(
 @contextlib.contextmanager
 def _dask(request: RunRequest) -> Iterator[Client]:
     """Connect to the workers of this run."""
-    folder = request.work / "dask"
-    folder.mkdir(parents=True, exist_ok=True)
+    devices = devices_for(request.gpu, request.dask_address)
+    request.work.mkdir(parents=True, exist_ok=True)
+    folder = private_folder(request.work / "dask")
     try:
         with connect(
             n_cpus=request.workers,
             address=request.dask_address,
             work_dir=str(folder),
             allow_insecure=request.allow_insecure,
+            devices=devices,
+            tls=request.tls,
         ) as client:
+            if request.gpu == "require" and GPU not in resources_offered(client):
+                raise ClusterError(
+                    f"--gpu require must find a worker with --resources GPU=1 at {request.dask_address}, got none. "
+                    "Start one there, or use --gpu try."
+                )
             yield client
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -201,7 +215,7 @@ def _publish(
 
 
 class _Prefect:
-    """The Prefect server of this run: our own, or one that the environment names."""
+    """The Prefect server of this run: our own, or None within a flow run of ``serve``."""
 
     def __init__(self, server: prefect_server.PrefectServer | None) -> None:
         self._server = server
@@ -209,23 +223,18 @@ class _Prefect:
     def wait(self) -> None:
         """Block until it answers; what earlier owners left unfinished on our own server is set to Crashed."""
         if self._server is not None:
-            self._server.wait_until_healthy()
-            from flows.engine.reconcile import crash_stale_runs
-
-            crash_stale_runs()
+            crash_stale_runs_on(self._server)
 
 
 @contextlib.contextmanager
 def _prefect(request: RunRequest, *, is_awaited: bool = True) -> Iterator[_Prefect]:
-    """Use the Prefect server that the environment names, if it answers; else run one of our own."""
-    home = request.work / "prefect"
-    given = os.environ.get("PREFECT_API_URL")
+    """Run a Prefect server of our own; a scheduled night is on that of ``serve`` already."""
     with contextlib.ExitStack() as stack:
-        if given and prefect_server.is_healthy(given):
-            prefect_server.set_environment(home, given)
+        if request.is_scheduled:
             prefect = _Prefect(None)
         else:
-            prefect = _Prefect(stack.enter_context(prefect_server.embedded_server(home)))
+            request.work.mkdir(parents=True, exist_ok=True)
+            prefect = _Prefect(stack.enter_context(prefect_server.embedded_server(request.work / "prefect")))
         if is_awaited:
             prefect.wait()
         yield prefect

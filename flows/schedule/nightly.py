@@ -7,7 +7,6 @@ one is at work leaves at once with exit code 75.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 import traceback
@@ -21,6 +20,7 @@ from cohorts.folder.manifest import CohortError
 from cohorts.store.records import write_bytes
 from flows.commands import screens
 from flows.commands.compare import Comparison, compare_runs
+from flows.engine.environment import user_environment
 from flows.engine.lock import LockedError
 from flows.run.publishing import LATEST, RESULTS, SUMMARY
 from flows.run.running import RunRequest, run_cohort
@@ -124,7 +124,7 @@ def _hook(command: str | None, summary: Path, console: Console) -> None:
             check=False,
             capture_output=True,
             text=True,
-            env={**os.environ, "ASPECTS_SUMMARY": str(summary)},
+            env={**user_environment(), "ASPECTS_SUMMARY": str(summary)},
         )
         if done.returncode:
             console.print(

@@ -2,18 +2,23 @@
 
 The command supervises two children, the Prefect server and the process that waits for scheduled runs, and starts either
 again when it dies. Prefect's database stays in the work folder, so that past runs survive a restart. A scheduled run is
-the same as ``aspects nightly``: idempotent, one at a time, catching up by content.
+the same as ``aspects nightly``: idempotent, one at a time, catching up by content. What a night runs is fixed when the
+command starts: a run that is made in Prefect's pages has no parameters.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from rich.console import Console
 
 from flows.engine import prefect_server
+from flows.engine.environment import private_folder
+from flows.engine.reconcile import crash_stale_runs_on
 from flows.run.plan import UsageError
 from flows.run.running import RunRequest
 
@@ -32,42 +37,43 @@ def serve_nightly(request: RunRequest, *, cron: str, port: int, console: Console
     port : loopback port of Prefect's pages
     console : where plain lines go
     """
-    if not prefect_server.is_free(port):
-        raise UsageError(f"--port must be free, got {port}, where something listens already. Give another one.")
-    home = request.work / "prefect-serve"
-    prefect_server.set_environment(home, f"http://{prefect_server.LOOPBACK}:{port}/api")
-    check_cron(cron)
-    server = prefect_server.PrefectServer(home, port=port, with_ui=True)
+    request.work.mkdir(parents=True, exist_ok=True)
+    folder = private_folder(request.work / "prefect-serve")
+    try:
+        server = prefect_server.PrefectServer(folder, port=port, with_ui=True)
+    except OSError as error:
+        raise UsageError(f"--port must be free, got {port} ({error.strerror}). Give another one.") from error
     waiting: subprocess.Popen[bytes] | None = None
     try:
-        server.wait_until_healthy()
-        from flows.engine.reconcile import crash_stale_runs
-
-        n_stale = crash_stale_runs()
+        check_cron(cron)
+        n_stale = crash_stale_runs_on(server)
         if n_stale:
             console.print(f"{n_stale} runs of a dead process are now marked Crashed.", highlight=False)
-        console.print(f"Scheduled: {cron}. Pages: {server.url}. Stop with Ctrl-C.", highlight=False)
-        waiting = _start_waiting(request, cron)
+        password = _write_password(folder, server.credentials)
+        console.print(f"Scheduled: {cron}. Pages: {server.url}. Stop with Ctrl-C.", highlight=False, soft_wrap=True)
+        console.print(
+            f"The pages ask for a password: it is in {password}, for you alone.", highlight=False, soft_wrap=True
+        )
+        waiting = _start_waiting(request, cron, server.home)
         while True:
             time.sleep(POLL_S)
             if waiting.poll() is not None:
                 console.print("The waiting process ended; starting it again.", highlight=False)
                 time.sleep(RESTART_PAUSE_S)
-                waiting = _start_waiting(request, cron)
+                waiting = _start_waiting(request, cron, server.home)
     finally:
         if waiting is not None:
-            _end(waiting)
+            prefect_server.end(waiting)
         server.stop()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the waiting process and wait for it."""
-    process.terminate()
-    try:
-        process.wait(prefect_server.STOP_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _write_password(folder: Path, credentials: str) -> Path:
+    """Write what the pages ask for, so that it stands in no log."""
+    path = folder / "password"
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(credentials + "\n")
+    return path
 
 
 def check_cron(cron: str) -> None:
@@ -78,6 +84,7 @@ def check_cron(cron: str) -> None:
     UsageError
         Not five fields of cron.
     """
+    prefect_server.read_no_settings_files()
     from prefect.client.schemas.schedules import CronSchedule
 
     try:
@@ -88,18 +95,15 @@ def check_cron(cron: str) -> None:
         raise UsageError(f'--cron must be five fields such as "0 2 * * *", got {cron!r}. See crontab(5).') from error
 
 
-def _start_waiting(request: RunRequest, cron: str) -> subprocess.Popen[bytes]:
+def _start_waiting(request: RunRequest, cron: str, home: Path) -> subprocess.Popen[bytes]:
     """Start the process that waits for scheduled runs and runs them."""
-    command = [
-        sys.executable,
-        "-m",
-        "flows.schedule.deployment",
-        str(request.cohort.resolve()),
-        str(request.out.resolve()),
-        cron,
-        str(request.n_cpus),
-        str(request.work),
-    ]
-    log = request.work / "serve.log"
-    with log.open("ab") as out:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+    night = {
+        "cohort": str(request.cohort.resolve()),
+        "out": str(request.out.resolve()),
+        "n_cpus": request.n_cpus,
+        "work_dir": str(request.work),
+        "gpu": request.gpu,
+    }
+    command = [sys.executable, "-m", "flows.schedule.deployment", json.dumps(night), cron]
+    with (request.work / "serve.log").open("ab") as out:
+        return prefect_server.start_python(command, out=out, cwd=home, env=prefect_server.child_environment())

@@ -20,7 +20,8 @@ import nibabel as nib
 import numpy as np
 from rich.console import Console
 
-from flows.engine.cluster import available_cpus, connect
+from flows.engine.cluster import connect
+from flows.engine.limits import available_cpus
 from flows.engine.prefect_server import embedded_server
 from flows.engine.progress import CaseProgress
 from flows.run.plan import Plan, make_plan, map_location

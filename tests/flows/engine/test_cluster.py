@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
+from distributed.security import Security
 
-from flows.engine.cluster import ClusterError, check_address
+from flows.__main__ import app, guarded
+from flows.engine.cluster import ClusterError, TlsFiles, check_address, connect, resources_offered
 from tests.flows.conftest import BOXES, TinyCohort
+from tests.flows.engine.certificates import make_certificates
 
 KILLER = Path(__file__).with_name("deadly_case.py")
 
@@ -45,3 +50,91 @@ def test_a_case_that_kills_its_worker_fails_alone_and_a_hanging_one_times_out(ti
     assert states.pop("sub-03") == ["failed", "worker_died"]
     assert states.pop("sub-06") == ["failed", "timed_out"]
     assert states == {f"sub-{n:02d}": ["ok", None] for n in range(1, len(BOXES) + 1) if n not in (3, 6)}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, TlsFiles, Path]]:
+    """A site's scheduler with certificates and one worker that declares a GPU: address, certificates, folder."""
+    folder = tmp_path_factory.mktemp("site")
+    tls = make_certificates(folder / "site")
+    security = Security(
+        tls_ca_file=str(tls.ca),
+        tls_scheduler_cert=str(tls.cert),
+        tls_scheduler_key=str(tls.key),
+        tls_worker_cert=str(tls.cert),
+        tls_worker_key=str(tls.key),
+        tls_client_cert=str(tls.cert),
+        tls_client_key=str(tls.key),
+        require_encryption=True,
+    )
+    with LocalCluster(
+        n_workers=1,
+        processes=False,
+        protocol="tls://",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        security=security,
+        resources={"GPU": 1},
+        silence_logs=50,
+    ) as cluster:
+        yield cluster.scheduler_address, tls, folder
+
+
+def test_a_scheduler_with_certificates_is_used_with_ours(site: tuple[str, TlsFiles, Path]) -> None:
+    address, tls, folder = site
+    with connect(n_cpus=1, address=address, work_dir=str(folder), tls=tls) as client:
+        assert client.submit(sum, [20, 22]).result(timeout=30) == 42
+        assert resources_offered(client) == {"GPU"}
+
+
+def test_an_error_of_the_run_itself_is_not_laid_to_the_scheduler(site: tuple[str, TlsFiles, Path]) -> None:
+    address, tls, folder = site
+    for error in (OSError(28, "No space left on device"), TypeError("of a table"), ValueError("of a table")):
+        with (
+            pytest.raises(type(error)) as raised,
+            connect(n_cpus=1, address=address, work_dir=str(folder), tls=tls),
+        ):
+            raise error
+        assert raised.value is error
+
+
+def test_certificates_that_do_not_fit_are_one_clear_error(site: tuple[str, TlsFiles, Path]) -> None:
+    address, tls, folder = site
+    others = make_certificates(folder / "others")
+    for wrong in (others, TlsFiles(tls.ca, others.cert, others.key), TlsFiles(others.ca, tls.cert, tls.key)):
+        with (
+            pytest.raises(ClusterError, match=f"--dask must be a running scheduler, got none at {address}"),
+            connect(n_cpus=1, address=address, work_dir=str(folder), tls=wrong),
+        ):
+            pass
+    for wrong, rule in (
+        (TlsFiles(folder / "none.pem", tls.cert, tls.key), "--tls-ca must be a PEM file"),
+        (TlsFiles(tls.ca, folder, tls.key), "--tls-cert must be a PEM file"),
+        (TlsFiles(tls.ca, tls.cert, tls.ca), "certificates must be PEM files that fit together"),
+        (TlsFiles(tls.key, tls.cert, tls.key), "certificates must be PEM files that fit together"),
+        (None, "needs --tls-ca, --tls-cert and --tls-key"),
+    ):
+        with (
+            pytest.raises(ClusterError, match=rule),
+            connect(n_cpus=1, address=address, work_dir=str(folder), tls=wrong),
+        ):
+            pass
+    with (
+        pytest.raises(ClusterError, match="must be a tls:// address where certificates are given"),
+        connect(n_cpus=1, address="tcp://127.0.0.1:9", work_dir=str(folder), tls=tls),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("options", [["--tls-ca", "ca.pem"], ["--tls-ca", "a", "--tls-cert", "b", "--tls-key", "c"]])
+def test_certificates_are_given_together_and_for_a_scheduler(options: list[str]) -> None:
+    assert guarded(lambda: app(["run", "cohort", "out", *options], standalone_mode=False)) == 3
+
+
+def test_a_required_gpu_that_no_worker_declares_is_one_clear_error(
+    tiny: TinyCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    done = tiny.run("--gpu", "require", expect=3)
+    assert "--gpu require must find a CUDA device, got none on this machine" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from cohorts.tables.storage import read_table
 from flows.commands.compare import compare_runs
-from flows.engine.prefect_server import free_port
 from flows.run.plan import make_plan, with_records
 from flows.run.publishing import write_tables
 from flows.run.steps import run_case
@@ -209,6 +213,17 @@ def test_serve_runs_on_schedule_and_outlives_its_server(tiny: TinyCohort, tmp_pa
         process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
     try:
         wait_until(lambda: "Scheduled:" in (tmp_path / "log").read_text(), process)
+        api, password_file = f"http://127.0.0.1:{port}/api", out / "work" / "prefect-serve" / "password"
+        assert str(password_file) in (tmp_path / "log").read_text()
+        assert password_file.stat().st_mode & 0o777 == 0o600
+        password = password_file.read_text().strip()
+        assert password not in (tmp_path / "log").read_text()
+        assert ask_prefect(f"{api}/deployments/filter", {})[0] == 401
+        wait_until(lambda: bool(ask_prefect(f"{api}/deployments/filter", {}, password)[1]), process)
+        served = ask_prefect(f"{api}/deployments/filter", {}, password)[1][0]
+        assert served["parameters"] == {}
+        foreign = {"parameters": {"cohort": str(tiny.folder), "out": str(tmp_path / "foreign")}}
+        assert ask_prefect(f"{api}/deployments/{served['id']}/create_flow_run", foreign, password)[0] != 401
         subprocess.run(["pkill", "-9", "-f", f"flows.engine.prefect_server --port {port}"], check=True)
         wait_until((out / "results" / "latest").exists, process)  # the next full minute, and the run
         wait_until((out / "summary.json").exists, process)
@@ -219,6 +234,26 @@ def test_serve_runs_on_schedule_and_outlives_its_server(tiny: TinyCohort, tmp_pa
         assert process.wait(60) == 130, (tmp_path / "log").read_text()
     assert not living(str(out))
     assert not living(f"--port {port}")
+    assert not (tmp_path / "foreign").exists()
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask_prefect(url: str, body: dict[str, object], password: str = "") -> tuple[int, Any]:
+    """Status and answer of a request to Prefect's API."""
+    token = base64.b64encode(password.encode()).decode()
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Basic {token}"} if password else {})
+    request = urllib.request.Request(url, data=json.dumps(body).encode(), headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, None
 
 
 def wait_until(is_true: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
