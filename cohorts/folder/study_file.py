@@ -34,6 +34,7 @@ from cohorts.folder.study import (
     TemplateSection,
     kinds_of,
 )
+from cohorts.folder.toml_rows import DEEPEST, Location, first_row_too_deep, rows_of
 from cohorts.folder.tsv import read_text
 from cohorts.tables.schemas import RESERVED_COLUMNS
 
@@ -59,11 +60,8 @@ _LISTS = ("source", "rule", "clinical", "gate", "dichotomy", "agreement")
 _SYMBOLS = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
 _CORRECT = "Correct it."
 
-_HEADER_LINE = re.compile(r"\s*(\[\[?)\s*([A-Za-z0-9_.\-\"]+)\s*\]\]?")
-_KEY_LINE = re.compile(r"\s*([A-Za-z0-9_\-\"]+)\s*=")
-
-Location = tuple[str | int, ...]
 Sections = Mapping[str, tuple[type[BaseModel], ...]]
+LARGEST_STUDY = 1_000_000  # bytes
 
 
 def read_study(folder: Path, model: type[StudyConfig]) -> StudyConfig:
@@ -84,11 +82,15 @@ def read_study(folder: Path, model: type[StudyConfig]) -> StudyConfig:
         raise CohortError(
             [Problem(FILE, None, None, str(folder), "must be in a folder that exists", remedy, "folder_missing")]
         )
-    text, problem = read_text(folder, FILE)
+    text, problem = read_text(folder, FILE, limit=LARGEST_STUDY)
     if text is None:
         raise CohortError([problem] if problem else [])
+    text = text.replace("\r\n", "\n")
+    if (row := first_row_too_deep(text)) is not None:
+        rule = f"must nest keys and brackets at most {DEEPEST} deep"
+        raise CohortError([Problem(FILE, row, None, None, rule, "Look for a damaged line.", "nested_too_deep")])
     try:
-        content = tomllib.loads(text.replace("\r\n", "\n"))
+        content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
         where = re.search(r"line ([0-9]+)", str(error))
         row = int(where.group(1)) if where else None
@@ -99,31 +101,11 @@ def read_study(folder: Path, model: type[StudyConfig]) -> StudyConfig:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        rows, sections = _rows(text), _SECTIONS | {"source": kinds_of(model)}
+        rows, sections = rows_of(text), _SECTIONS | {"source": kinds_of(model)}
         problems = [
             found for details in error.errors(include_url=False) for found in _explain(details, content, rows, sections)
         ]
         raise CohortError(sorted(problems, key=lambda problem: problem.row or 0)) from None
-
-
-def _rows(text: str) -> dict[Location, int]:
-    """Row of every section and key, list entries counted from 0."""
-    rows: dict[Location, int] = {}
-    section: Location = ()
-    count: dict[str, int] = {}
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
-        if header := _HEADER_LINE.match(line):
-            name = header.group(2).replace('"', "")
-            section = tuple(name.split("."))
-            if header.group(1) == "[[":
-                count[name] = count.get(name, -1) + 1
-                section = (*section, count[name])
-            elif len(section) > 1 and section[0] in count:  # [rule.cuts] belongs to the last [[rule]]
-                section = (section[0], count[str(section[0])], *section[1:])
-            rows.setdefault(section, number)
-        elif key := _KEY_LINE.match(line):
-            rows.setdefault((*section, key.group(1).replace('"', "")), number)
-    return rows
 
 
 def _location(details: ErrorDetails, content: Mapping[str, Any]) -> Location:

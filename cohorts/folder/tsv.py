@@ -7,6 +7,7 @@ tolerated; an empty cell is missing, with a warning. ``participant_id`` may be w
 from __future__ import annotations
 
 import re
+import stat
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ MISSING = "n/a"
 PREFIX = "sub-"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # BIDS allows letters and digits; sites also use . _ -
 LONGEST_LABEL = 64  # a label names a folder of the output
+LARGEST_TABLE = 200_000_000  # bytes: a hundred times the largest cohort
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,21 @@ def read_tsv(folder: Path, name: str, header: Header) -> tuple[TsvTable | None, 
     return table, problems + warnings
 
 
-def read_text(folder: Path, name: str) -> tuple[str | None, Problem | None]:
-    """Read a text file of a cohort folder, or say why not; an empty file is a problem."""
+def read_text(folder: Path, name: str, *, limit: int = LARGEST_TABLE) -> tuple[str | None, Problem | None]:
+    """Read a text file of a cohort folder, or say why not; an empty one is a problem, or one beyond ``limit`` bytes."""
 
     def refuse(rule: str, remedy: str, reason: str) -> tuple[None, Problem]:
         return None, Problem(name, None, None, None, rule, remedy, reason)
 
     try:
+        found = (folder / name).stat()  # before opening: a pipe would wait for ever, a device never end
+        if stat.S_ISDIR(found.st_mode):
+            return refuse("must be a file, got a folder", "Put the file itself at this place.", "path_is_folder")
+        if not stat.S_ISREG(found.st_mode):
+            return refuse("must be an ordinary file", "Copy the table itself to this place.", "not_a_file")
+        if found.st_size > limit:
+            rule = f"must have at most {limit / 1e6:g} MB, got {found.st_size / 1e6:.1f} MB"
+            return refuse(rule, "Look whether this is the right file.", "file_too_large")
         content = (folder / name).read_bytes()
     except FileNotFoundError:
         return refuse("must exist", "Add the file; 'aspects init' writes an example of it.", "file_missing")

@@ -44,7 +44,7 @@ def read_sidecar(content: bytes | None, name: str) -> Mapping[str, Any]:
         return {}
     try:
         body = json.loads(content)
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ImageProblemError(
             "sidecar_unreadable", f"{name}: sidecar must be a JSON object, got: {error}. Mend or delete it."
         ) from error

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from stat import S_ISREG
 
 from cohorts.images.mask import file_sha256
 from cohorts.store.records import write_bytes
@@ -23,30 +24,42 @@ class HashCache:
     def __init__(self, store: Path) -> None:
         self._store = store
         self._known: dict[str, tuple[str, str]] = {}
+        self._content = b""
         try:
-            self._known = {path: (entry[0], entry[1]) for path, entry in json.loads(store.read_bytes()).items()}
-        except (OSError, ValueError, AttributeError, LookupError, TypeError):
+            self._content = store.read_bytes()
+            self._known = {path: (entry[0], entry[1]) for path, entry in json.loads(self._content).items()}
+        except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
             self._known = {}
 
-    def sha256_of(self, files: Iterable[Path], *, n_threads: int = 2) -> dict[Path, str]:
-        """Digest each file that exists; changed files are read again.
+    def sha256_of(self, files: Iterable[Path], *, n_threads: int = 2, is_fresh: bool = False) -> dict[Path, str]:
+        """Digest each file that exists; changed files are read again, with ``is_fresh`` all of them.
 
         Returns
         -------
-        file -> sha256; a file that cannot be read is left out.
+        file -> sha256; what cannot be read, or is no ordinary file, is left out.
         """
+        if is_fresh:
+            self._known.clear()
         with ThreadPoolExecutor(n_threads) as pool:
             return {path: digest for path, digest in pool.map(self._one, files) if digest is not None}
 
-    def save(self) -> None:
-        """Keep what is known for the next run."""
-        self._store.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(self._store, json.dumps(self._known, separators=(",", ":")).encode())
+    def save(self, *, only: Iterable[Path] | None = None) -> None:
+        """Keep what is known for the next run, with ``only`` of these files."""
+        if only is not None:
+            wanted = set(map(str, only))
+            self._known = {path: entry for path, entry in self._known.items() if path in wanted}
+        content = json.dumps(self._known, separators=(",", ":")).encode()
+        if content != self._content:
+            self._store.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(self._store, content)
+            self._content = content
 
     def _one(self, path: Path) -> tuple[Path, str | None]:
         """Digest one file, from memory where its stamp is unchanged."""
         try:
             stat = path.stat()
+            if not S_ISREG(stat.st_mode):
+                return path, None
             stamp = f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
             known = self._known.get(str(path))
             if known is not None and known[0] == stamp:

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cohorts.store.findings import Findings
+from cohorts.store.share import LONGEST_NAME, fsync_file, fsync_folder, rename
 
 RECORDS_FOLDER = "records"
 DERIVATIVES_FOLDER = "derivatives"
+TEMPORARY, DAMAGED = ".tmp-", ".damaged-"
 CAUSES = ("input", "settings", "weights", "code")
 
 
@@ -81,31 +82,21 @@ class Record:
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success fsync it and rename it into place, on failure remove it."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}"[:250])
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}"[:LONGEST_NAME])
     try:
         yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
+        fsync_file(temporary)
+        rename(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _fsync_folder(path.parent)
+    fsync_folder(path.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``, whole or not at all."""
     with atomic_writer(path) as temporary:
         temporary.write_bytes(content)
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def record_path(root: Path, participant_id: str, key: StepKey) -> Path:
@@ -134,6 +125,8 @@ def write_outputs(root: Path, folder: str, files: Mapping[str, bytes]) -> tuple[
     if files:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
+        if (root / folder / name).is_dir():
+            set_aside(root / folder / name)
         write_bytes(root / folder / name, content)
     return tuple(
         {"path": f"{folder}/{name}", "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
@@ -142,8 +135,12 @@ def write_outputs(root: Path, folder: str, files: Mapping[str, bytes]) -> tuple[
 
 
 def commit(root: Path, record: Record) -> Path:
-    """Write ``record``; committing the same result twice is harmless."""
+    """Write ``record``; committing the same result twice is harmless, and a failure never replaces a whole result."""
     path = record_path(root, record.participant_id, record.key)
+    if record.status == "failed":
+        standing = load(path)
+        if standing is not None and standing.status != "failed" and is_complete(root, standing):
+            return path
     path.parent.mkdir(parents=True, exist_ok=True)
     payload = record.payload.model_dump(mode="json", exclude_unset=True)
     body = {**vars(record), "key": asdict(record.key), "payload": payload}
@@ -151,25 +148,44 @@ def commit(root: Path, record: Record) -> Path:
     return path
 
 
-def load(path: Path, findings: type[Findings] = Findings) -> Record | None:
-    """Read a record; None where there is none or where it is damaged (a damaged record is set aside and recomputed).
+def load(path: Path, findings: type[Findings] | None = None) -> Record | None:
+    """Read a record; None where there is none, or where it is damaged or another one's.
+
+    A record that is not whole, or does not belong to this participant and address, is set aside and computed again.
 
     Parameters
     ----------
     path : from ``record_path``
-    findings : what the kind of its source finds
+    findings : what the kind of its source finds; None reads the parts that every kind has
     """
     try:
         body = _checked_body(path)
-        body["payload"] = findings.model_validate(body["payload"])
+        body["payload"] = _findings(body["payload"], findings)
         body["key"] = StepKey(**body["key"])
         body["outputs"] = tuple(body["outputs"])
-        return Record(**body)
-    except FileNotFoundError:
+        record = Record(**body)
+        address = record_path(Path(), record.participant_id, record.key)
+        if (path.parent.name, path.name) != (address.parent.name, address.name):
+            raise ValueError("the record must lie at its own address")
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError):
-        path.replace(path.with_name(f".damaged-{path.name}"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IsADirectoryError):
+        set_aside(path)
         return None
+    return record
+
+
+def _findings(payload: Mapping[str, Any], kind: type[Findings] | None) -> Findings:
+    """The parts of a record, of its kind or of every kind."""
+    if kind is not None:
+        return kind.model_validate(payload)
+    return Findings.model_validate({name: payload[name] for name in Findings.model_fields if name in payload})
+
+
+def set_aside(path: Path) -> None:
+    """Take a damaged record or file out of use, and keep it; on a share that cannot be written it stays where it is."""
+    with suppress(OSError):
+        path.replace(path.with_name(f"{DAMAGED}{path.name}"))
 
 
 def earlier_keys(root: Path, participant_id: str, step: str) -> list[tuple[StepKey, str]]:
@@ -201,3 +217,11 @@ def is_complete(root: Path, record: Record) -> bool:
     """Whether every output file that ``record`` lists is there with its size."""
     paths = ((root / output["path"], output["size_bytes"]) for output in record.outputs)
     return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what killed writers left below the output folder; the caller holds its lock."""
+    places = ("", f"{RECORDS_FOLDER}/*/", f"{DERIVATIVES_FOLDER}/*/*/")
+    for path in (path for place in places for path in root.glob(f"{place}{TEMPORARY}*")):
+        with suppress(OSError):
+            path.unlink()

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from cohorts.folder.manifest import CohortError
@@ -191,3 +193,74 @@ def test_a_clinical_column_may_not_take_a_name_of_the_table(folder):
         (folder / "cohort.toml").write_text(f'{text}[[clinical]]\ncolumn = "{name}"\nread_as = "integer"\n')
         (problem,) = read_cohort(folder).study_problems
         assert (problem.reason, problem.value) == ("reserved_column", name)
+
+
+BEFORE = """\
+# a comment with " and [
+[study]
+name = "x # [ x"
+"""
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        'notes = """\nfirst\nseed = 3\n[source]\n"""\n',
+        "notes = '''a\nb = 1\n[[source]]'''\n",
+        'notes = """one line"""\n',
+        'notes = """\\"""\nseed = 3"""\n',
+        'notes = ["a",\n  "b = c", # ] of a comment\n  ["d"],\n]\n',
+        "notes = [\n  [1, 2],\n  [3],\n]\n",
+        'notes = "it\'s ["\n',
+        "",
+    ],
+)
+def test_a_row_is_right_whatever_spans_the_rows_before_it(folder, between):
+    text = f'{BEFORE}nam = "b"\n{between}[[source]]\nname = "a"\nkind = "mask"\nregoins = "x"\n'
+    row = text.split("\n").index('regoins = "x"') + 1
+    found = refusals(folder, text)
+    assert any(refusal.startswith("row 4, key study.nam: must be one of") for refusal in found)
+    assert any(refusal.startswith(f"row {row}, key source[1].regoins: must be one of") for refusal in found)
+
+
+def test_dotted_and_quoted_keys_have_rows(folder):
+    text = '"study".name = "x"\nstudy.nam = 1\nsource = [{ name = "a", kind = "mask",\n  regoins = 1 }]\n'
+    assert any(refusal.startswith("row 2, key study.nam: ") for refusal in refusals(folder, text.replace("\n  ", " ")))
+
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        (2, "\n" + ".".join("a" * DEEP) + " = 1\n"),
+        (1, "[" + ".".join("a" * DEEP) + "]\n"),
+        (1, '"a' + '" . "a' * DEEP + '" = 1\n'),
+        (1, "a = " + "[" * DEEP),
+        (2, "a = [\n" + "[" * 30 + "]" * 31),
+        (1, "a = " + "{a = " * DEEP),
+        (1, "a = {" + ".".join("a" * DEEP) + " = 1}\n"),
+    ],
+    ids=["key", "header", "quoted", "lists", "closed lists", "tables", "key in a table"],
+)
+def test_keys_nested_without_end_are_refused_at_once(folder, row, text):
+    begun = time.monotonic()
+    assert refusals(folder, text) == [
+        f"row {row}: must nest keys and brackets at most 20 deep. Look for a damaged line."
+    ]
+    assert time.monotonic() - begun < 5
+
+
+def test_dots_and_brackets_in_a_text_are_not_nested(folder):
+    text = MASK.replace('name = "x"', 'name = "' + "1.2[{" * 200 + '"')
+    (folder / "cohort.toml").write_text(text)
+    (folder / "readings.tsv").unlink(missing_ok=True)
+    assert read_cohort(folder).config.study.name.startswith("1.2[{1.2")
+
+
+def test_a_study_far_too_large_is_not_read(folder):
+    text = "#" * 1_000_001
+    assert refusals(folder, text) == [
+        "cohort.toml: must have at most 1 MB, got 1.0 MB. Look whether this is the right file."
+    ]

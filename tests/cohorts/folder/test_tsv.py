@@ -1,5 +1,8 @@
+import os
+
 import pytest
 
+from cohorts.folder.manifest import CohortError
 from flows.sources.registry import read_cohort
 from tests.cohorts.small_cohort import change, found, write_small_cohort
 
@@ -95,3 +98,29 @@ def test_a_column_without_a_name_is_a_warning(folder):
     (folder / "scans.tsv").write_text(text)
     (problem,) = read_cohort(folder).problems
     assert (problem.reason, problem.column, problem.is_warning) == ("unnamed_column", "5", True)
+
+
+def _as_pipe(path):
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("name", ["cohort.toml", "participants.tsv", "scans.tsv", "readings.tsv", "participants.json"])
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        (_as_pipe, "not_a_file"),
+        (lambda path: path.symlink_to("/dev/zero"), "not_a_file"),
+        (lambda path: path.symlink_to("/dev/null"), "not_a_file"),
+        (lambda path: path.mkdir(), "path_is_folder"),
+        (lambda path: os.truncate(path.touch() or path, 10**12), "file_too_large"),
+    ],
+    ids=["pipe", "endless device", "empty device", "folder", "a terabyte"],
+)
+def test_what_is_no_table_is_never_waited_for(folder, name, place, reason):
+    (folder / name).unlink(missing_ok=True)
+    place(folder / name)
+    try:
+        problems = read_cohort(folder).study_problems
+    except CohortError as error:  # without cohort.toml nothing else is read
+        problems = error.problems
+    assert [(problem.file, problem.reason) for problem in problems if problem.file == name] == [(name, reason)]

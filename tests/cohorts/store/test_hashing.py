@@ -110,3 +110,19 @@ def test_a_damaged_cache_is_an_empty_one(tmp_path, content, reads):
     (tmp_path / "work" / "hashes.json").write_bytes(content)
     assert _cached(tmp_path, path) == {path: _sha256(b"first")}
     assert reads == ["a", "a"]
+
+
+@pytest.mark.usefixtures("later")
+def test_a_fresh_look_reads_everything_and_only_what_is_wanted_is_kept(tmp_path, reads):
+    a, b = _write(tmp_path / "a", b"first"), _write(tmp_path / "b", b"second")
+    _cached(tmp_path, a, b)
+    cache = HashCache(tmp_path / "work" / "hashes.json")
+    assert cache.sha256_of([a], is_fresh=True) == {a: _sha256(b"first")}
+    cache.save(only=[a])
+    assert _cached(tmp_path, a, b) == {a: _sha256(b"first"), b: _sha256(b"second")}
+    assert sorted(reads) == ["a", "a", "b", "b"]
+
+
+def test_a_pipe_is_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert _cached(tmp_path, tmp_path / "pipe") == {}

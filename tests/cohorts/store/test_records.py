@@ -21,6 +21,7 @@ from cohorts.store.records import (
     is_complete,
     load,
     record_path,
+    remove_leftovers,
     write_bytes,
 )
 from tasks.lesion import LesionMeasures
@@ -247,3 +248,31 @@ def test_a_record_is_complete_with_all_its_outputs_in_their_size(tmp_path):
     (tmp_path / "masks" / "sub-01.nii.gz").write_bytes(b"abc")
     assert is_complete(tmp_path, RECORD)
     assert is_complete(tmp_path, replace(RECORD, outputs=()))
+
+
+@pytest.mark.parametrize("status", ["ok", "excluded"])
+@pytest.mark.parametrize("reason", ["worker_died", "timed_out", "unexpected_error", "unreadable_file"])
+def test_a_failure_never_replaces_a_result(tmp_path, status, reason):
+    whole = replace(RECORD, status=status, outputs=())
+    path = commit(tmp_path, whole)
+    assert commit(tmp_path, replace(RECORD, status="failed", reason=reason, outputs=())) == path
+    assert load(path) == whole
+
+
+def test_a_failure_replaces_a_failure_and_a_result_replaces_both(tmp_path):
+    for status, reason in (("failed", "worker_died"), ("failed", "timed_out"), ("ok", None), ("excluded", "empty")):
+        path = commit(tmp_path, replace(RECORD, status=status, reason=reason))
+        assert (load(path).status, load(path).reason) == (status, reason)
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    path = commit(tmp_path, RECORD)
+    folder = tmp_path / "derivatives" / "sub-01" / "measure-lesion-1"
+    folder.mkdir(parents=True)
+    (folder / "mask.nii.gz").write_bytes(b"x")
+    for place in (tmp_path, path.parent, folder):
+        (place / ".tmp-0-half").write_bytes(b"half")
+    remove_leftovers(tmp_path)
+    assert not list(tmp_path.rglob(".tmp-*"))
+    assert load(path) == RECORD
+    assert (folder / "mask.nii.gz").exists()
