@@ -54,9 +54,8 @@ def ended_by_limit(root: Path, participant_id: str, key: StepKey) -> str | None:
 class Watch:
     """Watches the cases of one chunk on a worker's thread."""
 
-    def __init__(self, root: Path, *, standstill_s: float = STANDSTILL_S) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._standstill_s = standstill_s
         self._clock = time.pthread_getcpuclockid(threading.get_ident())
         self._note: int | None = None
         self._lock = threading.Lock()
@@ -98,15 +97,15 @@ class Watch:
             if note is None:
                 faulthandler.cancel_dump_traceback_later()
             else:
-                faulthandler.dump_traceback_later(self._standstill_s, exit=True, file=note)
+                faulthandler.dump_traceback_later(STANDSTILL_S, exit=True, file=note)
 
     def _follow(self) -> None:
         """Put the end off again as long as the case makes progress."""
         used = time.clock_gettime(self._clock)
-        while not self._ended.wait(min(POLL_S, self._standstill_s / 4)):
+        while not self._ended.wait(min(POLL_S, STANDSTILL_S / 4)):
             now = time.clock_gettime(self._clock)
             if now - used >= PROGRESS_CPU_S:
                 used = now
                 with self._lock:
                     if self._note is not None:
-                        faulthandler.dump_traceback_later(self._standstill_s, exit=True, file=self._note)
+                        faulthandler.dump_traceback_later(STANDSTILL_S, exit=True, file=self._note)

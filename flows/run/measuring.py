@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cohorts.store.records import Record, commit
+from flows.engine.cluster import resources_offered
+from flows.engine.devices import GPU
 from flows.engine.progress import CaseProgress
 from flows.run.limits import STANDSTILL_S, ended_by_limit
 from flows.run.plan import Plan
@@ -34,7 +36,6 @@ LARGEST_CHUNK = 50
 POLL_S = 0.5
 #: A cluster without any worker for this long is lost; a worker that died is started again within seconds.
 WORKERLESS_S = 60.0
-GPU = "GPU"
 
 
 class StoppedError(RuntimeError):
@@ -169,8 +170,7 @@ def _workers(client: Client | None) -> tuple[int, frozenset[str]]:
     """How many workers there are, and the resources that any of them offers."""
     if client is None:
         return 1, frozenset()
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return max(1, len(workers)), frozenset(name for worker in workers for name in worker.get("resources", {}))
+    return max(1, len(client.scheduler_info(n_workers=-1)["workers"])), resources_offered(client)
 
 
 def _measure_all(

@@ -1,6 +1,6 @@
-"""Run a cohort in which one case kills its worker and one hangs; prints every case's state. Started by a test.
+"""Run a cohort in which one case kills its worker, one stands still and one computes for ever; prints all states.
 
-python deadly_case.py COHORT OUT DEADLY HANGING
+python deadly_case.py COHORT OUT DEADLY STANDING ENDLESS
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +22,47 @@ from flows.engine.prefect_server import embedded_server
 from flows.engine.progress import CaseProgress
 from flows.run import measuring as cohort
 from flows.run.plan import make_plan, with_records
-from flows.sources.interface import Case, StepSettings
+from flows.sources.interface import Case, SharedWork, StepSettings
 
 
 class Deadly(WorkerPlugin):
-    """Makes one participant fatal and one endless, on every worker, also on those started again."""
+    """Makes one participant fatal, one stand still and one endless, on every worker, also on those started again."""
 
-    def __init__(self, deadly: str, hanging: str) -> None:
-        self.deadly, self.hanging = deadly, hanging
+    def __init__(self, deadly: str, standing: str, endless: str) -> None:
+        self.deadly, self.standing, self.endless = deadly, standing, endless
 
     def setup(self, worker: Any) -> None:  # noqa: ARG002 - Dask gives it by name
-        from flows.run import steps
+        from flows.run import limits, steps
+        from flows.sources.registry import METHODS
 
         examine = steps.examine
+        limits.STANDSTILL_S = 12.0
+        METHODS["mask"] = replace(METHODS["mask"], cpu_limit_s=8.0)
 
-        def spoilt(case: Case, settings: StepSettings) -> Any:
+        def spoilt(case: Case, settings: StepSettings, shared: SharedWork | None = None) -> Any:
             if case.participant_id == self.deadly:
                 os._exit(1)
-            if case.participant_id == self.hanging:
+            if case.participant_id == self.standing:
                 time.sleep(3600)
-            return examine(case, settings)
+            while case.participant_id == self.endless:
+                pass
+            return examine(case, settings, shared)
 
         steps.examine = spoilt
 
 
 def main() -> None:
-    folder, out, deadly, hanging = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
     out.mkdir(parents=True)
-    cohort.WALL_LIMIT_S = 15.0
     plan = make_plan(folder, out)
     with embedded_server(out / "prefect") as server, connect(n_cpus=2, address=None, work_dir=str(out)) as client:
-        client.register_plugin(Deadly(deadly, hanging))
+        client.register_plugin(Deadly(*sys.argv[3:6]))
         server.wait_until_healthy()
         progress = CaseProgress(0, Console(quiet=True))
         shared = cohort.Measuring(plan, out, client, progress, threading.Event(), {})
         cohort.run_flow("deadly", shared, lambda: None)
     records = with_records(plan, out, with_failed=True).records
-    print(json.dumps({key[0]: [record.status, record.reason] for key, record in records.items()}))
+    print(json.dumps({key[0]: [record.status, record.reason, record.detail] for key, record in records.items()}))
 
 
 if __name__ == "__main__":
