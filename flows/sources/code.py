@@ -111,12 +111,19 @@ def module_path(name: str, root: Path) -> Path | None:
 
 
 def _modules_of(name: str, root: Path) -> list[str]:
-    """The module that an imported name is or lies in: ``a.b.name`` may be a module or an attribute of ``a.b``."""
-    while name:
-        if module_path(name, root) is not None:
-            return [name]
-        name = name.rpartition(".")[0]
-    return []
+    """The modules that run when a name is imported: ``a.b.name`` may be a module or an attribute of ``a.b``.
+
+    A package without code of its own, whose file holds a docstring at most, is left out.
+    """
+    parts = name.split(".")
+    modules = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    found = [module for module in modules if module_path(module, root) is not None]
+    return [module for module in found if module == found[-1] or not _is_bare(module_path(module, root))]
+
+
+def _is_bare(path: Path | None) -> bool:
+    """Whether a module has no code."""
+    return path is not None and _read(path)[0] == _NOTHING
 
 
 @lru_cache(maxsize=1024)
@@ -127,9 +134,12 @@ def _read(path: Path) -> tuple[str, frozenset[str]]:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(
             node
         ):
-            node.body = node.body[1:] or [ast.Pass()]
+            node.body = node.body[1:] or ([] if isinstance(node, ast.Module) else [ast.Pass()])
     digest = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
     return digest, frozenset(_imports(tree))
+
+
+_NOTHING = hashlib.sha256(b"").hexdigest()
 
 
 def _has_docstring(node: _Documented) -> bool:
