@@ -16,15 +16,6 @@ from reports.pages.view import TableRow, given
 from tasks.anatomy import SHORT_CODES
 
 REGION_VALUES = ("fraction", "relative_difference", "probability")  # the first that is given is printed
-MODALITY_TITLES = {
-    "ncct": "NCCT",
-    "cta": "CTA",
-    "ctp": "CT perfusion",
-    "dwi": "DWI",
-    "adc": "ADC",
-    "b0": "b0",
-    "ct": "CT",
-}
 _LEAST_NAMED_MM2 = 60.0  # a short code does not fit into a smaller piece
 _LOOKS = {True: "affected", False: "plain", None: "open"}
 _LOOK_WORDS = {"affected": "affected", "plain": "not affected", "open": "no answer"}

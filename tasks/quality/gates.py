@@ -12,10 +12,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tasks.quality.catalogue import Limits
 from tasks.quality.figures import CONTRAST_HU, Modality
 
 Figure = float | bool | None
-Limits = tuple[float | None, float | None]
 
 _UNITS = ("mm", "deg", "ml", "hu")
 
