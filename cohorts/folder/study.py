@@ -15,6 +15,7 @@ from cohorts.folder.source import NAME, ComputedSource, LesionSource, Part, Read
 from tasks.anatomy import ASPECTS_REGIONS
 from tasks.quality.figures import Modality
 from tasks.quality.gates import GATES, Gate, with_limits
+from tasks.views.convention import RADIOLOGICAL, Convention
 
 Operator = Literal["ge", "gt", "le", "lt"]
 ReadAs = Literal["integer", "number", "category", "boolean", "date", "text"]
@@ -29,6 +30,9 @@ class StudySection(Part):
     name: str = Field(min_length=1, description="Name printed on every page")
     description: str = Field("", description="One paragraph for the report's first page")
     synthetic: bool = Field(False, description="Marks every page as synthetic data")
+    pictures: Convention = Field(
+        RADIOLOGICAL, description="radiological: the patient's right is on the left of pictures; or neurological"
+    )
     seed: int = Field(20260101, ge=0, description="Seed of every bootstrap")
     bootstrap_resamples: int = Field(2000, ge=100, le=100_000, description="Resamples of every bootstrap interval")
 

@@ -6,8 +6,7 @@ slices for the patient's page, and, of diffusion, the lesion mask. A refused sca
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from cohorts.images.derivatives import image_bytes
 from flows.sources.interface import Case, MapReference, Outcome, StepSettings, excluded
-from flows.sources.mask import planned_map
+from flows.sources.mask import VASCULAR_MAP, planned_map
 from flows.sources.native_scan import (
     PreparedScan,
     facts,
@@ -28,7 +27,7 @@ from flows.sources.native_scan import (
     shown,
 )
 from models.anatomy.template import load_template, mca_territory
-from reports.figures.scan_picture import scan_picture
+from reports.figures.scan_picture import picture_files, scan_picture
 from tasks.density.measure import CTA_DENSITY, NCCT_DENSITY, DensitySettings, measure_density, place_regions
 from tasks.diffusion.adc import adc_on_grid
 from tasks.diffusion.threshold import segment_dwi
@@ -37,7 +36,6 @@ from tasks.quality.figures import Modality
 from tasks.space.resample import Grid
 from tasks.views.key_slices import key_slices
 
-PICTURE_SUFFIX = "_keyslices.json"
 DENSITY_SETTINGS: Mapping[str, DensitySettings] = {"ct": NCCT_DENSITY, "cta": CTA_DENSITY}
 CT_WINDOW_HU = (0.0, 80.0)  # Tao 2024, section 2.1: width 80, level 40
 
@@ -64,7 +62,7 @@ def examine_density_ratio(case: Case, contents: Mapping[str, bytes], settings: S
         densities[reference.sha256] = [
             asdict(density) | {"coverage": coverage[index]} for index, density in found.items()
         ]
-    files |= _picture(case, scan, settings.maps[0])
+    files |= _pictures(case, scan, settings.maps)
     return Outcome("ok", payload=payload | {"densities": densities}, files=files)
 
 
@@ -101,12 +99,12 @@ def examine_dwi_threshold(case: Case, contents: Mapping[str, bytes], settings: S
         "n_removed": dict(found.n_removed),
     }
     if found.reason:
-        files |= _picture(case, scan, settings.maps[0])
+        files |= _pictures(case, scan, settings.maps)
         return excluded(case, found.reason, found.detail, payload, files)
     indices = np.flatnonzero(found.mask.reshape(-1, order="F"))
     counts = native_counts(scan, settings.maps, {"n_lesion": found.mask})
     lesion = measure_lesion(indices, scan.shape, image.affine, scan.registration.moving_to_fixed)
-    files |= _picture(case, scan, settings.maps[0], found.mask)
+    files |= _pictures(case, scan, settings.maps, found.mask)
     files[f"{case.prefix}_label-lesion_mask.nii.gz"] = image_bytes(found.mask.astype(np.uint8), image.affine)
     return Outcome("ok", payload=payload | {"lesion": vars(lesion), "counts": counts}, files=files)
 
@@ -125,16 +123,19 @@ def _refused(
     case: Case, scan: PreparedScan, settings: StepSettings, payload: dict[str, Any], files: dict[str, bytes]
 ) -> Outcome:
     """A scan that the brain mask or the registration refuses, with a picture of what there is."""
-    files |= _picture(case, scan, settings.maps[0])
+    files |= _pictures(case, scan, settings.maps)
     return excluded(case, scan.registration.reason, scan.registration.detail, payload, files)
 
 
-def _picture(
-    case: Case, scan: PreparedScan, reference: MapReference, lesion: npt.NDArray[np.bool_] | None = None
+def _pictures(
+    case: Case, scan: PreparedScan, references: Sequence[MapReference], lesion: npt.NDArray[np.bool_] | None = None
 ) -> dict[str, bytes]:
-    """The key slices for the patient's page, as a file of the step; without regions where nothing was registered."""
-    table = planned_map(reference).table
-    window = None if scan.contrast == "dwi" else CT_WINDOW_HU
-    slices = key_slices(shown(scan, reference, lesion), table, window)
-    picture = scan_picture(slices, table, "" if scan.contrast == "dwi" else "HU")
-    return {f"{case.prefix}{PICTURE_SUFFIX}": json.dumps(picture, separators=(",", ":")).encode()}
+    """The key slices for the patient's page with each label map; without regions where nothing was registered."""
+    window, unit = (None, "") if scan.contrast == "dwi" else (CT_WINDOW_HU, "HU")
+    pictures = []
+    for reference in references:
+        if reference.location != VASCULAR_MAP:
+            table = planned_map(reference).table
+            slices = key_slices(shown(scan, reference, lesion), table, window)
+            pictures.append(scan_picture(slices, table, unit, reference.sha256))
+    return picture_files(case.prefix, pictures)

@@ -45,7 +45,7 @@ def core_outcome(
     stopped.append((scan.registration.reason, scan.registration.detail))
     reason, detail = next((one for one in stopped if one[0]), ("", ""))
     if reason:
-        files |= panel_files(prefix, scan, settings.maps[0], perfusion, None, (reason, detail))
+        files |= panel_files(prefix, scan, settings.maps, perfusion, None, (reason, detail))
         return excluded(case, reason, detail, payload, files)
     anatomy = _anatomy(scan, perfusion, settings)
     found = _find(perfusion, anatomy, settings.parameters)
@@ -58,7 +58,7 @@ def core_outcome(
     }
     if core.reason:
         detail = "both sides must hold tissue to compare, got one side without any. Check the slab and the brain mask."
-        files |= panel_files(prefix, scan, settings.maps[0], perfusion, found, (core.reason, detail))
+        files |= panel_files(prefix, scan, settings.maps, perfusion, found, (core.reason, detail))
         return excluded(case, core.reason, detail, payload, files)
     has_tmax = "tmax" in perfusion.maps
     payload["perfusion"]["core"] = {
@@ -71,7 +71,7 @@ def core_outcome(
     payload["lesion"] = vars(lesion)
     parts = {"n_lesion": core.core, "n_hypoperfused": core.hypoperfused & perfusion.tissue}
     payload["counts"] = native_counts(scan, settings.maps, parts, perfusion.tissue, perfusion.is_covered)
-    files |= panel_files(prefix, scan, settings.maps[0], perfusion, found, ("", ""))
+    files |= panel_files(prefix, scan, settings.maps, perfusion, found, ("", ""))
     for name, mask in (("core", core.core), ("hypoperfused", core.hypoperfused)):
         files[f"{prefix}_label-{name}_mask.nii.gz"] = image_bytes(mask.astype(np.uint8), scan.image.affine)
     if perfusion.same_space is not None:

@@ -1,4 +1,4 @@
-"""The list of quality figures: what each is called and the limits that always hold; tables, gates and pages follow it."""
+"""The list of quality figures: what each is called and the limits that always hold; gates and pages follow it."""
 
 from __future__ import annotations
 
