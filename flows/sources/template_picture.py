@@ -20,7 +20,7 @@ from tasks.views.key_slices import PreparedScan, displayed, key_slices
 
 #: The template has no skull; pixels of 1.1 mm show its anatomy, and keep a file below 40 kB.
 FRAMING = Framing(margin_mm=5.0, finest_mm=1.1, most_per_level=1)
-WINDOW_SHARE = 1.1  # of the brightest percentile: white matter is not to drown the outlines
+WINDOW_SHARES = (0.3, 1.15)  # of the brightest percentile: fluid is dark, and white matter does not drown the outlines
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,8 @@ def _drawn(label_map: LabelMap) -> _Drawn:
     template = load_template()
     labels = labels_on_grid(label_map, template.t1.shape, template.affine).labels
     scan = PreparedScan(template.t1, template.affine, template.brain, labels)
-    window = (0.0, WINDOW_SHARE * float(np.percentile(template.t1[template.brain], 99)))
-    found = key_slices(scan, label_map.table, window, FRAMING)
+    low, high = (share * float(np.percentile(template.t1[template.brain], 99)) for share in WINDOW_SHARES)
+    found = key_slices(scan, label_map.table, (low, high), FRAMING)
     picture = scan_picture(found, label_map.table, "", label_map.sha256)
     display = displayed(scan, label_map.table, FRAMING)
     slices = []

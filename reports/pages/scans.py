@@ -74,7 +74,8 @@ def picture_rows(
     return {
         "planes": [{**plane, "caption": _caption(plane, is_native=is_native)} for plane in picture["planes"]],
         "rows": rows,
-        "note": f"{in_words(convention)} {drawn}",
+        "note": f"{in_words(convention)} {drawn}" if is_first else "",
+        "space": "native" if is_native else "template",
         "letters": edge_letters(convention),
         "is_mirrored": is_mirrored(picture, convention),
     }

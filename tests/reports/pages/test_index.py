@@ -40,10 +40,11 @@ def _cells(page, name):
 
 def test_every_row_has_what_it_is_filtered_and_sorted_by():
     page = _page()
-    assert _cells(page, "sub-00000") == ["excluded", "north", "empty mask", "mild", "–", "–", ""]
-    assert _cells(page, "sub-00001") == ["included", "south", "", "mild", "7", "–", ""]
-    assert _cells(page, "sub-00002") == ["included", "–", "", "mild", "–", "–", "left: clinical table; right: mask"]
-    assert _cells(page, "sub-00003")[-1] == ""  # one source alone differs from nobody
+    assert _cells(page, "sub-00000") == ["excluded", "", "north", "empty mask", "mild", "–", "–"]
+    assert _cells(page, "sub-00001") == ["included", "", "south", "", "mild", "7", "–"]
+    assert _cells(page, "sub-00002") == ["included", "differ", "–", "", "mild", "–", "–"]
+    assert _cells(page, "sub-00003")[1] == ""  # one source alone differs from nobody
+    assert '<td title="left: clinical table; right: mask">differ</td>' in page
     assert "12 patients; the affected side of 1 differs" in page
     assert re.findall(r"<option>(.*?)</option>", page) == ["excluded", "included", "north", "south"]
     assert len(re.findall(r"<button", page)) == len(_cells(page, "sub-00000")) + 1
