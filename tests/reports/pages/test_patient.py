@@ -222,3 +222,19 @@ def test_synthetic_data_are_marked_on_every_part():
     page = patient_page(included(), cohort_view(is_synthetic=True))
     assert "SYNTHETIC DATA" in page
     assert page.count("synthetic data</span>") == page.count("<h2>")
+
+
+def test_a_dash_never_means_not_affected():
+    """A reader answers without a number: affected and not affected are words, and a dash is no answer."""
+    rows = [
+        {**row, "source": "reader:A", "fraction": None, "affected": {"m1": True, "m2": False}.get(row["region"]),
+         "rule": "reader"}
+        for row in region_rows("sub-0001")
+    ]  # fmt: skip
+    page = patient_page(included(regions=rows, drawings=[]), cohort_view())
+    table = page[page.index('<section id="regions">') :]
+    found = dict(re.findall(r'<th scope="row">([^<]+)</th><td[^>]*>(.*?)</td>', table[: table.index("</table>")]))
+    assert re.sub(r"<[^>]+>|\s", "", found["M1"]) == "affected"
+    assert found["M2"].strip() == "not affected"
+    assert found["M3"].strip() == "–"
+    assert "A dash (–) always means that there is no value" in page
