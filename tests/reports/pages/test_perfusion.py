@@ -131,3 +131,21 @@ def test_identifiers_of_two_series_on_a_page_differ(picture):
     scans = [scan_row("sub-0001", modality=name) for name in ("ctp", "cbf")]
     view = included(scans=scans, drawings=[Drawing(one, one, (), None, picture()) for one in ("ctp", "cbf")])
     _parsed(patient_page(view, cohort_view()))
+
+
+def test_two_measurements_of_one_series_stand_side_by_side_under_their_sources():
+    strict = {**full(), "findings": {**full()["findings"], "core_volume_ml": 4.5}}
+    scan = scan_row("sub-0001", modality="ctp")
+    drawings = [
+        Drawing("core-ctp", "ctp", ("wide",), None, full()),
+        Drawing("core-ctp-strict", "ctp", ("strict", "strict-any"), None, strict),
+    ]
+    page = patient_page(included(scans=[scan], lesions=[], drawings=drawings), cohort_view())
+    body = page[page.index("<body") :]
+    places = [
+        body.index(text)
+        for text in ('<h3 class="measured">wide</h3>', ">12.3 ml<", '<h3 class="measured">strict, strict-any',
+                     ">4.5 ml<")
+    ]  # fmt: skip
+    assert places == sorted(places)
+    _parsed(page)
