@@ -91,3 +91,11 @@ def test_it_is_small_quick_strict_json_and_the_same_every_time():
         assert json.dumps(template_picture(indices, shape, affine, label_map), allow_nan=False) == made
     assert (time.process_time() - begun) / 5 < 0.06
     assert len(made) < 40_000
+
+
+def test_a_map_of_other_regions_is_drawn_on_the_largest_section():
+    shape, affine = _grids()["template"]
+    (plane,) = template_picture(_mask(shape, affine), shape, affine, load_label_map("vascular"))["planes"]
+    assert plane["level"] == "largest section"
+    assert plane["lesion"]
+    assert len({one["region"] for one in plane["regions"]}) > 2
