@@ -21,6 +21,7 @@ from tasks.modality import ScanContrast
 from tasks.quality.gates import GATES, Gate, with_limits
 from tasks.scoring import BUILT_IN_RULES, RegionRule, fraction_rule
 from tasks.scoring import Rule as RegionJudge
+from tasks.views.convention import RADIOLOGICAL, Convention
 
 Operator = Literal["ge", "gt", "le", "lt"]
 ReadAs = Literal["integer", "number", "category", "boolean", "date", "text"]
@@ -34,6 +35,9 @@ class StudySection(Part):
     name: str = Field(min_length=1, description="Name printed on every page")
     description: str = Field("", description="One paragraph for the report's first page")
     synthetic: bool = Field(False, description="Marks every page as synthetic data")
+    pictures: Convention = Field(
+        RADIOLOGICAL, description="radiological: the patient's right is on the left of pictures; or neurological"
+    )
     seed: int = Field(20260101, ge=0, description="Seed of every bootstrap")
     bootstrap_resamples: int = Field(2000, ge=100, le=100_000, description="Resamples of every bootstrap interval")
 

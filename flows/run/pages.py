@@ -1,30 +1,31 @@
-"""The pages of a run: one per participant, and the group page of quality figures, from the tables and the pictures."""
+"""The pages of a run, from its tables and pictures: one per participant, their index, and that of quality figures."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
 from flows.run.plan import Plan
-from flows.sources.native_scan import PICTURE_SUFFIX
 from reports.figures.perfusion_picture import PERFUSION_SUFFIX
+from reports.figures.scan_picture import PICTURE_SUFFIX
 
 if TYPE_CHECKING:
-    from reports.figures.perfusion_picture import PerfusionPicture
-    from reports.figures.scan_picture import ScanPicture
-    from reports.pages.view import PatientView
+    from cohorts.store.records import Record
+    from reports.pages.view import Drawing, PatientView
     from reports.statistics.inputs import RunInfo
+
+Row = dict[str, Any]
 
 TABLES_OF_A_PATIENT = ("exclusions", "scans", "scores", "regions", "lesions", "provenance", "timings")
 
 
 def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: Path, draft: Path) -> None:
-    """Write every participant's page and the quality page.
+    """Write every participant's page, their index, and the quality page.
 
     Parameters
     ----------
@@ -35,9 +36,10 @@ def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: 
     draft : folder of the run's results
     """
     from reports.figures.quality_figures import cohort_quality
+    from reports.pages.index import MOST_SOURCES, index_page, index_rows
     from reports.pages.patient import write_patient_pages
     from reports.pages.quality import quality_page
-    from reports.pages.view import QUALITY_PAGE, CohortView
+    from reports.pages.view import INDEX_PAGE, PAGES_FOLDER, QUALITY_PAGE, CohortView
 
     config = plan.cohort.config
     cohort = CohortView(
@@ -45,11 +47,17 @@ def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: 
         run=run,
         quality=cohort_quality(frames["scans"], _gates(plan)),
         columns={item.column: f"{item.title} ({item.unit})" if item.unit else item.title for item in config.clinical},
-        source_modality={source.name: source.scans[0] for source in config.computed_sources},
         is_synthetic=config.study.synthetic,
+        pictures=config.study.pictures,
     )
-    write_patient_pages(_views(plan, frames, out), cohort, draft)
-    page = quality_page(frames["scans"], frames["exclusions"], cohort)
+    participants = _records(frames["participants"])
+    rows = {name: _by_participant(frames[name]) for name in TABLES_OF_A_PATIENT}
+    sides = _sides(plan, participants, rows)
+    write_patient_pages(_views(plan, participants, rows, sides, out), cohort, draft)
+    sources = list(dict.fromkeys(frames["scores"]["source"]))[:MOST_SOURCES]
+    listed = index_rows(participants, rows["scores"], sides, sources)
+    (draft / PAGES_FOLDER / INDEX_PAGE).write_text(index_page(listed, sources, cohort), encoding="utf-8")
+    page = quality_page(frames["scans"], frames["exclusions"], cohort, sides)
     (draft / QUALITY_PAGE).write_text(page, encoding="utf-8")
 
 
@@ -63,29 +71,64 @@ def _gates(plan: Plan) -> dict[str, dict[str, tuple[float | None, float | None]]
     }
 
 
-def _views(plan: Plan, frames: dict[str, pd.DataFrame], out: Path) -> Iterator[PatientView]:
+def _sides(plan: Plan, participants: list[Row], rows: Mapping[str, dict[str, list[Row]]]) -> dict[str, dict[str, str]]:
+    """participant_id -> who names an affected side -> the side."""
+    from reports.pages.sides import affected_sides
+
+    config = plan.cohort.config
+    measurements = {source.name: config.measurement_of[source.name] for source in config.lesion_sources}
+    sides = {}
+    for one in participants:
+        name, clinical = one["participant_id"], one.get(config.clinical_side or "")
+        scores, lesions = rows["scores"].get(name, []), rows["lesions"].get(name, [])
+        sides[name] = affected_sides(scores, lesions, clinical, measurements)
+    return sides
+
+
+def _views(
+    plan: Plan,
+    participants: list[Row],
+    rows: Mapping[str, dict[str, list[Row]]],
+    sides: Mapping[str, dict[str, str]],
+    out: Path,
+) -> Iterator[PatientView]:
     """Every participant's rows and pictures, one at a time."""
     from reports.pages.view import PatientView
 
-    rows = {name: _by_participant(frames[name]) for name in TABLES_OF_A_PATIENT}
-    for participant in _records(frames["participants"]):
-        participant_id = participant["participant_id"]
-        of_patient: dict[str, Any] = {name: found.get(participant_id, []) for name, found in rows.items()}
-        pictures: dict[str, ScanPicture] = _pictures(plan, participant_id, out, PICTURE_SUFFIX)
-        perfusion: dict[str, PerfusionPicture] = _pictures(plan, participant_id, out, PERFUSION_SUFFIX)
-        pictures = {modality: panel["base"] for modality, panel in perfusion.items()} | pictures
-        yield PatientView(participant=participant, pictures=pictures, perfusion=perfusion, **of_patient)
+    for participant in participants:
+        name = participant["participant_id"]
+        of_patient: dict[str, Any] = {table: found.get(name, []) for table, found in rows.items()}
+        drawings = tuple(_drawings(plan, name, out))
+        yield PatientView(participant=participant, drawings=drawings, sides=sides[name], **of_patient)
 
 
-def _pictures(plan: Plan, participant_id: str, out: Path, suffix: str) -> dict[str, Any]:
-    """Modality -> the picture that a step made of it in a file of this ending."""
-    pictures = {}
-    for measurement, (source, *_) in plan.cohort.config.measurements.items():
+def _drawings(plan: Plan, participant_id: str, out: Path) -> Iterator[Drawing]:
+    """What each measurement drew, once for each label map of its sources; a source is drawn on its own map alone.
+
+    A file of before label maps were named in it is of the first map.
+    """
+    from reports.pages.view import Drawing
+
+    for measurement, sources in plan.cohort.config.measurements.items():
         record = plan.records.get((participant_id, measurement))
-        for output in record.outputs if record is not None else ():
-            if output["path"].endswith(suffix):
-                pictures[source.scans[0]] = json.loads((out / output["path"]).read_bytes())
-    return pictures
+        if record is None:
+            continue
+        maps = {source.name: plan.maps[source.name].sha256 for source in sources}
+        first = maps[sources[0].name]
+        perfusion = next(iter(_read(record, out, PERFUSION_SUFFIX)), None)
+        of_map = {} if perfusion is None else {perfusion["base"].get("label_map") or first: perfusion["base"]}
+        of_map |= {one.get("label_map") or first: one for one in _read(record, out, PICTURE_SUFFIX)}
+        if not of_map:
+            continue
+        for place, sha256 in enumerate(dict.fromkeys([*maps.values(), *of_map])):
+            names = tuple(name for name, one in maps.items() if one == sha256)
+            panel = perfusion if place == 0 else None
+            yield Drawing(measurement, sources[0].scans[0], names, of_map.get(sha256), panel)
+
+
+def _read(record: Record, out: Path, suffix: str) -> list[Any]:
+    """The files of a record with this ending."""
+    return [json.loads((out / one["path"]).read_bytes()) for one in record.outputs if one["path"].endswith(suffix)]
 
 
 def _by_participant(frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:

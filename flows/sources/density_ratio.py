@@ -20,7 +20,7 @@ from cohorts.folder.source import (
 from cohorts.store.findings import Findings, Found
 from flows.sources.interface import Method, OpenCase, Outcome
 from flows.sources.label_maps import planned_map
-from flows.sources.native_scan import begun, picture_files, prepared, refused
+from flows.sources.native_scan import begun, drawn, prepared, refused
 from models.anatomy.template import mca_territory
 from tasks.density.measure import CTA_DENSITY, NCCT_DENSITY, DensitySettings, measure_density, place_regions
 from tasks.density.rule import BUILT_IN_DENSITY_RULES
@@ -124,7 +124,7 @@ class DensityRatioSource(Source):
             densities[reference.sha256] = tuple(
                 DensityRow(**asdict(density), coverage=coverage[index]) for index, density in measured.items()
             )
-        files |= picture_files(case, scan)
+        files |= drawn(case, scan)
         return Outcome("ok", findings=findings.adding(densities=densities), files=files)
 
 

@@ -12,7 +12,7 @@ from cohorts.folder.source import REGISTRATION, FormsName, LesionSource, Registr
 from cohorts.images.nifti import nifti_bytes
 from cohorts.store.findings import Findings, Found
 from flows.sources.interface import Method, OpenCase, Outcome, excluded
-from flows.sources.native_scan import begun, facts, native_counts, picture_files, prepared, refused
+from flows.sources.native_scan import begun, drawn, facts, native_counts, prepared, refused
 from tasks.diffusion.adc import adc_on_grid
 from tasks.diffusion.threshold import segment_dwi
 from tasks.lesion import measure_lesion
@@ -109,12 +109,12 @@ class DwiThresholdSource(LesionSource):
         )
         findings = findings.adding(diffusion=diffusion)
         if found.reason:
-            files |= picture_files(case, scan)
+            files |= drawn(case, scan)
             return excluded(case.case, found.reason, found.detail, findings, files)
         indices = np.flatnonzero(found.mask.reshape(-1, order="F"))
         lesion = measure_lesion(indices, scan.shape, image.affine, scan.registration.moving_to_fixed)
         counts = native_counts(scan, case.maps, {"n_lesion": found.mask})
-        files |= picture_files(case, scan, found.mask)
+        files |= drawn(case, scan, found.mask)
         files[f"{case.case.prefix}_label-lesion_mask.nii.gz"] = nifti_bytes(found.mask.astype(np.uint8), image.affine)
         return Outcome("ok", findings=findings.adding(lesion=lesion, counts=counts), files=files)
 

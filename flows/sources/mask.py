@@ -16,7 +16,9 @@ from cohorts.images.mask import ImageProblemError, LesionMask, read_mask
 from cohorts.store.findings import Findings, ScanFacts
 from flows.sources.interface import MapReference, Method, OpenCase, Outcome
 from flows.sources.label_maps import VASCULAR_MAP, planned_map, region_counts
+from flows.sources.template_picture import template_picture
 from models.anatomy.template import labels_on_grid
+from reports.figures.scan_picture import picture_files
 from tasks.lesion import label_counts, measure_lesion
 
 #: A region cut off by more than this share at the border of the mask's grid cannot be scored.
@@ -81,14 +83,14 @@ class MaskSource(LesionSource):
             n_lesion = label_counts(mask.indices, grid.flat, len(grid.n_region) - 1)
             table = planned_map(reference).table
             counts[reference.sha256] = region_counts(table, grid.n_region, {"n_lesion": n_lesion}, grid.coverage)
-        return Outcome(
-            "ok",
-            findings=Findings(
-                scans={file.modality: _facts(mask)},
-                lesion=measure_lesion(mask.indices, mask.shape, mask.affine),
-                counts=counts,
-            ),
+        findings = Findings(
+            scans={file.modality: _facts(mask)},
+            lesion=measure_lesion(mask.indices, mask.shape, mask.affine),
+            counts=counts,
         )
+        shown = (planned_map(one) for one in case.maps if one.location != VASCULAR_MAP)
+        pictures = [template_picture(mask.indices, mask.shape, mask.affine, one) for one in shown]
+        return Outcome("ok", findings=findings, files=picture_files(case.case.prefix, pictures))
 
 
 METHOD = Method(MaskSource, cpu_limit_s=120, memory_mib=400)

@@ -6,12 +6,10 @@ registration are made once for all measurements of one scan.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from cohorts.folder.source import RegistrationName
 from cohorts.images.grid import FormRule
@@ -19,11 +17,12 @@ from cohorts.images.scan import ScanImage
 from cohorts.images.transforms import displacement_files, transform_files
 from cohorts.store.findings import Figure, Findings, RegionCounts, ScanFacts
 from flows.sources.interface import CaseFile, MapReference, OpenCase, Outcome, excluded
-from flows.sources.label_maps import planned_map, region_counts
+from flows.sources.label_maps import VASCULAR_MAP, planned_map, region_counts
 from models.anatomy.register_template import template_target
 from models.anatomy.template import GridLabels, LabelMap, coverage_on_grid, labels_on_grid, load_template
-from reports.figures.scan_picture import scan_picture
+from reports.figures.scan_picture import picture_files, scan_picture
 from tasks.anatomy import TEMPLATE_SPACE
+from tasks.arrays import Float32Array, Mask
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
 from tasks.modality import ScanContrast
 from tasks.quality.figures import measure_quality
@@ -35,7 +34,6 @@ from tasks.space.resample import Grid
 from tasks.space.working_grid import WorkingScan, to_native_grid
 from tasks.views import key_slices
 
-PICTURE_SUFFIX = "_keyslices.json"
 CT_WINDOW_HU = (0.0, 80.0)  # Tao 2024, section 2.1: width 80, level 40
 
 
@@ -53,7 +51,7 @@ class PreparedScan:
     brain: Brain
     registration: Registration
     refinement: Refinement | None = None
-    native: npt.NDArray[np.bool_] | None = None
+    native: Mask | None = None
     _labels: dict[MapReference, GridLabels] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -62,7 +60,7 @@ class PreparedScan:
         return self.working.native_shape
 
     @property
-    def brain_mask(self) -> npt.NDArray[np.bool_]:
+    def brain_mask(self) -> Mask:
         """(X, Y, Z) bool array on the native grid."""
         return to_native_grid(self.brain.mask, self.working) if self.native is None else self.native
 
@@ -140,8 +138,8 @@ def refined(scan: PreparedScan) -> PreparedScan:
 def shown(
     scan: PreparedScan,
     reference: MapReference,
-    lesion: npt.NDArray[np.bool_] | None = None,
-    values: npt.NDArray[np.float32] | None = None,
+    lesion: Mask | None = None,
+    values: Float32Array | None = None,
 ) -> key_slices.PreparedScan:
     """The scan as pictures are cut from it; without regions where nothing was registered.
 
@@ -173,9 +171,9 @@ def quality_figures(scan: PreparedScan, reference: MapReference) -> dict[str, Fi
 def native_counts(
     scan: PreparedScan,
     references: Sequence[MapReference],
-    parts: Mapping[str, npt.NDArray[np.bool_]],
-    tissue: npt.NDArray[np.bool_] | None = None,
-    covered: npt.NDArray[np.bool_] | None = None,
+    parts: Mapping[str, Mask],
+    tissue: Mask | None = None,
+    covered: Mask | None = None,
 ) -> dict[str, RegionCounts]:
     """Voxels of each label of each map on the scan's grid, and of masks in it, as a record stores them.
 
@@ -228,18 +226,20 @@ def begun(case: OpenCase, scan: PreparedScan, kept: type[Findings]) -> tuple[Fin
 
 def refused(case: OpenCase, scan: PreparedScan, findings: Findings, files: dict[str, bytes]) -> Outcome:
     """A scan that the brain mask or the registration refuses, with a picture of what there is."""
-    files |= picture_files(case, scan)
+    files |= drawn(case, scan)
     return excluded(case.case, scan.registration.reason, scan.registration.detail, findings, files)
 
 
-def picture_files(case: OpenCase, scan: PreparedScan, lesion: npt.NDArray[np.bool_] | None = None) -> dict[str, bytes]:
-    """The key slices for the patient's page, as a file of the step; without regions where nothing was registered."""
-    reference = case.maps[0]
-    table = planned_map(reference).table
-    window = None if scan.contrast == "dwi" else CT_WINDOW_HU
-    slices = key_slices.key_slices(shown(scan, reference, lesion), table, window)
-    picture = scan_picture(slices, table, "" if scan.contrast == "dwi" else "HU")
-    return {f"{case.case.prefix}{PICTURE_SUFFIX}": json.dumps(picture, separators=(",", ":")).encode()}
+def drawn(case: OpenCase, scan: PreparedScan, lesion: Mask | None = None) -> dict[str, bytes]:
+    """The key slices for the patient's page with each label map; without regions where nothing was registered."""
+    window, unit = (None, "") if scan.contrast == "dwi" else (CT_WINDOW_HU, "HU")
+    pictures = []
+    for reference in case.maps:
+        if reference.location != VASCULAR_MAP:
+            table = planned_map(reference).table
+            slices = key_slices.key_slices(shown(scan, reference, lesion), table, window)
+            pictures.append(scan_picture(slices, table, unit, reference.sha256))
+    return picture_files(case.case.prefix, pictures)
 
 
 def registration_files(prefix: str, scan: PreparedScan) -> Mapping[str, bytes]:

@@ -169,7 +169,7 @@ def core_outcome(
     stopped.append((scan.registration.reason, scan.registration.detail))
     reason, detail = next((one for one in stopped if one[0]), ("", ""))
     if reason:
-        files |= panel_files(prefix, scan, case.maps[0], perfusion, None, (reason, detail))
+        files |= panel_files(prefix, scan, case.maps, perfusion, None, (reason, detail))
         return excluded(case.case, reason, detail, findings, files)
     anatomy = _anatomy(source, case, scan, perfusion)
     found = _find(source, perfusion, anatomy)
@@ -185,9 +185,9 @@ def core_outcome(
     findings = findings.adding(perfusion=about)
     if core.reason:
         detail = "both sides must hold tissue to compare, got one side without any. Check the slab and the brain mask."
-        files |= panel_files(prefix, scan, case.maps[0], perfusion, found, (core.reason, detail))
+        files |= panel_files(prefix, scan, case.maps, perfusion, found, (core.reason, detail))
         return excluded(case.case, core.reason, detail, findings, files)
-    files |= panel_files(prefix, scan, case.maps[0], perfusion, found, ("", ""))
+    files |= panel_files(prefix, scan, case.maps, perfusion, found, ("", ""))
     for name, mask in (("core", core.core), ("hypoperfused", core.hypoperfused)):
         files[f"{prefix}_label-{name}_mask.nii.gz"] = nifti_bytes(mask.astype(np.uint8), scan.image.affine)
     if perfusion.same_space is not None:

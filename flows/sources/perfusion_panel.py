@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.sources.interface import MapReference
-from flows.sources.label_maps import planned_map
+from flows.sources.label_maps import VASCULAR_MAP, planned_map
 from flows.sources.native_scan import PreparedScan, shown
 from flows.sources.perfusion_maps import Perfusion
-from reports.figures.perfusion_picture import PERFUSION_SUFFIX, PerfusionCurves, PerfusionFindings, perfusion_picture
+from reports.figures.perfusion_picture import (
+    PERFUSION_SUFFIX,
+    WINDOW_HU,
+    PerfusionCurves,
+    PerfusionFindings,
+    perfusion_picture,
+)
+from reports.figures.scan_picture import picture_files, scan_picture
 from tasks.arrays import FloatArray
 from tasks.perfusion.core import CoreSettings, PerfusionCore
 from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, other_side
 from tasks.perfusion.preparation import mean_curve
 from tasks.perfusion.series import PerfusionSeries
+from tasks.views.key_slices import key_slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +43,7 @@ class CoreFound:
 def panel_files(
     prefix: str,
     scan: PreparedScan,
-    reference: MapReference,
+    references: Sequence[MapReference],
     perfusion: Perfusion,
     found: CoreFound | None,
     refusal: tuple[str, str],
@@ -46,18 +54,27 @@ def panel_files(
     ----------
     prefix : of the step's files
     scan : the image on the maps' grid
-    reference : label map to draw
+    references : label maps; the panel is drawn with the first, key slices with each other one
     perfusion : maps, which may be none
     found : the core; None where the series was refused before
     refusal : reason and detail, empty where there is none
     """
     core, same = None if found is None else found.core, perfusion.same_space
-    drawn = shown(scan, reference, None if core is None else core.core, None if same is None else same.values)
-    table = planned_map(reference).table
+    lesion, values = None if core is None else core.core, None if same is None else same.values
+    first, *others = (one for one in references if one.location != VASCULAR_MAP)
     curves = None if perfusion.series is None else _curves(perfusion, perfusion.series, found)
     late = None if core is None or "tmax" not in perfusion.maps else core.hypoperfused
-    picture = perfusion_picture(drawn, table, perfusion.maps, late, curves, _findings(perfusion, found, refusal))
-    return {f"{prefix}{PERFUSION_SUFFIX}": json.dumps(picture, separators=(",", ":"), allow_nan=False).encode()}
+    findings = _findings(perfusion, found, refusal)
+    table = planned_map(first).table
+    drawn = shown(scan, first, lesion, values)
+    picture = perfusion_picture(drawn, table, perfusion.maps, late, curves, findings, first.sha256)
+    pictures = [picture["base"]]
+    for other in others:
+        table = planned_map(other).table
+        slices = key_slices(shown(scan, other, lesion, values), table, WINDOW_HU)
+        pictures.append(scan_picture(slices, table, "HU", other.sha256))
+    panel = json.dumps(picture, separators=(",", ":"), allow_nan=False).encode()
+    return {f"{prefix}{PERFUSION_SUFFIX}": panel} | dict(list(picture_files(prefix, pictures).items())[1:])
 
 
 def _findings(perfusion: Perfusion, found: CoreFound | None, refusal: tuple[str, str]) -> PerfusionFindings:

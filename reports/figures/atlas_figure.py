@@ -1,4 +1,4 @@
-"""The figure of the template's label maps: slices with coloured regions, left of the brain on the left of the page."""
+"""The figure of the template's label maps: slices with coloured regions, sides named at the edges."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tasks.anatomy import SHORT_CODES, LabelTable
+from tasks.views.convention import RADIOLOGICAL, Convention, edge_letters, in_words
 
 AXIAL_MM = (-20, -5, 5, 15, 28, 45)  # z of the slices drawn
 CORONAL_MM, SAGITTAL_MM = -8, -45  # y, x
@@ -19,11 +20,14 @@ _AXIS_NAMES = "xyz"
 
 
 def label_map_figure(
-    t1: NDArray[np.float32], affine: NDArray[np.float64], maps: Mapping[str, tuple[NDArray[np.int16], LabelTable]]
+    t1: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    maps: Mapping[str, tuple[NDArray[np.int16], LabelTable]],
+    convention: Convention = RADIOLOGICAL,
 ) -> Figure:
     """Draw label maps on the template, one row each.
 
-    The display is neurological: the left of the brain is on the left of the page; sagittal slices look from the left.
+    Sagittal slices look from the left.
 
     Parameters
     ----------
@@ -31,6 +35,7 @@ def label_map_figure(
     affine : (4, 4) array, voxel -> world, RAS, mm; the axes must run right, front and up
     maps : name -> (labels, table)
         (X, Y, Z) integer arrays on the template's grid, 0 = no label.
+    convention : which side of the brain is on the left of axial and coronal slices
 
     Raises
     ------
@@ -48,9 +53,14 @@ def label_map_figure(
         for panel, (axis, position_mm) in zip(row, _PANELS, strict=True):
             index = round((position_mm - affine[axis, 3]) / spacing_mm[axis])
             _draw_slice(panel, np.take(t1, index, axis).T, np.take(labels, index, axis).T, table)
+            if axis != 0 and convention == RADIOLOGICAL:
+                panel.invert_xaxis()
+            for x, letter in zip((0.02, 0.98), ("P", "A") if axis == 0 else edge_letters(convention), strict=True):
+                align = "left" if x < 0.5 else "right"
+                panel.text(x, 0.98, letter, ha=align, va="top", fontsize=8, color="white", transform=panel.transAxes)
             panel.set_title(f"{_AXIS_NAMES[axis]} = {position_mm} mm", fontsize=8)
         row[0].set_ylabel(name)
-    figure.supxlabel("Neurological display: left is left. Template: ICBM152 2009a symmetric.", fontsize=8)
+    figure.supxlabel(f"{in_words(convention)} Template: ICBM152 2009a symmetric.", fontsize=8)
     return figure
 
 

@@ -1,6 +1,6 @@
 """Deduction frequency painted on the template, as Wei 2026 (doi 10.1093/braincomms/fcag053), Fig. 4 D to F.
 
-Neurological convention: the patient's left is on the left of the picture, anterior is up.
+Anterior is up; which side of the patient is on the left is said by letters and by the figure's title.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from matplotlib.colors import Normalize
 
 from reports.figures.drawing import INK, MUTED, Chart, Margins, canvas, chart, style
 from tasks.anatomy import SHORT_CODES, LabelTable
+from tasks.views.convention import RADIOLOGICAL, Convention, edge_letters, in_words
 
 _SCALE = "YlOrRd"  # lightness falls evenly, so it reads in grey too
 _DARK = 0.6  # from here on a code is printed in white
@@ -72,6 +73,7 @@ def deduction_maps(
     slices: AtlasSlices,
     frequencies: Mapping[str, Mapping[tuple[str, str], float]],
     headings: Mapping[str, str],
+    convention: Convention = RADIOLOGICAL,
 ) -> Chart:
     """Draw one column per severity grade and one row per level.
 
@@ -81,6 +83,7 @@ def deduction_maps(
     slices : AtlasSlices
     frequencies : column -> (side, region) -> share of patients with the region affected, 0 to 1
     headings : column -> heading, such as ``mild, n = 390``
+    convention : which side of the patient is on the left
 
     Returns
     -------
@@ -88,7 +91,7 @@ def deduction_maps(
         Each column is divided by its own largest frequency, so that 1 is the region most often affected in that grade;
         the largest frequency is printed under the heading.
     """
-    crops = [_cropped(level) for level in slices.levels]
+    crops = [_cropped(level, convention) for level in slices.levels]
     columns = list(frequencies)
     largest = {column: max(frequencies[column].values(), default=0.0) for column in columns}
     weights = [
@@ -109,7 +112,7 @@ def deduction_maps(
             gridspec_kw={"height_ratios": rows},
         )
         for ax, level, (background, labels) in zip(axes, slices.levels, crops, strict=True):
-            _paint(ax, background, labels, slices.table, weights)
+            _paint(ax, (background, labels), slices.table, weights, edge_letters(convention))
             ax.set_ylabel(f"{level.name}\n{level.position}", linespacing=1.5)
         for position, column in enumerate(columns):
             axes[0].annotate(
@@ -120,16 +123,17 @@ def deduction_maps(
         place = figure.add_axes(((0.7 + picture_width + 0.2) / 10, 0.2, 0.014, 0.55))
         bar = figure.colorbar(ScalarMappable(Normalize(0, 1), mpl.colormaps[_SCALE]), cax=place)
         bar.set_label("Frequency over the column's largest")
-        return chart(name, "Deduction frequency by region on the template, left is left", figure)
+        return chart(name, f"Deduction frequency by region on the template. {in_words(convention)}", figure)
 
 
-def _cropped(level: AtlasLevel) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """The slice around the brain, its grey values scaled to 0..1 in a few steps, white outside."""
-    background = np.asarray(level.background, dtype=np.float64)
-    inside = (background > 0) | (level.labels > 0)
+def _cropped(level: AtlasLevel, convention: Convention) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The slice around the brain as it is shown, its grey values scaled to 0..1 in a few steps, white outside."""
+    step = -1 if convention == RADIOLOGICAL else 1
+    background, labels = np.asarray(level.background, dtype=np.float64)[::step], level.labels[::step]
+    inside = (background > 0) | (labels > 0)
     along_x, along_y = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if along_x.size == 0:
-        return np.ones_like(background), np.asarray(level.labels, dtype=np.int64)
+        return np.ones_like(background), np.asarray(labels, dtype=np.int64)
     box = (
         slice(max(along_x[0] - _MARGIN_VOXELS, 0), along_x[-1] + _MARGIN_VOXELS + 1),
         slice(max(along_y[0] - _MARGIN_VOXELS, 0), along_y[-1] + _MARGIN_VOXELS + 1),
@@ -137,17 +141,18 @@ def _cropped(level: AtlasLevel) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     top = float(np.quantile(background[inside], 0.995)) or 1.0
     grey = 0.25 + 0.75 * np.clip(background[box] / top, 0, 1)
     stepped = np.rint(grey * _GREY_STEPS) / _GREY_STEPS
-    return np.where(background[box] > 0, stepped, 1.0), np.asarray(level.labels[box], dtype=np.int64)
+    return np.where(background[box] > 0, stepped, 1.0), np.asarray(labels[box], dtype=np.int64)
 
 
 def _paint(
     ax: Axes,
-    background: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.int64],
+    level: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]],
     table: LabelTable,
     weights: Sequence[Mapping[tuple[str, str], float]],
+    letters: tuple[str, str],
 ) -> None:
     """Paint one level: a copy of the slice per column, regions by weight, outlines, short codes and sides."""
+    background, labels = level
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(visible=False)
@@ -173,8 +178,7 @@ def _paint(
                 ax.text(x + position * step, y, code, ha="center", va="center", fontsize=7.5, color=colour)
     ax.imshow(np.rint(picture * 255).astype(np.uint8).transpose(1, 0, 2), origin="lower", interpolation="none")
     for position in range(len(weights)):
-        for x, side in ((0.08, "L"), (0.92, "R")):
-            align = "left" if side == "L" else "right"
+        for x, side, align in zip((0.08, 0.92), letters, ("left", "right"), strict=True):
             ax.text((position + x) * step, background.shape[1], side, ha=align, va="top", color=MUTED, weight="bold")
 
 

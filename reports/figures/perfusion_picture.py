@@ -156,6 +156,7 @@ def perfusion_picture(
     hypoperfused: npt.NDArray[np.bool_] | None = None,
     curves: PerfusionCurves | None = None,
     findings: PerfusionFindings = PerfusionFindings(),
+    label_map: str = "",
 ) -> PerfusionPicture:
     """Encode a series, or what exists of a refused one; the same input gives the same bytes.
 
@@ -169,6 +170,7 @@ def perfusion_picture(
     hypoperfused : (X, Y, Z) bool array, or None
     curves : PerfusionCurves, or None for maps of a workstation
     findings : PerfusionFindings
+    label_map : sha256 of the labels' map
 
     Raises
     ------
@@ -180,7 +182,7 @@ def perfusion_picture(
     voxels = {"aif": curves.aif_voxels, "vof": curves.vof_voxels} if curves is not None else {}
     places = {name: found for name, found in voxels.items() if found is not None}
     cut = map_slices(scan, table, maps, WINDOW_HU, hypoperfused, places)
-    base = scan_picture(cut.key, table, "HU")
+    base = scan_picture(cut.key, table, "HU", label_map)
     scales = [scale for name, scale in SCALES.items() if name in maps]
     planes = [
         _map_plane(one, key.lesion, key.pixel_mm, scales) for one, key in zip(cut.slices, cut.key.slices, strict=True)

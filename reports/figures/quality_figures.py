@@ -1,4 +1,4 @@
-"""Quality figures of scans: what each is called, the limits that refuse a scan, and where one scan lies in its cohort.
+"""Quality figures of scans as pictures: where one scan lies in its cohort, and the limits that refuse it.
 
 A *strip* is the distribution of one figure over the scans of one modality. Its scale leaves out what lies more than
 six interquartile ranges beyond the quartiles; such values stand at its edge.
@@ -16,16 +16,8 @@ import pandas as pd
 
 from reports.figures.drawing import FILL, INK, MUTED, RULE, SOURCE_COLOURS
 from tasks.arrays import FloatArray
-from tasks.brain import MAXIMUM_SIDE_SHARE, VOLUME_LIMITS_ML
-from tasks.registration.affine import (
-    MAXIMUM_TILT_DEG,
-    MINIMUM_BRAIN_DICE,
-    MINIMUM_COVERAGE,
-    MINIMUM_TISSUE_CORRELATION,
-    SCALE_LIMITS,
-)
-
-Gate = tuple[float | None, float | None]
+from tasks.quality.catalogue import QUALITY_FIGURES, QualityFigure
+from tasks.quality.catalogue import Limits as Gate
 
 WARN = SOURCE_COLOURS[1]
 STRIP_WIDTH, STRIP_HEIGHT = 220.0, 26.0
@@ -33,71 +25,6 @@ _PAD = 7.0  # px at both ends, so that a point at the edge is whole
 _FEW = 40  # values are drawn one by one up to this many, as a distribution above
 _BINS = 44
 _OFF_SCALE_IQR = 6.0  # of a normal distribution nothing lies there; one wrong unit must not flatten all others
-
-
-@dataclass(frozen=True)
-class QualityFigure:
-    """One column of the scans table: its title, unit, decimals and what it says in a few words."""
-
-    column: str
-    title: str
-    unit: str
-    digits: int
-    meaning: str = ""
-
-    @property
-    def heading(self) -> str:
-        """Title with unit."""
-        return f"{self.title}, {self.unit}" if self.unit else self.title
-
-
-FIGURES = (
-    QualityFigure("slice_step_mm", "Slice step", "mm", 2),
-    QualityFigure("n_slices", "Slices", "", 0),
-    QualityFigure("tilt_deg", "Tilt", "°", 1, "angle between the axes of scan and template"),
-    QualityFigure("brain_volume_ml", "Brain volume", "ml", 0, "of the brain mask"),
-    QualityFigure(
-        "brain_open_share", "Brain cut at an end", "", 2, "section on the first or last slice, of the largest"
-    ),
-    QualityFigure("brain_side_share", "Brain cut at a side", "", 2, "section on a side face, of the largest"),
-    QualityFigure("template_coverage", "Template in view", "", 2, "share of the template's brain inside the scan"),
-    QualityFigure("registration_dice", "Brain overlap", "", 3, "Dice of the brain masks after registration"),
-    QualityFigure("tissue_correlation", "Tissue correlation", "", 2, "with a synthetic scan of the template"),
-    QualityFigure("scale_min", "Smallest stretch", "", 2, "from template to scan"),
-    QualityFigure("scale_max", "Largest stretch", "", 2, "from template to scan"),
-    QualityFigure("ganglionic_coverage", "Ganglionic level in view", "", 2),
-    QualityFigure("supraganglionic_coverage", "Supraganglionic level in view", "", 2),
-    QualityFigure("noise_hu", "Noise", "HU", 1, "in the brain"),
-    QualityFigure("noise_share", "Noise", "share", 3, "of the brain's median"),
-    QualityFigure("streak_hu", "Streaks", "HU", 1),
-    QualityFigure("contrast_hu", "Contrast agent", "HU", 1),
-    QualityFigure("asymmetry_hu", "Asymmetry", "HU", 1, "left against right"),
-    QualityFigure("asymmetry_share", "Asymmetry", "share", 3, "left against right, of the brain's median"),
-    QualityFigure("asymmetry", "Asymmetry", "", 3, "left against right"),
-    QualityFigure("clipped_share", "Clipped voxels", "", 3),
-    QualityFigure("saturated_share", "Saturated voxels", "", 4, "as of metal"),
-    QualityFigure("signal_to_noise", "Signal to noise", "", 1),
-    QualityFigure("motion_mm", "Motion", "mm", 2, "between frames"),
-    QualityFigure("n_frames", "Frames", "", 0),
-    QualityFigure("rejected_frame_share", "Frames rejected", "share", 2, "for motion"),
-    QualityFigure("frame_interval_s", "Frame interval", "s", 2, "median"),
-    QualityFigure("aif_quality", "Arterial input", "", 2, "0 poor, 1 good"),
-    QualityFigure("vof_scaling", "Arterial scaling", "", 2, "by the vein, for partial volume"),
-)
-
-#: Smallest and largest value of any modality; the reasons are given where the limits are defined.
-GATES: Mapping[str, Gate] = MappingProxyType(
-    {
-        "tilt_deg": (None, MAXIMUM_TILT_DEG),
-        "brain_volume_ml": VOLUME_LIMITS_ML,
-        "brain_side_share": (None, MAXIMUM_SIDE_SHARE),
-        "template_coverage": (MINIMUM_COVERAGE, None),
-        "registration_dice": (MINIMUM_BRAIN_DICE, None),
-        "tissue_correlation": (MINIMUM_TISSUE_CORRELATION, None),
-        "scale_min": (SCALE_LIMITS[0], None),
-        "scale_max": (None, SCALE_LIMITS[1]),
-    }
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,17 +101,17 @@ def cohort_quality(
     ----------
     scans : one row per scan with ``modality`` and any of the figures' columns; nulls are left out
     gates : modality -> column -> smallest and largest value allowed
-        Added to ``GATES``, and before them where both limit a column.
+        Added to the figures' own limits, and before them where both limit a column.
     """
     found: dict[str, dict[str, Strip]] = {}
     for modality, rows in scans.groupby("modality", sort=True):
         own = {column: gate for column, gate in gates.get(str(modality), {}).items() if gate != (None, None)}
-        limits, of_modality = {**GATES, **own}, {}
-        for figure in FIGURES:
+        of_modality = {}
+        for figure in QUALITY_FIGURES:
             values = numbers(rows, figure.column)
             values = np.sort(values[np.isfinite(values)])
             if values.size:
-                of_modality[figure.column] = _strip(figure, values, limits.get(figure.column, (None, None)))
+                of_modality[figure.column] = _strip(figure, values, own.get(figure.column, figure.limits))
         found[str(modality)] = of_modality
     return CohortQuality(found)
 

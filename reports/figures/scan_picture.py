@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any, TypedDict
+import json
+from collections.abc import Iterable
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from tasks.anatomy import LabelTable
+from tasks.views.convention import RADIOLOGICAL, Convention
 from tasks.views.display_plane import Outlines
 from tasks.views.key_slices import DIFFERENCE_PIXEL_MM, KeySlice, KeySlices
 
-CONVENTION = "The patient's left is on the left of the picture, anterior is up."
+PICTURE_SUFFIX = "_keyslices.json"
 GREY_LEVELS = 64  # noise of CT fills more without adding anything to see, and the file would be half as large again
 #: Okabe and Ito (2008), blue and vermillion, through a light grey: lower and higher than the other side.
 DIFFERENCE_COLOURS = ((0, 114, 178), (242, 242, 242), (213, 94, 0))
 DIFFERENCE_STEPS = 33  # an odd number, so that no difference has a colour of its own
+
+
+_MAP_CHARACTERS = 8  # of a label map's digest in a file's name
 
 
 class RegionPath(TypedDict):
@@ -60,16 +66,23 @@ class Plane(TypedDict):
 
 
 class ScanPicture(TypedDict):
-    """The slices of one scan, from the lowest to the highest."""
+    """The slices of one scan, from the lowest to the highest.
+
+    ``convention`` is ``radiological``; older pictures have a sentence there and show the patient's left on the left.
+    ``space`` is ``native``, or ``template`` where the slices are the template's. ``label_map`` is the sha256 of the
+    map whose regions are outlined, empty where it is not known.
+    """
 
     convention: str
+    space: Literal["native", "template"]
+    label_map: str
     unit: str
     window: list[float]
     difference_limit: float
     planes: list[Plane]
 
 
-def scan_picture(slices: KeySlices, table: LabelTable, unit: str) -> ScanPicture:
+def scan_picture(slices: KeySlices, table: LabelTable, unit: str, label_map: str = "") -> ScanPicture:
     """Encode key slices; the same slices give the same bytes.
 
     Parameters
@@ -78,15 +91,39 @@ def scan_picture(slices: KeySlices, table: LabelTable, unit: str) -> ScanPicture
     table : LabelTable
         Of the labels that the slices' regions are numbered by.
     unit : of the scan's values, such as ``HU``; empty where they have none
+    label_map : sha256 of the labels' map
     """
     names = {label.index: (label.side, label.region) for label in table.labels}
     return ScanPicture(
-        convention=CONVENTION,
+        convention=RADIOLOGICAL,
+        space="native",
+        label_map=label_map,
         unit=unit,
         window=[round(value, 3) for value in slices.window],
         difference_limit=round(slices.difference_limit, 3),
         planes=[_plane(one, names, slices.difference_limit) for one in slices.slices],
     )
+
+
+def picture_files(prefix: str, pictures: Iterable[ScanPicture]) -> dict[str, bytes]:
+    """Pictures of one scan, one per label map, as files of a step; the first map's has the plain name.
+
+    Parameters
+    ----------
+    prefix : of the step's files
+    pictures : each of another label map
+    """
+    named = {}
+    for place, picture in enumerate(pictures):
+        map_name = f"_map-{picture['label_map'][:_MAP_CHARACTERS]}" if place else ""
+        content = json.dumps(picture, separators=(",", ":"), allow_nan=False)
+        named[f"{prefix}{map_name}{PICTURE_SUFFIX}"] = content.encode()
+    return named
+
+
+def is_mirrored(picture: ScanPicture, shown_as: Convention) -> bool:
+    """Whether a page of a convention must mirror a picture, whole, from left to right."""
+    return (picture["convention"] == RADIOLOGICAL) != (shown_as == RADIOLOGICAL)
 
 
 def _plane(one: KeySlice, names: dict[int, tuple[Any, str]], limit: float) -> Plane:

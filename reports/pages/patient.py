@@ -6,7 +6,8 @@ people wrote appears as text. A patient who was left out has a page too, with th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from reports.figures.drawing import file_stem
 from reports.pages.perfusion import perfusion_panel
 from reports.pages.remedies import remedy
 from reports.pages.scans import picture_rows, quality_rows
+from reports.pages.sides import by_side, differ
 from reports.pages.tables import patient_chapters
 from reports.pages.view import (
+    INDEX_PAGE,
     PAGES_FOLDER,
     QUALITY_PAGE,
     CohortView,
+    Drawing,
     PatientView,
     TableRow,
     decimal,
@@ -53,22 +57,33 @@ def write_patient_pages(views: Iterable[PatientView], cohort: CohortView, folder
     pages = folder / PAGES_FOLDER
     pages.mkdir(parents=True, exist_ok=True)
     n_written = 0
-    for view in views:
-        name = page_name(str(view.participant["participant_id"]))
-        (pages / name).write_text(patient_page(view, cohort), encoding="utf-8")
-        n_written += 1
+    before, (ahead, after) = "", itertools.tee(views)
+    next(after, None)
+    for view, following in itertools.zip_longest(ahead, after):
+        name = str(view.participant["participant_id"])
+        neighbours = (before, "" if following is None else str(following.participant["participant_id"]))
+        (pages / page_name(name)).write_text(patient_page(view, cohort, neighbours), encoding="utf-8")
+        n_written, before = n_written + 1, name
     return n_written
 
 
-def patient_page(view: PatientView, cohort: CohortView) -> str:
-    """Render one patient's page."""
-    drawn = {*view.pictures, *view.perfusion}
+def patient_page(view: PatientView, cohort: CohortView, neighbours: tuple[str, str] = ("", "")) -> str:
+    """Render one patient's page, with links to the patients before and after, empty where there is none."""
+    drawn = {one.modality for one in view.drawings if one.picture is not None or one.perfusion is not None}
     scans = sorted(view.scans, key=lambda scan: (scan["modality"] not in drawn, str(scan["modality"])))
+    links = [(INDEX_PAGE, "All patients"), (f"../{FILE_NAME}", "Report of the cohort")]
+    links.append((f"../{QUALITY_PAGE}", "Quality of all scans"))
+    links += [
+        (page_name(name), f"{way} patient: {name}")
+        for way, name in zip(("Previous", "Next"), neighbours, strict=True)
+        if name
+    ]
     return page_template("patient.html.j2").render(
         title=str(view.participant["participant_id"]),
         kicker="Patient",
         disclaimer=DISCLAIMER,
-        links=((f"../{FILE_NAME}", "Report of the cohort"), (f"../{QUALITY_PAGE}", "Quality of all scans")),
+        links=links,
+        sides=by_side(view.sides) if differ(view.sides) else "",
         facts=_facts(view, cohort),
         cohort=cohort,
         status=_status(view),
@@ -129,22 +144,39 @@ def _status(view: PatientView) -> dict[str, Any]:
 def _scan(scan: TableRow, view: PatientView, cohort: CohortView) -> dict[str, Any]:
     """One scan's section."""
     modality = str(scan["modality"])
-    picture, perfusion = view.pictures.get(modality), view.perfusion.get(modality)
-    sources = [source for source, of in cohort.source_modality.items() if of == modality]
-    judged = {row["source"] for row in view.regions}
+    drawings = [one for one in view.drawings if one.modality == modality]
     figures = quality_rows(scan, cohort.quality.of(modality))
     facts = [str(scan["path"])]
     columns = (("shape", "voxels"), ("spacing_mm", "mm"), ("orientation", ""))
     facts += [f"{scan[column]} {name}" for column, name in columns if given(scan.get(column))]
     if scan["status"] != "ok":
         facts.append(f"{scan['status']}: {words(str(scan.get('reason') or 'no reason given'))}")
-    if picture is None and perfusion is None:
+    if not any(one.picture is not None or one.perfusion is not None for one in drawings):
         facts.append("no slices are drawn of this file")
     return {
         "title": modality_title(modality),
         "lead": ", ".join(part.strip() for part in facts) + ".",
-        "perfusion": perfusion and perfusion_panel(perfusion, f"perfusion-{file_stem(modality)}"),
-        "picture": picture and picture_rows(picture, view.regions, [one for one in sources if one in judged]),
+        "drawings": [_drawing(one, place, drawings, view, cohort) for place, one in enumerate(drawings)],
         "figures": figures,
         "figures_caption": f"Quality of this scan beside all {modality_title(modality)} scans of the cohort",
+    }
+
+
+def _drawing(
+    drawing: Drawing, place: int, of_scan: Sequence[Drawing], view: PatientView, cohort: CohortView
+) -> dict[str, Any]:
+    """What one measurement drew with one label map; a scan of several names the sources in every heading."""
+    judged = {row["source"] for row in view.regions}
+    sources = [one for one in drawing.sources if one in judged]
+    is_first = all(one.measurement != drawing.measurement for one in of_scan[:place])
+    measurements = dict.fromkeys(one.measurement for one in of_scan)
+    of_measurement = [one for each in of_scan if each.measurement == drawing.measurement for one in each.sources]
+    picture, perfusion = drawing.picture, drawing.perfusion
+    name = f"{file_stem(drawing.modality)}-{place + 1}"
+    return {
+        "name": name,
+        "title": ", ".join(of_measurement) if is_first and len(measurements) > 1 else "",
+        "perfusion": perfusion and perfusion_panel(perfusion, f"perfusion-{name}", cohort.pictures),
+        "picture": picture and picture_rows(picture, view.regions, sources, cohort.pictures, is_first=is_first),
+        "undrawn": ", ".join(sources) if picture is None else "",
     }

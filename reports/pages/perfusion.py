@@ -9,38 +9,44 @@ from reports.document.tables import number, words
 from reports.figures.map_colours import MapScale, palette
 from reports.figures.perfusion_charts import curve_charts
 from reports.figures.perfusion_picture import MapPlane, PerfusionPicture, PlacePlane
-from reports.figures.scan_picture import Plane
+from reports.figures.scan_picture import Plane, is_mirrored
+from tasks.views.convention import RADIOLOGICAL, Convention, edge_letters, in_words
 
 _STOPS = 9  # of the palette along a colour bar: between them it is as good as linear
 _PLACE_SCALE = 2  # of the small pictures of vessels, so that letters and marks have the size of those on the slices
 _PLACE_NAMES = {"aif": "AIF", "vof": "VOF"}
 
 
-def perfusion_panel(picture: PerfusionPicture, name: str) -> dict[str, Any]:
+def perfusion_panel(picture: PerfusionPicture, name: str, convention: Convention = RADIOLOGICAL) -> dict[str, Any]:
     """What the template draws of one series.
 
     Parameters
     ----------
     picture : as ``reports.figures.perfusion_picture`` made it
     name : beginning of the identifiers in the page, of the characters a-z, 0-9 and the hyphen
+    convention : which side of the patient is on the left
     """
     findings, curves = picture["findings"], picture["curves"]
     charts = []
     if curves is not None:
         charts = curve_charts(curves, findings["affected_side"], findings["vof_scaling"], name=name)
     low, high = picture["base"]["window"]
-    outlined = [one for one in ("core", "hypoperfused") if any(plane[f"{one}_mm2"] for plane in picture["maps"])]  # type: ignore[literal-required]
+    keys = [(one, one) for one in ("core", "hypoperfused") if any(plane[f"{one}_mm2"] for plane in picture["maps"])]  # type: ignore[literal-required]
+    keys += [("plain", "region")] if any(plane["regions"] for plane in picture["base"]["planes"]) else []
+    keys += [("rim", "brain mask")] if picture["scales"] else []
     return {
         "scale": f"linear-gradient(90deg, {', '.join(_stops())})",
         "refusal": words(findings["reason"]),
         "detail": findings["detail"],
         "tiles": _tiles(findings),
         "rows": _rows(picture),
-        "outlined": outlined,
+        "keys": [{"look": look, "text": text} for look, text in keys],
+        "letters": edge_letters(convention),
+        "is_mirrored": is_mirrored(picture["base"], convention),
         "facts": _facts(picture),
         "charts": charts,
         "vessels": [_places(plane) for plane in picture["vessels"]],
-        "note": f"{picture['base']['convention']} CT window {number(low, 0)} to {number(high, 0)} HU. "
+        "note": f"{in_words(convention)} CT window {number(low, 0)} to {number(high, 0)} HU. "
         + ("Where a map shows the ground, it has no value." if picture["scales"] else ""),
     }
 

@@ -8,7 +8,8 @@ frequent as they are; all of them are named in the table of reasons.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from reports.document.page_template import page_template
 from reports.document.tables import MINUS, number, words
 from reports.figures.drawing import FILL, INK, MUTED, RULE
 from reports.figures.quality_figures import WARN, Strip, limit_text, numbers
-from reports.pages.view import PAGES_FOLDER, CohortView, modality_title, page_name
+from reports.pages.sides import by_side, differ
+from reports.pages.view import INDEX_PAGE, PAGES_FOLDER, CohortView, modality_title, page_name
 
 MOST_INSIDE = 300  # points drawn between the whiskers of one strip; more only cover each other
 _FIRST_LINKS = 20  # of a reason; the others are folded
@@ -34,7 +36,12 @@ _GOLDEN = 0.6180339887  # multiples of it, modulo 1, are spread evenly whatever 
 _WHISKER_IQR = 1.5
 
 
-def quality_page(scans: pd.DataFrame, exclusions: pd.DataFrame, cohort: CohortView) -> str:
+def quality_page(
+    scans: pd.DataFrame,
+    exclusions: pd.DataFrame,
+    cohort: CohortView,
+    sides: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> str:
     """Render the group page.
 
     Parameters
@@ -43,6 +50,7 @@ def quality_page(scans: pd.DataFrame, exclusions: pd.DataFrame, cohort: CohortVi
     exclusions : the ``exclusions`` contract
     cohort : CohortView
         With the strips of the same scans.
+    sides : participant -> who names an affected side -> side
     """
     reasons = _reasons(exclusions)
     patients = exclusions["participant_id"].nunique()
@@ -50,10 +58,11 @@ def quality_page(scans: pd.DataFrame, exclusions: pd.DataFrame, cohort: CohortVi
         title="Quality of all scans",
         kicker="Stroke cohort",
         disclaimer=DISCLAIMER,
-        links=((FILE_NAME, "Report of the cohort"),),
+        links=((FILE_NAME, "Report of the cohort"), (f"{PAGES_FOLDER}/{INDEX_PAGE}", "All patients")),
         facts=[("Study", cohort.study), ("Run", cohort.run.run_id), ("aspects-cohort", cohort.run.version)],
         cohort=cohort,
         reasons=reasons,
+        sides=_sides(sides),
         reasons_caption=f"Every reason of {patients} patients, each linked to its page. A patient with several reasons "
         "stands under each.",
         modalities=[_modality(str(name), rows, cohort) for name, rows in scans.groupby("modality", sort=True)],
@@ -93,6 +102,13 @@ def _reasons(exclusions: pd.DataFrame) -> list[dict[str, Any]]:
         order = (STAGES.index(str(stage)), -len(names))
         found.append((order, {**row, "first": links[:_FIRST_LINKS], "further": links[_FIRST_LINKS:]}))
     return [row for _, row in sorted(found, key=lambda item: item[0])]
+
+
+def _sides(sides: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Patients whose affected side differs, who says what, and of how many it could be compared."""
+    found = [(name, _link(name), by_side(one)) for name, one in sides.items() if differ(one)]
+    n_compared = sum(len(one) > 1 for one in sides.values())
+    return {"n_compared": n_compared, "n": len(found), "first": found[:_FIRST_LINKS], "further": found[_FIRST_LINKS:]}
 
 
 def _modality(name: str, rows: pd.DataFrame, cohort: CohortView) -> dict[str, Any]:
@@ -140,6 +156,7 @@ def _strip_plot(strip: Strip, rows: pd.DataFrame) -> dict[str, str]:
     caption += f". {off} beyond the scale stand at its edge" if off else ""
     return {
         "title": strip.figure.heading,
+        "group": strip.figure.group,
         "meaning": strip.figure.meaning,
         "svg": _svg(strip, points),
         "caption": caption + ".",

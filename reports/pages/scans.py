@@ -11,21 +11,17 @@ from typing import Any
 
 from reports.document.tables import DASH, number, words
 from reports.figures.quality_figures import Strip, limit_text
-from reports.figures.scan_picture import Plane, RegionPath, ScanPicture
+from reports.figures.scan_picture import Plane, RegionPath, ScanPicture, is_mirrored
 from reports.pages.view import TableRow, given
 from tasks.anatomy import SHORT_CODES
+from tasks.views.convention import RADIOLOGICAL, Convention, edge_letters, in_words
 
 REGION_VALUES = ("fraction", "relative_difference", "probability")  # the first that is given is printed
-MODALITY_TITLES = {
-    "ncct": "NCCT",
-    "cta": "CTA",
-    "ctp": "CT perfusion",
-    "dwi": "DWI",
-    "adc": "ADC",
-    "b0": "b0",
-    "ct": "CT",
-}
 _LEAST_NAMED_MM2 = 60.0  # a short code does not fit into a smaller piece
+_TEMPLATE_NOTE = (
+    "The file holds no image of the patient: the lesion is drawn where it crosses two slices of the template, one of "
+    "each ASPECTS level. A part above, between or below them is not seen here."
+)
 _LOOKS = {True: "affected", False: "plain", None: "open"}
 _LOOK_WORDS = {"affected": "affected", "plain": "not affected", "open": "no answer"}
 
@@ -42,30 +38,47 @@ class SliceRow:
     high: str = ""
 
 
-def picture_rows(picture: ScanPicture, regions: Sequence[TableRow], sources: Sequence[str]) -> dict[str, Any]:
+def picture_rows(
+    picture: ScanPicture,
+    regions: Sequence[TableRow],
+    sources: Sequence[str],
+    convention: Convention = RADIOLOGICAL,
+    *,
+    is_first: bool = True,
+) -> dict[str, Any]:
     """What the template draws of one scan.
 
     Parameters
     ----------
     picture : as ``reports.figures.scan_picture`` made it
     regions : rows of the ``regions`` contract of this participant
-    sources : those that scored this scan; one row of pictures each, outlines alone where there is none
+    sources : those that scored this scan on the picture's label map; one row of pictures each, outlines alone where
+        there is none
+    convention : which side of the patient is on the left
+    is_first : of the pictures of one measurement: the others leave out what does not depend on the label map
     """
+    is_native = picture.get("space") != "template"
     found = {(row["source"], row["side"], row["region"]): row for row in regions}
     rows = [_region_row(picture, found, source) for source in sources] or [_region_row(picture, {}, None)]
     has_template = any(plane["template_brain"] for plane in picture["planes"])
-    if any(plane["difference"] for plane in picture["planes"]):
+    if is_first and any(plane["difference"] for plane in picture["planes"]):
         rows.append(_difference_row(picture, rows[0]))
-    if has_template or any(plane["brain"] for plane in picture["planes"]):
+    if is_first and is_native and (has_template or any(plane["brain"] for plane in picture["planes"])):
         keys = [_key("brain", "brain mask of the scan")]
         keys += [_key("template", "brain of the template, as registered")] if has_template else []
         nothing = tuple({"regions": (), "words": ""} for _ in picture["planes"])
         rows.append(SliceRow("registration", "Registration check", nothing, tuple(keys)))
     low, high = picture["window"]
     unit = f" {picture['unit']}" if picture["unit"] else ""
-    planes = [{**plane, "caption": _caption(plane)} for plane in picture["planes"]]
-    note = f"{picture['convention']} Native slices, window {number(low, 0)} to {number(high, 0)}{unit}."
-    return {"planes": planes, "rows": rows, "note": note}
+    drawn = f"Native slices, window {number(low, 0)} to {number(high, 0)}{unit}." if is_native else _TEMPLATE_NOTE
+    return {
+        "planes": [{**plane, "caption": _caption(plane, is_native=is_native)} for plane in picture["planes"]],
+        "rows": rows,
+        "note": f"{in_words(convention)} {drawn}" if is_first else "",
+        "space": "native" if is_native else "template",
+        "letters": edge_letters(convention),
+        "is_mirrored": is_mirrored(picture, convention),
+    }
 
 
 def quality_rows(scan: TableRow, strips: Mapping[str, Strip]) -> list[dict[str, str]]:
@@ -159,9 +172,11 @@ def _difference_row(picture: ScanPicture, judged: SliceRow) -> SliceRow:
     )
 
 
-def _caption(plane: Plane) -> str:
+def _caption(plane: Plane, *, is_native: bool) -> str:
     """Which slice it is."""
     height = f"z\u00a0{number(plane['height_mm'], 0)}\u00a0mm"
+    if not is_native:
+        return f"{plane['level'].capitalize()}, {height} of the template{'' if plane['lesion'] else ': no lesion here'}"
     return f"{plane['level'].capitalize()}, slice {plane['slice']} of {plane['n_slices']}, {height}"
 
 

@@ -63,7 +63,9 @@ def _region(row: TableRow | None) -> Cell:
     value, name = region_value(row)
     under = words(str(row["reason"])) if row["status"] != "ok" and given(row.get("reason")) else ""
     affected = given(row.get("affected"))
-    return Cell(value, under, note=name, badge="affected" if affected is not None and affected else "")
+    if not name and affected is not None:  # a reader answers without a number
+        value = "" if affected else "not affected"
+    return Cell(value, under, note=name, badge="affected" if affected else "")
 
 
 def _lesions(view: PatientView) -> Chapter | None:

@@ -16,10 +16,12 @@ from reports.figures.perfusion_picture import PerfusionPicture
 from reports.figures.quality_figures import CohortQuality
 from reports.figures.scan_picture import ScanPicture
 from reports.statistics.inputs import RunInfo
+from tasks.views.convention import RADIOLOGICAL, Convention
 
 TableRow = Mapping[str, Any]
 
 PAGES_FOLDER = "patients"
+INDEX_PAGE = "index.html"
 QUALITY_PAGE = "quality.html"
 MODALITY_TITLES = {
     "ncct": "NCCT", "cta": "CTA", "ctp": "CT perfusion", "dwi": "DWI", "adc": "ADC", "b0": "b0", "ct": "CT",
@@ -38,16 +40,35 @@ class CohortView:
     run : RunInfo
     quality : CohortQuality
     columns : clinical column -> its title with unit, in the order of the page
-    source_modality : source -> modality of the scan that it scored; sources without a scan, such as readers, are absent
     is_synthetic : whether the data were made by a model
+    pictures : on which side of pictures the patient's right lies
     """
 
     study: str
     run: RunInfo
     quality: CohortQuality
     columns: Mapping[str, str] = field(default_factory=dict)
-    source_modality: Mapping[str, str] = field(default_factory=dict)
     is_synthetic: bool = False
+    pictures: Convention = RADIOLOGICAL
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """What one measurement drew of one scan, with the outlines of one label map.
+
+    Attributes
+    ----------
+    measurement, modality : which measurement, of which scan
+    sources : those that score by this measurement on this map; empty where none does
+    picture : as ``reports.figures.scan_picture`` made it; None where sources have no picture on their own map
+    perfusion : as ``reports.figures.perfusion_picture`` made it, or None
+    """
+
+    measurement: str
+    modality: str
+    sources: tuple[str, ...] = ()
+    picture: ScanPicture | None = None
+    perfusion: PerfusionPicture | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +81,8 @@ class PatientView:
     participant : row of ``participants`` with the clinical columns
     exclusions, scans, scores, regions, lesions, provenance, timings : rows of the tables of these names
         Scans may have the quality figures' columns, regions any of ``patient_scans.REGION_VALUES``.
-    pictures : modality -> picture as ``reports.figures.scan_picture`` made it
-    perfusion : modality -> picture as ``reports.figures.perfusion_picture`` made it
+    drawings : pictures of the scans, in the order of the measurements
+    sides : who names an affected side -> ``left`` or ``right`` (``reports.pages.sides``)
     """
 
     participant: TableRow
@@ -72,8 +93,8 @@ class PatientView:
     lesions: Sequence[TableRow] = ()
     provenance: Sequence[TableRow] = ()
     timings: Sequence[TableRow] = ()
-    pictures: Mapping[str, ScanPicture] = field(default_factory=dict)
-    perfusion: Mapping[str, PerfusionPicture] = field(default_factory=dict)
+    drawings: Sequence[Drawing] = ()
+    sides: Mapping[str, str] = field(default_factory=dict)
 
 
 def page_name(participant_id: str) -> str:

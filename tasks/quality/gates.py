@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.modality import ScanContrast
+from tasks.quality.catalogue import Limits
 from tasks.quality.figures import CONTRAST_HU
 
 Figure = float | bool | None
-Limits = tuple[float | None, float | None]
 
 _UNITS = ("mm", "deg", "ml", "hu")
 

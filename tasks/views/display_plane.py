@@ -1,7 +1,8 @@
 """Pictures of slices: a scan turned for display, square pixels around the head, averages and outlines on them.
 
-*Display convention*: the patient's left is on the left of the picture, anterior is up, as everywhere in the reports.
-Left and up are those of the scan's affine, so a picture never depends on the registration. A position in a picture is
+*Display convention*: pictures are cut as radiologists see them (``tasks.views.convention``): the patient's right is on
+the left, anterior is up; a page of the other convention mirrors them whole. Left and up are those of the scan's affine,
+so a picture never depends on the registration. A position in a picture is
 (x, y) in pixels from its upper left corner: the centre of the first pixel is (0.5, 0.5).
 """
 
@@ -27,6 +28,7 @@ Outlines = tuple[FloatArray, ...]
 WIDEST_PX, TALLEST_PX = 320, 400
 FINEST_MM = 0.7  # finer pixels show noise of CT, not anatomy, and double the size of a page
 HEAD_MARGIN_MM = 18.0  # around the brain: skull and scalp are 10 to 15 mm thick
+MOST_PER_LEVEL = 2
 OUTLINE_WIDTH_MM = 1.5  # half-base of the smoothing of outlines: rounds the steps of 1 mm of the label maps
 BORDER_MM = 2.0  # standard deviation: calms teeth of a few voxels, and moves corners by about as much
 EVERY_POINT = 3  # of an outline is kept, about every second pixel
@@ -34,7 +36,7 @@ EVERY_POINT = 3  # of an outline is kept, about every second pixel
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """How a volume is turned so that x runs to the patient's right, y to the back, and slices upwards.
+    """How a volume is turned so that x runs to the patient's left, y to the back, and slices upwards.
 
     Attributes
     ----------
@@ -80,12 +82,24 @@ def turn_for_display(shape: tuple[int, ...], affine: Affine) -> Turn:
         raise ValueError("affine must be a finite and invertible (4, 4) array. Give the image's own affine.")
     direction = affine[:3, :3] / voxel_sizes_mm(affine)
     x, y, z = (int(axis) for axis in linear_sum_assignment(-np.abs(direction))[1])
-    flips = (bool(direction[0, x] < 0), bool(direction[1, y] > 0), bool(direction[2, z] < 0))
+    flips = (bool(direction[0, x] > 0), bool(direction[1, y] > 0), bool(direction[2, z] < 0))
     to_stored = np.diag([0.0, 0.0, 0.0, 1.0])
     for axis, (stored, flip) in enumerate(zip((x, y, z), flips, strict=True)):
         to_stored[stored, axis] = -1 if flip else 1
         to_stored[stored, 3] = shape[stored] - 1 if flip else 0
     return Turn((x, y, z), flips, (shape[x], shape[y], shape[z]), affine @ to_stored)
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How slices are framed and chosen: mm around the brain, the finest pixel, and the most slices of one level."""
+
+    margin_mm: float = HEAD_MARGIN_MM
+    finest_mm: float = FINEST_MM
+    most_per_level: int = MOST_PER_LEVEL
+
+
+HEAD = Framing()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,17 +111,19 @@ class PictureField:
     low_mm : upper left corner, (x, y) mm from the edge of the first displayed voxel
     size_mm : (x, y) extent
     n_voxels, spacing_mm : (x, y) of the displayed slices
+    finest_mm : smallest pixel
     """
 
     low_mm: FloatArray
     size_mm: FloatArray
     n_voxels: tuple[int, int]
     spacing_mm: FloatArray
+    finest_mm: float = FINEST_MM
 
     @property
     def pixel_mm(self) -> float:
         """Edge of a pixel."""
-        return float(max(FINEST_MM, self.size_mm[0] / WIDEST_PX, self.size_mm[1] / TALLEST_PX))
+        return float(max(self.finest_mm, self.size_mm[0] / WIDEST_PX, self.size_mm[1] / TALLEST_PX))
 
     @property
     def middle_voxel(self) -> FloatArray:
@@ -160,7 +176,7 @@ class PictureField:
         return np.stack([y, x])
 
 
-def head_field(brain: Sequence[Mask], turn: Turn) -> PictureField:
+def head_field(brain: Sequence[Mask], turn: Turn, framing: Framing = HEAD) -> PictureField:
     """The field around the brain on some displayed slices; all of the slice where there is no brain."""
     spacing = turn.spacing_mm[:2]
     n_voxels = turn.shape[:2]
@@ -169,10 +185,10 @@ def head_field(brain: Sequence[Mask], turn: Turn) -> PictureField:
     if inside.any():
         for axis in range(2):
             along = np.flatnonzero(inside.any(axis=1 - axis)) * spacing[axis]
-            end = min(size[axis], along[-1] + spacing[axis] + HEAD_MARGIN_MM)
-            low[axis] = max(0.0, along[0] - HEAD_MARGIN_MM)
+            end = min(size[axis], along[-1] + spacing[axis] + framing.margin_mm)
+            low[axis] = max(0.0, along[0] - framing.margin_mm)
             size[axis] = end - low[axis]
-    return PictureField(low, size, n_voxels, spacing)
+    return PictureField(low, size, n_voxels, spacing, framing.finest_mm)
 
 
 def averaging(centres_mm: FloatArray, n_voxels: int, spacing_mm: float, width_mm: float) -> Any:

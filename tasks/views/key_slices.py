@@ -1,6 +1,6 @@
 """The native slices that a person looks at to check one scan: the two ASPECTS levels with what was found on them.
 
-Pictures follow the display convention of ``tasks.views.display_plane``: the patient's left is on the left, anterior is
+Pictures follow the display convention of ``tasks.views.display_plane``: the patient's right is on the left, anterior is
 up.
 """
 
@@ -17,6 +17,8 @@ from tasks.anatomy import CORTICAL_REGIONS, DEEP_REGIONS, LabelTable
 from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, IntArray, IntegerArray, Mask
 from tasks.space.affines import MIRROR
 from tasks.views.display_plane import (
+    HEAD,
+    Framing,
     Outlines,
     PictureField,
     Turn,
@@ -31,7 +33,6 @@ from tasks.views.display_plane import (
 #: Which regions a reader looks for at each level: Barber et al., Lancet 2000;355:1670-1674.
 LEVELS = {"ganglionic": (*DEEP_REGIONS, *CORTICAL_REGIONS[:3]), "supraganglionic": CORTICAL_REGIONS[3:]}
 NO_LEVEL = "largest section"  # of the brain, where no region is known
-MOST_PER_LEVEL = 2
 LEAST_GAIN = 1.0  # a second slice is shown where it adds at least one whole region to what the first shows
 COMPARED_MM = 2.0  # areas to this step are enough to compare slices
 
@@ -124,6 +125,7 @@ def key_slices(
     scan: PreparedScan,
     table: LabelTable,
     window: tuple[float, float] | None = None,
+    framing: Framing = HEAD,
 ) -> KeySlices:
     """Choose and cut the slices that show the ASPECTS levels best.
 
@@ -136,6 +138,7 @@ def key_slices(
     table : LabelTable
         Of the scan's labels.
     window : smallest and largest value shown, such as 0 to 80 HU; by percentiles of the brain where None
+    framing : room around the brain, and how many slices
 
     Raises
     ------
@@ -146,7 +149,7 @@ def key_slices(
         raise ValueError(f"window must rise, got {window[0]:g} to {window[1]:g}. Give the smaller value first.")
     limit_share = MR_LIMIT_SHARE if window is None else CT_LIMIT_SHARE
     window = window or _percentile_window(scan)
-    display = displayed(scan, table)
+    display = displayed(scan, table, framing)
     field, averages, slices = display.field, _BrainAverages(display, window), []
     for level, k in display.chosen:
         plane = smooth_borders(display.labels[:, :, k], table, display.turn.spacing_mm[:2].tolist())
@@ -187,15 +190,19 @@ class Display:
     field: PictureField
 
 
-def displayed(scan: PreparedScan, table: LabelTable) -> Display:
+def displayed(scan: PreparedScan, table: LabelTable, framing: Framing = HEAD) -> Display:
     """Turn a scan, choose its slices and frame the head."""
     turn = turn_for_display(scan.values.shape, scan.affine)
     values, brain, labels = turn.turned(scan.values), turn.turned(scan.brain), turn.turned(scan.labels)
-    chosen = tuple(sorted(_chosen_slices(brain, labels, turn, table), key=lambda item: item[1]))
-    return Display(turn, values, brain, labels, chosen, head_field([brain[:, :, k] for _, k in chosen], turn))
+    slices = _chosen_slices(brain, labels, turn, table, framing.most_per_level)
+    chosen = tuple(sorted(slices, key=lambda item: item[1]))
+    field = head_field([brain[:, :, k] for _, k in chosen], turn, framing)
+    return Display(turn, values, brain, labels, chosen, field)
 
 
-def _chosen_slices(brain: Mask, labels: IntegerArray, turn: Turn, table: LabelTable) -> Iterator[tuple[str, int]]:
+def _chosen_slices(
+    brain: Mask, labels: IntegerArray, turn: Turn, table: LabelTable, most_per_level: int
+) -> Iterator[tuple[str, int]]:
     """Level and slice, the best first: each slice adds most to the share of every region that is shown so far."""
     step = [max(1, round(COMPARED_MM / size)) for size in turn.spacing_mm[:2]]
     coarse = labels[:: step[0], :: step[1]]
@@ -206,7 +213,7 @@ def _chosen_slices(brain: Mask, labels: IntegerArray, turn: Turn, table: LabelTa
     for level, regions in LEVELS.items():
         of_level = shares[:, [label.index for label in table.labels if label.region in regions]]
         shown = np.zeros(of_level.shape[1])
-        for _ in range(MOST_PER_LEVEL):
+        for _ in range(most_per_level):
             gains = np.maximum(of_level - shown, 0).sum(axis=1)
             k = int(gains.argmax())
             if gains[k] < (LEAST_GAIN if shown.any() else 1e-9):

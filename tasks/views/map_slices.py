@@ -1,6 +1,6 @@
 """Perfusion maps on a scan's key slices, and the slices on which the arterial input and the venous output were read.
 
-Slices, field and display convention are those of ``tasks.views.key_slices``: the patient's left is on the left.
+Slices, field and display convention are those of ``tasks.views.key_slices``: the patient's right is on the left.
 """
 
 from __future__ import annotations

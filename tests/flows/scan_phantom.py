@@ -24,6 +24,7 @@ LOWERING_HU = 6.0  # an infarct of seven hours (tasks.phantoms.scans.LOWERING_HU
 ADC_RATIO = 0.6
 POSE = head_pose((5, -4, 6), (8, -150, 320))
 CLASSIC = MapReference("classic", load_label_map("classic").sha256)
+TERRITORY = MapReference("territory", load_label_map("territory").sha256)
 VASCULAR = MapReference("vascular", load_label_map("vascular").sha256)
 
 
@@ -94,4 +95,4 @@ def ratio_settings(**changes):
 def threshold_settings(**changes):
     """Settings of ``dwi_threshold`` as a plan makes them."""
     source = DwiThresholdSource(name="threshold", kind="dwi_threshold", **changes)
-    return StepSettings(source.kind, (CLASSIC, VASCULAR), source.settings)
+    return StepSettings(source.kind, (CLASSIC, TERRITORY, VASCULAR), source.settings)

@@ -10,14 +10,13 @@ import pandas as pd
 
 from reports.figures.quality_figures import cohort_quality
 from reports.figures.scan_picture import scan_picture
-from reports.pages.view import CohortView, PatientView
+from reports.pages.view import CohortView, Drawing, PatientView
 from reports.statistics.inputs import RunInfo
 from tasks.anatomy import aspects_label_table
 from tasks.views.key_slices import PreparedScan, key_slices
 
 TABLE = aspects_label_table()
 RUN = RunInfo("2026-01-02T03-04-05", "0.1.0", "2026-01-02T03:04:05+00:00", "c" * 64, "d" * 64, "aspects run COHORT")
-SOURCE_MODALITY = {"ncct-ratio": "ncct"}
 
 
 @lru_cache(maxsize=1)
@@ -69,7 +68,7 @@ def cohort_view(scans=None, **changes):
     """What all pages share."""
     quality = cohort_quality(scans_table() if scans is None else scans)
     settings = {"study": "Study A", "run": RUN, "quality": quality, "columns": {"age": "Age, year"}}
-    return CohortView(**{**settings, "source_modality": SOURCE_MODALITY, **changes})
+    return CohortView(**{**settings, **changes})
 
 
 def region_rows(participant_id, affected=(("left", "m1"),)):
@@ -101,7 +100,8 @@ def included(participant_id="sub-0001", **changes):
         "provenance": [{**base, "step": "register", "digest": "1" * 64, "input_sha256": "2" * 64,
                         "settings_sha256": "3" * 64, "weights_sha256": None, "code": "register/2"}],
         "timings": [{"participant_id": participant_id, "step": "register", "seconds": 1.25, "cpu_seconds": 0.75}],
-        "pictures": {"ncct": picture()},
+        "drawings": [Drawing("ratio-ncct", "ncct", ("ncct-ratio",), picture())],
+        "sides": {"clinical table": "left", "ncct-ratio": "left"},
     }  # fmt: skip
     return PatientView(**{**views, **changes})
 

@@ -18,6 +18,7 @@ from reports.document.tables import Cell, Row, p_cell, proportion_cell, range_te
 from reports.figures.brain_maps import deduction_maps
 from reports.figures.charts import deduction_histograms
 from tasks.anatomy import HEMISPHERES
+from tasks.views.convention import in_words
 
 #: A bar of one patient in a grade of three shows who was scanned, not what is frequent.
 FEWEST_DRAWN = 10
@@ -113,6 +114,7 @@ def _maps(
         atlas,
         frequencies,
         {**headings, "all": f"all, n = {everyone}"},
+        material.data.config.study.pictures,
     )
     levels = " and ".join(f"{level.name} ({level.position})" for level in atlas.levels)
     return [
@@ -120,7 +122,7 @@ def _maps(
             chart,
             f"The same shares on the template ({map_name} map; {levels}), each column divided by its own largest, "
             "after "
-            "Wei 2026, Fig. 4. Neurological convention: the left of the picture is the patient's left. Colours compare "
+            f"Wei 2026, Fig. 4. {in_words(material.data.config.study.pictures)} Colours compare "
             "regions within a grade, not between grades.",
         )
     ]

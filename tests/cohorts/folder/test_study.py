@@ -39,6 +39,7 @@ def test_the_least_study_has_the_documented_defaults():
     assert config.regions_of(source) == "classic"
     assert config.readings_source is None
     assert (config.study.seed, config.study.bootstrap_resamples, config.study.synthetic) == (20260101, 2000, False)
+    assert config.study.pictures == "radiological"
     assert not config.eligibility.is_set
     assert config.severity is None
 
@@ -211,6 +212,7 @@ def test_all_contradictions_are_named_at_once():
         ({"clinical": [{"column": "a", "read_as": "float"}]}, ("clinical", 0, "read_as"), "literal_error"),
         ({"eligibility": {"maximum_volume_ml": 0}}, ("eligibility", "maximum_volume_ml"), "greater_than"),
         ({"eligibility": {"minimum_mca_share": 50}}, ("eligibility", "minimum_mca_share"), "less_than_equal"),
+        ({"study": {"name": "T", "pictures": "left"}}, ("study", "pictures"), "literal_error"),
         ({"agreement": [{"reference": "a"}]}, ("agreement", 0, "candidate"), "missing"),
     ],
 )

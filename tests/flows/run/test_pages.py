@@ -1,26 +1,80 @@
-"""Pictures that steps wrote reach the page of their participant, each by the ending of its file."""
+"""Pictures that steps wrote reach the page of their participant: every source on its own label map, none lost."""
 
 from __future__ import annotations
 
 import json
 from types import SimpleNamespace
 
-import pandas as pd
-
-from flows.run.pages import TABLES_OF_A_PATIENT, _views
+from flows.run.pages import _drawings
 from reports.figures.perfusion_picture import PERFUSION_SUFFIX
+from reports.figures.scan_picture import PICTURE_SUFFIX, picture_files
 
 
-def test_a_perfusion_file_of_a_record_is_the_perfusion_of_its_modality(tmp_path):
-    files = {f"sub-1_ctp{PERFUSION_SUFFIX}": {"scales": [], "base": {"planes": [1]}}}
-    for name, content in files.items():
-        (tmp_path / name).write_text(json.dumps(content))
-    record = SimpleNamespace(outputs=[{"path": name} for name in [*files, "sub-1_ctp_cbf.nii.gz"]])
-    config = SimpleNamespace(measurements={"m": [SimpleNamespace(scans=("ctp",))]})
-    plan = SimpleNamespace(cohort=SimpleNamespace(config=config), records={("sub-1", "m"): record})
-    frames = {name: pd.DataFrame({"participant_id": []}) for name in TABLES_OF_A_PATIENT}
-    frames["participants"] = pd.DataFrame({"participant_id": ["sub-1", "sub-2"]})
-    with_files, without = _views(plan, frames, tmp_path)
-    assert with_files.perfusion["ctp"]["scales"] == []
-    assert with_files.pictures == {"ctp": {"planes": [1]}}
-    assert without.perfusion == without.pictures == {}
+def _plan(tmp_path, measurements, files):
+    """A plan whose sources are ``name@map``, with the files of each measurement of ``sub-1``."""
+    config, records, maps = {}, {}, {}
+    for measurement, (modality, sources) in measurements.items():
+        named = [source.split("@") for source in sources]
+        maps |= {name: SimpleNamespace(sha256=map_name) for name, map_name in named}
+        config[measurement] = [SimpleNamespace(name=name, scans=(modality,)) for name, _ in named]
+        outputs = []
+        for name, content in files.get(measurement, {}).items():
+            path = f"{measurement}/{name}"
+            (tmp_path / measurement).mkdir(exist_ok=True)
+            (tmp_path / path).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+            outputs.append({"path": path})
+        records["sub-1", measurement] = SimpleNamespace(outputs=outputs)
+    study = SimpleNamespace(config=SimpleNamespace(measurements=config))
+    return SimpleNamespace(cohort=study, records=records, maps=maps)
+
+
+def _found(plan, tmp_path, participant_id="sub-1"):
+    return [
+        (one.measurement, one.modality, one.sources, one.picture and one.picture["planes"], one.perfusion is not None)
+        for one in _drawings(plan, participant_id, tmp_path)
+    ]
+
+
+def test_each_source_is_drawn_on_the_outlines_of_its_own_map(tmp_path):
+    pictures = [{"label_map": name, "planes": [name]} for name in ("classic", "territory")]
+    files = {"lesion": picture_files("sub-1_lesion", pictures)}
+    assert list(files["lesion"]) == ["sub-1_lesion_keyslices.json", "sub-1_lesion_map-territor_keyslices.json"]
+    plan = _plan(tmp_path, {"lesion": ("lesion", ["a@classic", "b@territory", "c@classic"])}, files)
+    assert _found(plan, tmp_path) == [
+        ("lesion", "lesion", ("a", "c"), ["classic"], False), ("lesion", "lesion", ("b",), ["territory"], False),
+    ]  # fmt: skip
+    assert _found(plan, tmp_path, "sub-2") == []
+
+
+def test_a_source_whose_map_was_not_drawn_is_not_shown_on_another(tmp_path):
+    files = {"ratio": {f"sub-1_ncct{PICTURE_SUFFIX}": {"planes": ["old"]}}}  # of before maps were named: the first
+    plan = _plan(tmp_path, {"ratio": ("ncct", ["a@classic", "b@territory"])}, files)
+    assert _found(plan, tmp_path) == [
+        ("ratio", "ncct", ("a",), ["old"], False), ("ratio", "ncct", ("b",), None, False),
+    ]  # fmt: skip
+
+
+def test_two_measurements_of_one_scan_are_both_shown(tmp_path):
+    files = {
+        name: {f"sub-1_ctp{PERFUSION_SUFFIX}": {"base": {"label_map": "classic", "planes": [name]}}}
+        for name in ("core-ctp", "core-ctp-strict")
+    }
+    measurements = {"core-ctp": ("ctp", ["wide@classic"]), "core-ctp-strict": ("ctp", ["strict@classic"])}
+    plan = _plan(tmp_path, measurements, files)
+    assert _found(plan, tmp_path) == [
+        ("core-ctp", "ctp", ("wide",), ["core-ctp"], True),
+        ("core-ctp-strict", "ctp", ("strict",), ["core-ctp-strict"], True),
+    ]
+
+
+def test_the_panel_of_a_series_is_of_its_first_map_and_other_maps_have_slices(tmp_path):
+    files = {
+        "core": {
+            f"sub-1_ctp{PERFUSION_SUFFIX}": {"base": {"label_map": "classic", "planes": ["panel"]}},
+            f"sub-1_ctp_map-territor{PICTURE_SUFFIX}": {"label_map": "territory", "planes": ["slices"]},
+        }
+    }
+    plan = _plan(tmp_path, {"core": ("ctp", ["a@classic", "b@territory"])}, files)
+    assert _found(plan, tmp_path) == [
+        ("core", "ctp", ("a",), ["panel"], True), ("core", "ctp", ("b",), ["slices"], False),
+    ]  # fmt: skip

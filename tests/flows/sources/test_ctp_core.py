@@ -25,7 +25,7 @@ from tasks.phantoms.lesion import lesion_domain
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
 from tasks.phantoms.perfusion_head import prepare_head
 from tasks.phantoms.tissue import grow_ischaemia
-from tests.flows.scan_phantom import CLASSIC, VASCULAR, case
+from tests.flows.scan_phantom import CLASSIC, TERRITORY, VASCULAR, case
 
 TIMES_S = (*(1.5 * frame for frame in range(24)), *(36.0 + 3 * frame for frame in range(1, 9)))  # uneven
 PROTOCOL = Protocol(shape=(72, 84, 18), spacing_mm=(2.8, 2.8, 5.0), frame_times_s=TIMES_S, noise_hu=1.0)
@@ -101,7 +101,8 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def record(out):
-    return run_case(_case(out / "cases", sidecar=TIMED, with_ct=True), _settings(), out)
+    settings = replace(_settings(), maps=(CLASSIC, TERRITORY, VASCULAR))
+    return run_case(_case(out / "cases", sidecar=TIMED, with_ct=True), settings, out)
 
 
 def _files(record, out):
@@ -176,6 +177,14 @@ def test_the_panel_shows_the_core_on_the_right(record, out):
     assert panel["findings"]["affected_side"] == "right"
     assert len(panel["curves"]["times_s"]) == len(TIMES_S)
     assert max(panel["curves"]["aif"]) > 5 * max(panel["curves"]["tissue_other"])
+
+
+def test_slices_are_drawn_with_every_label_map(record, out):
+    files = _files(record, out)
+    panel = json.loads(files["sub-1_ctp_perfusion.json"].read_text())
+    (other,) = (json.loads(path.read_text()) for name, path in files.items() if name.endswith("_keyslices.json"))
+    assert (panel["base"]["label_map"], other["label_map"]) == (CLASSIC.sha256, TERRITORY.sha256)
+    assert any(plane["lesion"] for plane in other["planes"])
 
 
 def test_quality_figures_of_frames_and_vessels(record):

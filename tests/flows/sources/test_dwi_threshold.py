@@ -25,6 +25,7 @@ from tests.flows.scan_phantom import (
     CLASSIC,
     POSE,
     REGIONS,
+    TERRITORY,
     VASCULAR,
     ct,
     ct_case,
@@ -144,6 +145,17 @@ def test_the_picture_shows_the_regions_and_the_lesion(ct_record, dwi_record, out
     assert all(plane["regions"] and not plane["lesion"] for plane in picture["planes"])
     picture = json.loads(_files(dwi_record[0], out)["sub-1_dwi_keyslices.json"].read_text())
     assert any(plane["lesion"] for plane in picture["planes"])
+
+
+def test_slices_are_drawn_with_every_label_map_but_that_of_the_territories(dwi_record, out):
+    files = {name: path for name, path in _files(dwi_record[0], out).items() if name.endswith("_keyslices.json")}
+    assert set(files) == {"sub-1_dwi_keyslices.json", f"sub-1_dwi_map-{TERRITORY.sha256[:8]}_keyslices.json"}
+    classic, territory = (json.loads(files[name].read_text()) for name in sorted(files))
+    assert (classic["label_map"], territory["label_map"]) == (CLASSIC.sha256, TERRITORY.sha256)
+    areas = [
+        sum(one["area_mm2"] for plane in one["planes"] for one in plane["regions"]) for one in (classic, territory)
+    ]
+    assert areas[1] > 1.1 * areas[0]  # territory fills what classic leaves between the levels
 
 
 def test_the_same_scan_gives_the_same_record_and_files(ct_record, out, tmp_path):

@@ -1,9 +1,10 @@
-"""The atlas figure draws what it is given, left on the left."""
+"""The atlas figure draws what it is given, sides where the convention has them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from reports.figures.atlas_figure import label_map_figure
 from tasks.anatomy import Label, LabelTable
@@ -27,12 +28,32 @@ def test_regions_carry_their_code_where_they_lie():
     first = figure.axes[0]
     assert first.get_ylabel() == "site"
     assert first.get_title() == "z = -20 mm"
-    assert [text.get_text() for text in first.texts] == ["M1", "M1"]
-    assert sorted(round(text.get_position()[0]) for text in first.texts) == [9, 29]
-    assert first.get_xlim()[0] < first.get_xlim()[1]  # x to the right of the page is the right of the brain
+    codes = [text for text in first.texts if text.get_text() == "M1"]
+    assert sorted(round(text.get_position()[0]) for text in codes) == [9, 29]
     overlay = first.images[1].get_array()
     assert overlay[15, 30, 3] == pytest.approx(0.55)
     assert overlay[0, 0, 3] == 0
+
+
+@pytest.mark.parametrize("convention", ["radiological", "neurological"])
+def test_sides_are_where_the_convention_has_them_by_pixel(convention):
+    t1, labels = _arrays()
+    labels[labels == 1] = 0  # the right region stays out of the picture
+    table = LabelTable(TABLE.labels[1:])
+    figure = label_map_figure(t1, AFFINE, {"site": (labels, table)}, convention)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba()).astype(int)
+    for axes, plane in ((figure.axes[0], "axial"), (figure.axes[6], "coronal")):
+        box = axes.get_window_extent()
+        shown = pixels[::-1][int(box.y0) + 2 : int(box.y1) - 2, int(box.x0) + 2 : int(box.x1) - 2]
+        coloured = np.ptp(shown[..., :3], axis=-1) > 40
+        is_left_half = np.nonzero(coloured)[1].mean() < shown.shape[1] / 2
+        assert is_left_half == (convention == "neurological"), plane
+        letters = [text.get_text() for text in axes.texts if text.get_text() in ("L", "R")]
+        assert letters == (["R", "L"] if convention == "radiological" else ["L", "R"])
+    assert [text.get_text() for text in figure.axes[7].texts][-2:] == ["P", "A"]
+    assert figure._supxlabel.get_text().startswith(convention.capitalize())
 
 
 def test_other_grids_are_refused():

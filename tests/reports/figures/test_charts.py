@@ -26,6 +26,7 @@ from reports.figures.charts import (
 )
 from reports.figures.drawing import Chart, canvas, chart, file_stem, grade_colours, source_colours, style
 from tasks.anatomy import ASPECTS_REGIONS, Label, LabelTable
+from tasks.views.convention import Convention
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '$x_1$ <script>alert(1)</script> & "quoted"'
@@ -133,10 +134,13 @@ def toy_slices() -> AtlasSlices:
     return AtlasSlices("toy", table, (AtlasLevel("ganglionic", "z = 4 mm", np.ones((40, 50)), labels),))
 
 
-def test_left_is_left_and_anterior_is_up_and_each_column_has_its_own_one() -> None:
+@pytest.mark.parametrize("convention", ["radiological", "neurological"])
+def test_sides_follow_the_convention_and_anterior_is_up_and_each_column_has_its_own_one(
+    convention: Convention,
+) -> None:
     left, right = ("left", "m1"), ("right", "m1")
     frequencies = {"mild": {left: 0.2, right: 0.0}, "severe": {left: 0.2, right: 0.4}}
-    drawn = deduction_maps("maps", toy_slices(), frequencies, {"mild": "mild", "severe": "severe"})
+    drawn = deduction_maps("maps", toy_slices(), frequencies, {"mild": "mild", "severe": "severe"}, convention)
     picture = max(embedded_pictures(drawn), key=lambda image: image.size)
     assert picture.shape == (50, 80, 3)
     placed = re.search(r'width="80" height="50" transform="matrix\([\d.]+ 0 0 (-?)', drawn.svg)
@@ -148,11 +152,14 @@ def test_left_is_left_and_anterior_is_up_and_each_column_has_its_own_one() -> No
         return np.rint(np.asarray(scale(weight))[:3] * 255).astype(int).tolist()
 
     front = 50 - 1 - 37  # the regions lie in front, in the upper part of the picture
-    assert picture[front, 10].tolist() == colour(1.0)
-    assert picture[front, 30].tolist() == colour(0.0)
-    assert picture[front, 50].tolist() == colour(0.5)
-    assert picture[front, 70].tolist() == colour(1.0)
+    of_left, of_right = (30, 10) if convention == "radiological" else (10, 30)
+    assert picture[front, of_left].tolist() == colour(1.0)
+    assert picture[front, of_right].tolist() == colour(0.0)
+    assert picture[front, 40 + of_left].tolist() == colour(0.5)
+    assert picture[front, 40 + of_right].tolist() == colour(1.0)
     assert picture[45, 10].tolist() == [255, 255, 255]
+    letters = [text for text in texts(drawn) if text in ("L", "R")]
+    assert letters[:2] == (["R", "L"] if convention == "radiological" else ["L", "R"])
     assert {"mild", "1.0 = 20% of patients", "1.0 = 40% of patients", "L", "R", "M1"} <= set(texts(drawn))
 
 

@@ -1,4 +1,4 @@
-"""A series as JSON: colours decode to the values they stand for, the left core is left, NaN is transparent."""
+"""A series as JSON: colours decode to the values they stand for, the left core is on the right, NaN is transparent."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ def test_a_decoded_map_has_the_values_of_the_series(name):
     height, width = values.shape
     at = {"core": (38, 30), "brain": (-30, 30), "late": (38, 10)}  # mm to the left of and in front of the middle
     for where, (left_mm, front_mm) in at.items():
-        row, column = int(height / 2 - front_mm / 1.5), int(width / 2 - left_mm / 1.5)
+        row, column = int(height / 2 - front_mm / 1.5), int(width / 2 + left_mm / 1.5)
         assert values[row, column] == pytest.approx(SERIES[where][name], abs=step), where
 
 
-def test_a_core_on_the_left_is_on_the_left_and_fluid_on_the_right_is_transparent():
+def test_a_core_of_the_left_is_on_the_right_and_fluid_of_the_right_is_transparent():
     for base, plane in zip(full()["base"]["planes"], full()["maps"], strict=True):
         values = _values(plane["maps"]["cbf"], SCALES["cbf"])
         height, width = values.shape
         rows, columns = np.nonzero(values < 15)
         assert len(rows) * 1.5**2 == pytest.approx(18 * 18, rel=0.3)
-        assert columns.max() < width / 2
+        assert columns.min() > width / 2
         assert rows.max() < height / 2
-        assert np.isnan(values[int(height / 2 + 20 / 1.5), int(width / 2 + 20 / 1.5)])
-        assert np.isfinite(values[int(height / 2 + 20 / 1.5), int(width / 2 - 20 / 1.5)])
+        assert np.isnan(values[int(height / 2 + 20 / 1.5), int(width / 2 - 20 / 1.5)])
+        assert np.isfinite(values[int(height / 2 + 20 / 1.5), int(width / 2 + 20 / 1.5)])
         for path in (base["lesion"], plane["hypoperfused"]):
             x = [float(corner) for corner in re.findall(r"M([\d.]+),", path)]
-            assert 0 < max(x) < base["width"] / 2
+            assert base["width"] / 2 < min(x) < base["width"]
 
 
 def test_areas_are_those_of_the_masks_on_the_slice():

@@ -1,4 +1,4 @@
-"""Pages of patients: left is left by pixel, colours follow the rows, faults come first, and text stays text."""
+"""Pages of patients: sides by pixel, colours follow the rows, faults come first, and text stays text."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ def _corners(path):
     return np.array([[float(x), float(y)] for x, y in re.findall(r"M([\d.-]+),([\d.-]+)l", path)])
 
 
-def test_the_left_of_the_patient_is_on_the_left_of_the_picture():
+def test_the_left_of_the_patient_is_on_the_right_of_the_picture():
     plane = picture()["planes"][0]
     grey = _pixels(plane["grey"], "L")
     rows, columns = np.nonzero((grey > 255 * 45 / 80) & (grey < 255 * 55 / 80))  # the 50 HU of the left M1
     assert len(columns) > 300
-    assert columns.max() < plane["width"] / 2
+    assert columns.min() > plane["width"] / 2
     assert rows.max() < plane["height"] / 2
     for region in plane["regions"]:
         is_left = region["side"] == "left"
-        assert (region["x"] < plane["width"] / 2) == is_left
-        assert (_corners(region["path"])[:, 0] < plane["width"] / 2).all() == is_left
-    assert _corners(plane["lesion"])[:, 0].max() < plane["width"] / 2
+        assert (region["x"] > plane["width"] / 2) == is_left
+        assert (_corners(region["path"])[:, 0] > plane["width"] / 2).all() == is_left
+    assert _corners(plane["lesion"])[:, 0].min() > plane["width"] / 2
 
 
 def test_higher_than_the_other_side_is_vermillion_and_lower_is_blue():
@@ -88,7 +88,7 @@ def test_higher_than_the_other_side_is_vermillion_and_lower_is_blue():
     warm, cold = is_seen & (red > blue + 60), is_seen & (blue > red + 60)
     assert warm.any()
     assert cold.any()
-    assert np.nonzero(warm)[1].max() < width / 2 < np.nonzero(cold)[1].min()
+    assert np.nonzero(cold)[1].max() < width / 2 < np.nonzero(warm)[1].min()
     assert not is_seen[0].any()
     assert plane["difference_size"][0] == pytest.approx(plane["width"], abs=2 / 0.7 + 0.1)
 
@@ -107,7 +107,7 @@ def test_the_page_prints_the_sides_and_hatches_what_is_affected():
     first = drawn[: drawn.index("</svg>")]
     assert "Affected: left M1." in first
     assert re.findall(r'class="side[ a-z]*" x="(\d+)" y="17">([LR])<', first) == [
-        ("5", "L"), (str(picture()["planes"][0]["width"] - 5), "R"),
+        ("5", "R"), (str(picture()["planes"][0]["width"] - 5), "L"),
     ]  # fmt: skip
     assert first.count('class="affected"') == 1
     assert re.search(r'class="affected"[^>]*hatch[^>]*><title>left M1: affected, fraction 0.61</title>', first)
@@ -131,7 +131,7 @@ def test_colours_follow_the_rule_in_force_not_the_picture():
 
 
 def test_a_picture_that_no_source_scored_has_outlines_alone():
-    page = patient_page(included(regions=[], scores=[]), cohort_view(source_modality={}))
+    page = patient_page(included(regions=[], scores=[]), cohort_view())
     assert "Region outlines." in page
     assert "affected" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
 
@@ -142,7 +142,7 @@ def test_every_number_of_the_patient_is_on_the_page():
                  "0.75", "a" * 64, "512x512x30 voxels", "0.950", "≥ 0.900", "within", "Study A"):  # fmt: skip
         assert text in page, text
     assert page.count('<th scope="row"') >= len(TABLE.labels)
-    assert set(_parsed(page).links) == {"../report.html", "../quality.html"}
+    assert set(_parsed(page).links) == {"index.html", "../report.html", "../quality.html"}
     assert "Motion" not in page  # not measured: no row
 
 
@@ -198,7 +198,7 @@ def test_what_people_write_appears_as_text():
 def test_nothing_is_loaded():
     page = patient_page(included(), cohort_view())
     assert "default-src 'none'" in page
-    assert not re.search(r'(?:src|href)="(?!data:image/png|#|\.\./(?:report|quality)\.html")', page)
+    assert not re.search(r'(?:src|href)="(?!data:image/png|#|index\.html|\.\./(?:report|quality)\.html")', page)
     assert "url(http" not in page
 
 
@@ -213,7 +213,7 @@ def test_pages_are_written_for_all(tmp_path):
     assert write_patient_pages(iter([included(), left_out()]), cohort_view(), tmp_path) == 2
     assert sorted(path.name for path in (tmp_path / "patients").iterdir()) == ["sub-0001.html", "sub-0059.html"]
     first = (tmp_path / "patients" / "sub-0001.html").read_bytes()
-    write_patient_pages([included()], cohort_view(), tmp_path)
+    write_patient_pages([included(), left_out()], cohort_view(), tmp_path)
     assert (tmp_path / "patients" / "sub-0001.html").read_bytes() == first
     assert len(first) < 250_000
 
@@ -222,3 +222,19 @@ def test_synthetic_data_are_marked_on_every_part():
     page = patient_page(included(), cohort_view(is_synthetic=True))
     assert "SYNTHETIC DATA" in page
     assert page.count("synthetic data</span>") == page.count("<h2>")
+
+
+def test_a_dash_never_means_not_affected():
+    """A reader answers without a number: affected and not affected are words, and a dash is no answer."""
+    rows = [
+        {**row, "source": "reader:A", "fraction": None, "affected": {"m1": True, "m2": False}.get(row["region"]),
+         "rule": "reader"}
+        for row in region_rows("sub-0001")
+    ]  # fmt: skip
+    page = patient_page(included(regions=rows, drawings=[]), cohort_view())
+    table = page[page.index('<section id="regions">') :]
+    found = dict(re.findall(r'<th scope="row">([^<]+)</th><td[^>]*>(.*?)</td>', table[: table.index("</table>")]))
+    assert re.sub(r"<[^>]+>|\s", "", found["M1"]) == "affected"
+    assert found["M2"].strip() == "not affected"
+    assert found["M3"].strip() == "–"
+    assert "A dash (–) always means that there is no value" in page

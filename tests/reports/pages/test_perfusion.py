@@ -10,6 +10,7 @@ import pytest
 from reports.figures.perfusion_charts import ARTERY_COLOUR, curve_charts
 from reports.pages.patient import patient_page
 from reports.pages.perfusion import perfusion_panel
+from reports.pages.view import Drawing
 from tests.reports.page_views import cohort_view, included, scan_row
 from tests.reports.pages.test_patient import _parsed
 from tests.reports.perfusion_views import AIF_HU, REJECTED, TIMES_S, full, refused, vendor
@@ -17,7 +18,8 @@ from tests.reports.perfusion_views import AIF_HU, REJECTED, TIMES_S, full, refus
 
 def _page(picture):
     scan = scan_row("sub-0001", modality="ctp")
-    return patient_page(included(scans=[scan], pictures={}, perfusion={"ctp": picture}), cohort_view())
+    drawing = Drawing("core-ctp", "ctp", ("ctp-core",), None, picture)
+    return patient_page(included(scans=[scan], drawings=[drawing]), cohort_view())
 
 
 def _points(svg, colour, dash):
@@ -80,7 +82,7 @@ def test_the_page_has_a_column_per_map_numbers_and_outlines():
     assert body.count('<path class="core"') == body.count('<path class="hypoperfused"') == n_slices
     for text in ("12.3 ml", "37.0 ml", "CBF &lt; 30 % of normal", "Tmax &gt; 6 s", ">3.0<", ">left<", "0.87 of 1",
                  "1.25 times", "11 of 12", "0.2 mm", "1 of 1 voxels of the AIF", "CBF, ml/100 g/min", "≥ 60",
-                 "The patient&#39;s left is on the left"):  # fmt: skip
+                 "the patient&#39;s right is on the left"):  # fmt: skip
         assert text in body, text
     assert body.count('class="aif"') == body.count('class="vof"') == 1
     assert "no slices are drawn" not in body
@@ -127,5 +129,23 @@ def test_maps_without_curves_leave_that_part_out():
 @pytest.mark.parametrize("picture", [full, refused, vendor])
 def test_identifiers_of_two_series_on_a_page_differ(picture):
     scans = [scan_row("sub-0001", modality=name) for name in ("ctp", "cbf")]
-    view = included(scans=scans, pictures={}, perfusion={"ctp": picture(), "cbf": picture()})
+    view = included(scans=scans, drawings=[Drawing(one, one, (), None, picture()) for one in ("ctp", "cbf")])
     _parsed(patient_page(view, cohort_view()))
+
+
+def test_two_measurements_of_one_series_stand_side_by_side_under_their_sources():
+    strict = {**full(), "findings": {**full()["findings"], "core_volume_ml": 4.5}}
+    scan = scan_row("sub-0001", modality="ctp")
+    drawings = [
+        Drawing("core-ctp", "ctp", ("wide",), None, full()),
+        Drawing("core-ctp-strict", "ctp", ("strict", "strict-any"), None, strict),
+    ]
+    page = patient_page(included(scans=[scan], lesions=[], drawings=drawings), cohort_view())
+    body = page[page.index("<body") :]
+    places = [
+        body.index(text)
+        for text in ('<h3 class="measured">wide</h3>', ">12.3 ml<", '<h3 class="measured">strict, strict-any',
+                     ">4.5 ml<")
+    ]  # fmt: skip
+    assert places == sorted(places)
+    _parsed(page)

@@ -30,7 +30,7 @@ def _exclusions(scans):
 
 def _figure(page, title):
     """One strip plot of a page."""
-    start = page.index(f"<h3>{title}")
+    start = page.index(f"<h4>{title}")
     return page[start : page.index("</figure>", start)]
 
 
@@ -39,7 +39,7 @@ def test_every_point_opens_a_page_that_exists(tmp_path):
     page = quality_page(scans, _exclusions(scans), cohort_view(scans))
     views = [PatientView({"participant_id": name, "status": "included"}) for name in scans["participant_id"]]
     write_patient_pages(views, cohort_view(scans), tmp_path)
-    links = re.findall(r'<a href="(patients/[^"]+)"', page)
+    links = re.findall(r'<a href="(patients/sub-[^"]+)"', page)
     assert len(links) == 4 * len(scans) + 1  # four figures measured, and one patient left out
     assert {tmp_path / link for link in links} == set((tmp_path / "patients").iterdir())
     assert "../" not in "".join(links)
@@ -156,7 +156,8 @@ def test_what_people_write_appears_as_text():
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert all(
-        re.fullmatch(r"patients/sub-[A-Za-z0-9]+\.html", link) for link in re.findall(r'"(patients/[^"]*)"', page)
+        re.fullmatch(r"patients/(index|sub-[A-Za-z0-9]+)\.html", link)
+        for link in re.findall(r'"(patients/[^"]*)"', page)
     )
 
 

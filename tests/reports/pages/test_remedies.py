@@ -17,10 +17,11 @@ from tests.flows.bad_images import KINDS
 REPOSITORY = Path(__file__).resolve().parents[3]
 #: What a scan passes, from its row in scans.tsv to its numbers.
 SCAN_MODULES = (
-    *sorted((REPOSITORY / "tasks").glob("*.py")),
-    *(REPOSITORY / "cohorts" / f"{name}.py" for name in ("images", "nifti_file", "scan_images", "scan_units", "scans")),
-    *sorted((REPOSITORY / "flows").glob("measure_*.py")),
-    *(REPOSITORY / "flows" / f"{name}.py" for name in ("steps", "cohort")),
+    *sorted((REPOSITORY / "tasks").rglob("*.py")),
+    REPOSITORY / "cohorts" / "folder" / "scans.py",
+    *sorted((REPOSITORY / "cohorts" / "images").glob("*.py")),
+    *sorted((REPOSITORY / "flows" / "sources").glob("*.py")),
+    *(REPOSITORY / "flows" / "run" / f"{name}.py" for name in ("steps", "measuring")),
 )
 CODE = re.compile(r"[a-z]+(_[a-z0-9]+)+")
 #: Told beside a result that is used all the same, or about the study and no scan.

@@ -51,19 +51,19 @@ ORDERS = [((0, 1, 2), (False, False, False)), ((0, 1, 2), (True, True, False)), 
 
 
 @pytest.mark.parametrize(("order", "flips"), ORDERS)
-def test_left_is_left_and_front_is_up_whatever_the_order_of_axes(order, flips):
+def test_the_left_is_on_the_right_and_front_is_up_whatever_the_order_of_axes(order, flips):
     scan, brain, affine = _phantom()
     found = key_slices(replace(_stored(scan, order, flips), template=(brain, affine)), TABLE, WINDOW)
     low = found.slices[0]
     assert [one.level for one in found.slices] == ["ganglionic", "supraganglionic"]
     rows, columns = np.nonzero(low.grey > 255 * 45 / 80)  # the patch of 50
     height, width = low.grey.shape
-    assert columns.max() < width / 2
+    assert columns.min() > width / 2
     assert rows.max() < height / 2
     x, y = low.places[INDEX["left", "m1"]]
     assert columns.min() < x < columns.max() + 1
     assert rows.min() < y < rows.max() + 1
-    assert low.places[INDEX["right", "m1"]][0] > width / 2
+    assert low.places[INDEX["right", "m1"]][0] < width / 2
 
 
 @pytest.mark.parametrize(("order", "flips"), ORDERS)
@@ -129,9 +129,9 @@ def test_the_mirrored_difference_is_signed_and_empty_outside():
     scan, brain, affine = _phantom()
     low = key_slices(replace(scan, template=(brain, affine)), TABLE, WINDOW).slices[0]
     height, width = low.difference.shape
-    assert np.nanmax(low.difference[:, : width // 2]) == pytest.approx(20, abs=0.5)
-    assert np.nanmin(low.difference[:, width // 2 :]) == pytest.approx(-20, abs=0.5)
-    assert np.nanmin(low.difference[:, : width // 2 - 2]) > -0.1
+    assert np.nanmax(low.difference[:, width // 2 :]) == pytest.approx(20, abs=0.5)
+    assert np.nanmin(low.difference[:, : width // 2]) == pytest.approx(-20, abs=0.5)
+    assert np.nanmin(low.difference[:, width // 2 + 2 :]) > -0.1
     assert abs(np.nanmedian(low.difference[height // 2 :])) < 0.01
     assert np.isnan(low.difference[0]).all()
     assert np.isfinite(low.difference).mean() > 0.3
@@ -145,8 +145,8 @@ def test_the_mirror_follows_the_registration():
     low = key_slices(replace(moved, template=(brain, affine)), TABLE, WINDOW).slices[0]
     assert np.nanmax(np.abs(low.difference)) < 0.5  # 20 through x = 0
     (line,) = low.template_brain
-    assert line[:, 0].min() == 0  # the template's brain is cut by the picture's edge
-    assert line[:, 0].max() < low.brain[0][:, 0].max() - 30 / low.pixel_mm
+    assert line[:, 0].max() == low.grey.shape[1]  # the template's brain is cut by the picture's edge
+    assert line[:, 0].min() > low.brain[0][:, 0].min() + 30 / low.pixel_mm
 
 
 def test_the_template_outline_lies_where_the_registration_puts_it():
