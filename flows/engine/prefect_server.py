@@ -26,10 +26,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from flows.engine import database
 from flows.engine.environment import NO_PROXY, PREFECT, drop_variables, private_folder
 from flows.engine.guard import guarded, own_origins
 from flows.engine.limits import SERVER_OOM_SCORE, be_ended_first
+from flows.engine.lock import LockedError
 
 LOOPBACK = "127.0.0.1"
 #: Fits a loaded machine: a server that ends is noticed at once, only a slow one is waited for.
@@ -116,7 +119,12 @@ class PrefectServer:
     """
 
     def __init__(self, folder: Path, *, port: int = 0, with_ui: bool = False) -> None:
-        self._folder = private_folder(folder)
+        self._folder = private_folder(folder.absolute())
+        self._lock = FileLock(self._folder / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise LockedError(f"{folder} must be free, but another server is at work there. Stop it first.") from None
         for left in self._folder.glob("home-*"):
             shutil.rmtree(left, ignore_errors=True)
         self.home = Path(tempfile.mkdtemp(prefix="home-", dir=self._folder))
@@ -177,6 +185,7 @@ class PrefectServer:
         end(self._process)
         self._socket.close()
         shutil.rmtree(self.home, ignore_errors=True)
+        self._lock.release()
 
     def _start(self) -> subprocess.Popen[bytes]:
         """Start the process, in its own home: no settings file of the working folder is read."""
@@ -186,6 +195,7 @@ class PrefectServer:
             "PREFECT_SERVER_UI_ENABLED": shown,
             "PREFECT_SERVER_API_PORT": str(self.port),
             "PREFECT_UI_API_URL": self.api_url,
+            "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # none is used, and it takes time
             "PREFECT_SERVER_API_AUTH_STRING": self.credentials,
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(own_origins(self.port)),
             "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///../{database.NAME}",

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from flows.engine import prefect_server
 from flows.engine.database import NAME, is_sound, set_aside
 from flows.engine.environment import UnsafeFolderError, private_folder
+from flows.engine.lock import LockedError
 
 ROOT = Path(__file__).parents[3]
 START = """
@@ -105,6 +107,13 @@ def test_a_database_at_work_elsewhere_is_no_damage(
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("begin exclusive")
         assert is_sound(database)
+
+
+def test_a_second_server_in_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home-of-the-first").mkdir()
+    with FileLock(tmp_path / ".lock"), pytest.raises(LockedError, match="another server is at work there"):
+        prefect_server.PrefectServer(tmp_path)
+    assert (tmp_path / "home-of-the-first").exists()
 
 
 @pytest.mark.parametrize("interpreter", ["no/such/python", "/"])
