@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cohorts.store.share import LONGEST_NAME, fsync_file, fsync_folder, rename
+from cohorts.store.share import LONGEST_NAME, fsync_file, fsync_folder, read_file, rename
 
 RECORDS_FOLDER = "records"
 DERIVATIVES_FOLDER = "derivatives"
@@ -152,7 +152,7 @@ def load(path: Path) -> Record | None:
     A record that is not whole, or does not belong to this participant and address, is set aside and computed again.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_file(path))
         body = content["record"]
         if content["sha256"] != digest_of(body):
             raise ValueError("the record's content does not match its digest")

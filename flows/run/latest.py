@@ -16,7 +16,7 @@ from typing import Any
 
 from cohorts.store.hashing import HashCache
 from cohorts.store.records import TEMPORARY, digest_of, write_bytes
-from cohorts.store.share import PROBE, fsync_folder, rename
+from cohorts.store.share import PROBE, fsync_folder, read_file, rename
 
 RESULTS = "results"
 LATEST = "latest"
@@ -53,7 +53,7 @@ def run_folder(path: Path) -> Path:
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """Summary of one run; None where there is none or it is damaged."""
     try:
-        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_bytes())
+        summary: dict[str, Any] = json.loads(read_file(folder / SUMMARY))
         own = summary.get(OWN_DIGEST)
         if own is not None and own != summary_digest(summary):
             return None

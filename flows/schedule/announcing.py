@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cohorts.store.records import write_bytes
+from cohorts.store.share import read_file
 from flows.commands.compare import Comparison, compare_runs
 from flows.run.latest import RESULTS
 
@@ -55,7 +56,7 @@ def change_to_tell(out: Path, run: Path, before: Path | None, *, is_announced: b
 def announced(out: Path) -> str | None:
     """Id of the run that was told last."""
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
-        name = json.loads((out / ANNOUNCED).read_bytes())["run_id"]
+        name = json.loads(read_file(out / ANNOUNCED))["run_id"]
         return name if isinstance(name, str) and name and "/" not in name and not name.startswith(".") else None
     return None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cohorts.store.records import write_bytes
+from cohorts.store.share import read_file
 from flows.engine.lock import Owner
 
 BUSY = "busy.json"
@@ -54,7 +55,7 @@ def keep(path: Path, note: dict[str, Any]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """The note of an earlier start, empty where there is none or it is damaged."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        note = json.loads(path.read_bytes())
+        note = json.loads(read_file(path))
         if isinstance(note, dict) and _time(note.get("first_seen")) is not None:
             return note
     return {}
