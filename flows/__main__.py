@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shlex
-import signal
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,24 +12,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cohorts.folder.manifest import CohortError
 from flows.commands import screens
-from flows.engine.cluster import ClusterError, TlsFiles
+from flows.commands.failures import EXIT_OK, failure_of
+from flows.engine.cluster import TlsFiles
 from flows.engine.devices import GpuChoice
-from flows.engine.environment import UnsafeFolderError
-from flows.engine.lock import LockedError
-from flows.engine.prefect_server import ServerFailedError
-from flows.run.measuring import ClusterLostError
 from flows.run.plan import UsageError
-from flows.run.running import RunRequest, SignalReceived, ends_on_signals
-from flows.run.steps import STORAGE_ERRORS, StorageFailedError
+from flows.run.running import RunRequest, ends_on_signals
+from flows.schedule.hooks import BUSY_LIMIT_H, Hooks
 
-EXIT_OK, EXIT_FAILED_CASES, EXIT_USAGE, EXIT_PREFLIGHT = 0, 1, 2, 3
-EXIT_SOFTWARE, EXIT_IO, EXIT_LOCKED, EXIT_INTERRUPT, EXIT_TERMINATED = 70, 74, 75, 130, 143
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 some cases failed; 2 wrong usage; 3 the study must be mended first; 70 internal error; "
-    "74 the output folder cannot be written; 75 another run is at work there, or the "
-    "workers are gone: run again later; 130 and 143 stopped by a signal."
+    "Exit codes: 0 done; 1 some cases failed, or nothing that was due could be measured, or verify found damage; "
+    "2 wrong usage; 3 the study must be mended first; 70 internal error; 74 the output folder cannot be written; "
+    "75 another run is at work there, or the workers are gone: run again later; 130 and 143 stopped by a signal."
 )
 
 app = typer.Typer(
@@ -227,9 +219,15 @@ def nightly(
         str | None,
         typer.Option("--on-change", metavar="COMMAND", help="Run with the summary's path if results changed"),
     ] = None,
+    busy_limit: Annotated[
+        float, typer.Option("--busy-limit", min=0, help="Hours of another run after which a night fails; 0 is never")
+    ] = BUSY_LIMIT_H,
+    log: Annotated[
+        Path | None, typer.Option("--log", metavar="FILE", help="Write the night's line here too, not only in OUT")
+    ] = None,
 ) -> None:
-    """Run for cron and timers: one at a time, catches up by content, writes OUT/summary.json, runs a hook."""
-    from flows.schedule.nightly import run_nightly
+    """Run for cron and timers: one at a time, catches up by content, writes OUT/summary.json, runs hooks."""
+    from flows.schedule.nightly import night
 
     request = RunRequest(
         cohort=cohort,
@@ -242,7 +240,16 @@ def nightly(
         gpu=gpu,
         command=_command(),
     )
-    raise typer.Exit(run_nightly(request, on_failure=on_failure, on_change=on_change, console=Console()))
+    hooks = Hooks(on_failure, on_change, busy_limit, log)
+    raise typer.Exit(night(request, hooks, Console()).exit_code)
+
+
+@app.command()
+def verify(out: OutFolder) -> None:
+    """Read every published file, record and output again, compare with its sha256, and say what is damaged."""
+    from flows.commands.verify import verify_output
+
+    raise typer.Exit(verify_output(out, Console()))
 
 
 @app.command()
@@ -299,45 +306,11 @@ def guarded(command: Callable[[], Any]) -> int:
             command()
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else EXIT_OK
-    except SignalReceived as received:
-        errors.print("Stopped. What is committed stays; run again to go on.", markup=False)
-        return EXIT_INTERRUPT if received.number == signal.SIGINT else EXIT_TERMINATED
-    except CohortError as error:
-        screens.show_problems(error.problems, errors)
-        return EXIT_PREFLIGHT
-    except LockedError as error:
-        errors.print(f"Busy: {error}", markup=False)
-        return EXIT_LOCKED
-    except ClusterLostError as error:
-        errors.print(f"Stopped: {error} What is committed stays; run again to go on.", markup=False)
-        return EXIT_LOCKED
-    except StorageFailedError as error:
-        errors.print(f"Stopped: {error}", markup=False)
-        return EXIT_IO
-    except OSError as error:
-        if error.errno in STORAGE_ERRORS:
-            errors.print(f"Stopped: {error}. Free space or choose another folder, then run again.", markup=False)
-            return EXIT_IO
-        if isinstance(error, (FileExistsError, FileNotFoundError)):
-            errors.print(f"Error: {error}", markup=False)
-            return EXIT_PREFLIGHT
-        return _unexpected(errors)
-    except (ClusterError, UnsafeFolderError, UsageError) as error:
-        errors.print(f"Error: {error}", markup=False)
-        return EXIT_PREFLIGHT
-    except ServerFailedError as error:
-        errors.print(f"Stopped: {error} What is committed stays; run again to go on.", markup=False)
-        return EXIT_SOFTWARE
-    except Exception:
-        return _unexpected(errors)
+    except BaseException as error:
+        failure = failure_of(error)
+        failure.show(errors)
+        return failure.exit_code
     return EXIT_OK
-
-
-def _unexpected(errors: Console) -> int:
-    """Show a traceback and ask for a report."""
-    errors.print(traceback.format_exc(), markup=False)
-    errors.print("This should not happen. What is committed stays. Please report the lines above.", markup=False)
-    return EXIT_SOFTWARE
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from stat import S_ISREG
 
 from cohorts.images.mask import file_sha256
 from cohorts.store.records import write_bytes
+from cohorts.store.share import read_file
 
 GUARD_NS = 2_000_000_000
 
@@ -26,7 +27,7 @@ class HashCache:
         self._known: dict[str, tuple[str, str]] = {}
         self._content = b""
         try:
-            self._content = store.read_bytes()
+            self._content = read_file(store)
             self._known = {path: (entry[0], entry[1]) for path, entry in json.loads(self._content).items()}
         except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
             self._known = {}

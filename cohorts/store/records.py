@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cohorts.store.findings import Findings
-from cohorts.store.share import LONGEST_NAME, fsync_file, fsync_folder, rename
+from cohorts.store.share import LONGEST_NAME, fsync_file, fsync_folder, read_file, rename
 
 RECORDS_FOLDER = "records"
 DERIVATIVES_FOLDER = "derivatives"
@@ -206,7 +206,7 @@ def earlier_keys(root: Path, participant_id: str, step: str) -> list[tuple[StepK
 
 def _checked_body(path: Path) -> dict[str, Any]:
     """The content of a record, if it matches its digest."""
-    content = json.loads(path.read_bytes())
+    content = json.loads(read_file(path))
     body: dict[str, Any] = content["record"]
     if content["sha256"] != digest_of(body):
         raise ValueError("the record's content does not match its digest")

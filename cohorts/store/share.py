@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -117,6 +118,19 @@ def rename(source: Path, target: Path) -> None:
         else:
             return
     source.replace(target)
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file of ours, and never wait for a pipe or a device that stands in its place.
+
+    Raises
+    ------
+    IsADirectoryError
+        Something else than an ordinary file is there.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise IsADirectoryError(errno.EISDIR, "Is no ordinary file", str(path))
+    return path.read_bytes()
 
 
 def fsync_file(path: Path) -> None:

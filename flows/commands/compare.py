@@ -17,7 +17,8 @@ import pandas as pd
 
 from cohorts.folder.manifest import natural_key
 from cohorts.tables.storage import read_table
-from flows.run.publishing import TABLES_FOLDER, read_summary
+from flows.run.latest import read_summary, run_folder
+from flows.run.publishing import TABLES_FOLDER
 
 PROVENANCE_CAUSES = (
     ("input_sha256", "input"),
@@ -85,6 +86,7 @@ def compare_runs(first: Path, second: Path) -> Comparison:
     FileNotFoundError
         One of them is not a run folder.
     """
+    first, second = run_folder(first), run_folder(second)
     summaries = []
     for folder in (first, second):
         summary = read_summary(folder)

@@ -13,8 +13,9 @@ from rich.table import Table
 from cohorts.folder.manifest import natural_key
 from cohorts.folder.problems import Problem
 from flows.engine.lock import current_owner
+from flows.run.latest import latest_shown
 from flows.run.plan import Plan, changed_code, make_plan, stale_causes, why_stale
-from flows.run.publishing import LATEST, RESULTS, is_current, latest_summary
+from flows.run.publishing import is_current, latest_summary
 from flows.run.running import RunOutcome, RunRequest
 
 REASONS_SHOWN = 12
@@ -66,8 +67,7 @@ def show_outcome(outcome: RunOutcome, request: RunRequest, console: Console) -> 
     if len(reasons) > REASONS_SHOWN:
         console.print(f"      ... and {len(reasons) - REASONS_SHOWN} further reasons, in the report", highlight=False)
     _line(console, "Scored / eligible", f"{counts['scored']} / {counts['eligible']}")
-    latest = request.out / RESULTS / LATEST
-    folder = outcome.run_folder if summary["is_subset"] else latest
+    folder = outcome.run_folder if summary["is_subset"] else latest_shown(request.out) or outcome.run_folder
     _line(console, "Report", folder / "report.html")
     _line(console, "Tables", folder / "tables")
     _line(console, "This run", outcome.run_folder)

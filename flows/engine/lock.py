@@ -24,6 +24,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cohorts.store.records import write_bytes
+from cohorts.store.share import read_file
 
 HEARTBEAT_S = 10.0
 #: An owner on another host is taken for dead when its heartbeat is older.
@@ -156,7 +157,7 @@ def _share_now(folder: Path) -> float:
 def _read_owner(path: Path) -> Owner | None:
     """Parse the owner file, if it is whole."""
     try:
-        return Owner(**json.loads(path.read_bytes()))
+        return Owner(**json.loads(read_file(path)))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
 

@@ -1,7 +1,7 @@
 """A run's results: tables, statistics, report and summary in one folder, published whole.
 
-``OUT/results/<run id>/`` is written under a temporary name and renamed; ``OUT/results/latest`` is a link that is
-switched atomically, so a reader never sees half a run, and old runs stay.
+``OUT/results/<run id>/`` is written under a temporary name and renamed, and ``OUT/results/latest`` is switched in one
+step, so a reader never sees half a run, and old runs stay. A summary lists every file with its sha256.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cohorts.images.mask import file_sha256
 from cohorts.store.records import Record, write_bytes
+from cohorts.store.share import rename
 from cohorts.tables.features import features_batch
 from cohorts.tables.gates import gated
 from cohorts.tables.lesions import lesion_measurements, lesion_values, lesions_batch
@@ -38,13 +40,24 @@ from cohorts.tables.schemas import (
     participants_table,
 )
 from cohorts.tables.storage import columns_of, data_dictionary, read_table, tsv_text, write_table
+from flows.run.latest import (
+    DRAFT,
+    OWN_DIGEST,
+    REFUSED,
+    RESULTS,
+    SUMMARY,
+    damaged_files,
+    latest_folder,
+    publish_folder,
+    read_summary,
+    settle,
+    summary_digest,
+)
 from flows.run.pages import write_pages
 from flows.run.plan import Plan, code_digest, run_digest
+from flows.run.withholding import refuse_where_nothing_was_measured
 
-RESULTS = "results"
-LATEST = "latest"
 TABLES_FOLDER = "tables"
-SUMMARY = "summary.json"
 PACKAGES_SHOWN = (
     "aspects-cohort",
     "prefect",
@@ -63,37 +76,27 @@ PACKAGES_SHOWN = (
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What names a run and how it was started."""
+    """What names a run and how it was started; ``computed`` are the (participant, measurement) that were due."""
 
     run_id: str
     started_at: str
     command: str
     is_subset: bool = False
+    computed: frozenset[tuple[str, str]] = frozenset()
 
 
 def latest_summary(out: Path) -> dict[str, Any] | None:
     """Summary of the latest published run; None where there is none or it is damaged."""
-    return read_summary(out / RESULTS / LATEST)
-
-
-def read_summary(run_folder: Path) -> dict[str, Any] | None:
-    """Summary of one run."""
-    try:
-        summary: dict[str, Any] = json.loads((run_folder / SUMMARY).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return summary
+    folder = latest_folder(out)
+    return None if folder is None else read_summary(folder)
 
 
 def is_current(plan: Plan, out: Path) -> bool:
     """Whether the latest run answers exactly this plan and its files are whole."""
-    summary = latest_summary(out)
-    if summary is None or summary.get("digest") != run_digest(plan):
+    folder, summary = latest_folder(out), latest_summary(out)
+    if folder is None or summary is None or summary.get("digest") != run_digest(plan):
         return False
-    folder = out / RESULTS / LATEST
-    return all(
-        (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in summary["files"].items()
-    )
+    return "sha256" in summary and not damaged_files(out, folder, summary)
 
 
 def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[str, Any]]:
@@ -111,26 +114,32 @@ def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[
 
     Raises
     ------
+    NothingMeasuredError
+        All that was due failed for technical reasons; nothing is made.
     ImpossibleReportError
         The lint found a number that cannot be; the tables stay for inspection, nothing is published.
     """
+    if not facts.is_subset:
+        refuse_where_nothing_was_measured(plan, latest_folder(out), facts.computed)
     results = out / RESULTS
     results.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(results)
-    draft = results / f".draft-{uuid.uuid4().hex}"
+    settle(results)
+    draft = results / f"{DRAFT}{uuid.uuid4().hex}"
     (draft / TABLES_FOLDER).mkdir(parents=True)
     found = write_tables(plan, draft / TABLES_FOLDER)
     lint_failed = _write_report(plan, out, draft, facts, run_digest(plan))
     summary = _summary(plan, found, facts, run_digest(plan), draft)
     write_bytes(draft / SUMMARY, json.dumps(summary, indent=2).encode())
-    final = results / facts.run_id
     if lint_failed is not None:
-        final = results / f"refused-{facts.run_id}"
-        draft.replace(final)
+        for earlier in results.glob(f"{REFUSED}*"):  # only the newest is of use
+            shutil.rmtree(earlier, ignore_errors=True)
+        rename(draft, results / f"{REFUSED}{facts.run_id}")
         raise lint_failed
-    draft.replace(final)
-    if not facts.is_subset:
-        _switch_latest(results, final)
+    final = results / facts.run_id
+    if facts.is_subset:
+        rename(draft, final)
+    else:
+        publish_folder(draft, final)
     return final, summary
 
 
@@ -221,14 +230,15 @@ def _atlas_slices(plan: Plan) -> Any:
 
 
 def _summary(plan: Plan, found: Mapping[str, Standing], facts: RunFacts, digest: str, draft: Path) -> dict[str, Any]:
-    """Counts, exclusions and file sizes of a run."""
+    """Counts, exclusions and files of a run."""
+    files = [path for path in sorted(draft.rglob("*")) if path.is_file()]
     statuses = [standing.status for standing in found.values()]
     reasons: dict[str, int] = {}
     for standing in found.values():
         if standing.primary is not None:
             code = f"{standing.primary.stage}:{standing.primary.reason}"
             reasons[code] = reasons.get(code, 0) + 1
-    return {
+    summary = {
         "run_id": facts.run_id,
         "study": plan.cohort.config.study.name,
         "started_at": facts.started_at,
@@ -248,10 +258,10 @@ def _summary(plan: Plan, found: Mapping[str, Standing], facts: RunFacts, digest:
             "eligible": sum(standing.is_eligible for standing in found.values()),
         },
         "exclusions": dict(sorted(reasons.items())),
-        "files": {
-            str(path.relative_to(draft)): path.stat().st_size for path in sorted(draft.rglob("*")) if path.is_file()
-        },
+        "files": {str(path.relative_to(draft)): path.stat().st_size for path in files},
+        "sha256": {str(path.relative_to(draft)): file_sha256(path) for path in files},
     }
+    return summary | {OWN_DIGEST: summary_digest(summary)}
 
 
 def _timings(records: Mapping[tuple[str, str], Record]) -> dict[str, list[Any]]:
@@ -281,18 +291,3 @@ def _provenance(records: Mapping[tuple[str, str], Record]) -> dict[str, list[Any
         "status": [record.status for record in rows],
         "reason": [record.reason for record in rows],
     }
-
-
-def _switch_latest(results: Path, final: Path) -> None:
-    """Point ``latest`` at a run in one step."""
-    temporary = results / f".latest-{uuid.uuid4().hex}"
-    temporary.symlink_to(final.name)
-    temporary.replace(results / LATEST)
-
-
-def _remove_leftovers(results: Path) -> None:
-    """Remove drafts that a killed run left; the run lock guarantees that nobody writes one now."""
-    for path in results.glob(".draft-*"):
-        shutil.rmtree(path)
-    for path in results.glob(".latest-*"):
-        path.unlink()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from cohorts.store.records import remove_leftovers
 from flows.engine import prefect_server
 from flows.engine.cluster import ClusterError, TlsFiles, connect, devices_for, resources_offered
 from flows.engine.devices import GPU, GpuChoice
@@ -29,9 +30,10 @@ from flows.engine.limits import available_cpus, default_workers, memory_bytes
 from flows.engine.lock import run_lock
 from flows.engine.progress import CaseProgress
 from flows.engine.reconcile import crash_stale_runs_on
+from flows.run.latest import RESULTS, latest_folder, settle
 from flows.run.plan import Plan, make_plan, stale_causes, with_records
-from flows.run.publishing import LATEST, RESULTS, RunFacts, is_current, latest_summary, publish_results
-from flows.run.steps import StorageFailedError
+from flows.run.publishing import RunFacts, is_current, latest_summary, publish_results
+from flows.run.storage import check_share, storage_failures
 from flows.sources.code import code_version, keep_manifest
 from flows.sources.registry import METHODS
 
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 WORK = "work"
-LEAST_FREE_BYTES = 100 * 2**20  # Prefect's database and one run's results take about 30 MiB
 
 
 @dataclass(frozen=True)
@@ -95,18 +96,6 @@ class SignalReceived(BaseException):
         self.number = number
 
 
-def _check_room(*folders: Path) -> None:
-    """Refuse to begin where there is no room to end."""
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-        if free < LEAST_FREE_BYTES:
-            raise StorageFailedError(
-                f"{folder} must have {LEAST_FREE_BYTES // 2**20} MiB free, got {free // 2**20} MiB. Free space or "
-                "choose another folder, then run again; what is committed stays."
-            )
-
-
 def new_run_id() -> str:
     """Run id that sorts by time: ``YYYYMMDD-HHMMSS_xxxxxxxx``."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}_{uuid.uuid4().hex[:8]}"
@@ -121,12 +110,12 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
         The study must be mended first.
     LockedError
         Another run is at work in the output folder.
-    StorageFailedError, ClusterError, ServerFailedError, ImpossibleReportError
+    StorageFailedError, ClusterError, ServerFailedError, NothingMeasuredError, ImpossibleReportError
         As named.
     """
     started = time.perf_counter()
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    with run_lock(request.out, request.command) as dead_owner:
+    with storage_failures(request.out, request.work), run_lock(request.out, request.command) as dead_owner:
         if dead_owner is not None:
             console.print(f"Taking over from {dead_owner.text}, which ended without a word.", highlight=False)
         plan = make_plan(request.cohort, request.out, labels=request.labels)
@@ -139,11 +128,15 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
                     pass  # what the dead owner left unfinished is set to Crashed
             summary = latest_summary(request.out) or {}
             seconds["total"] = time.perf_counter() - started
-            folder = (request.out / RESULTS / LATEST).resolve()
+            folder = latest_folder(request.out) or request.out / RESULTS
             return RunOutcome(folder, summary, True, 0, n_cases, {}, seconds)
-        _check_room(request.out, request.work)
+        check_share(request.out, request.work, plan)
+        remove_leftovers(request.out)
+        if moved := settle(request.out / RESULTS):
+            console.print(moved, highlight=False, markup=False, soft_wrap=True)
         console.print(_due_text(n_cases, n_due, causes), highlight=False)
-        facts = RunFacts(new_run_id(), started_at, request.command, is_subset=bool(request.labels))
+        due = frozenset(key for key in plan.cases if key not in plan.records)
+        facts = RunFacts(new_run_id(), started_at, request.command, is_subset=bool(request.labels), computed=due)
         published: list[tuple[Path, dict[str, Any]]] = []
 
         def publish() -> None:

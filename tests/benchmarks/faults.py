@@ -3,8 +3,9 @@
     python -m tests.benchmarks.faults COHORT WORK [--kills 20]
 
 For each fault: the run is disturbed; then one plain rerun must give the same tables (all but ``timings``), leave no
-process behind and no Prefect run unfinished. Prints one line per fault; ends with 1 if any of them failed. The full
-disk needs the right to mount a small file system and is left out without it. Linux only.
+process behind and no Prefect run unfinished. Prints one line per fault; ends with 1 if any of them failed. Words in
+capitals in a line are a broken agreement. The full disks need the right to mount a small file system and are left out
+without it. Linux only.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.engine.prefect_server import free_port
+from flows.run.latest import latest_folder
+
 SETTLE_S = 3.0
 LIMIT_S = 600
 SMALL_DISK = "300m"
@@ -38,14 +42,21 @@ class Scene:
     cohort: Path
     out: Path
     tag: str = field(default_factory=lambda: uuid.uuid4().hex)
+    options: tuple[str, ...] = ()  # of every run of this scene
+    environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *options: str, command: str = "run") -> subprocess.Popen[bytes]:
         """Start a run."""
+        arguments = [command, str(self.cohort), str(self.out), *self.options, *options]
+        return self.spawn([sys.executable, "-m", "flows", *arguments])
+
+    def spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
+        """Start a process of this scene."""
         return subprocess.Popen(
-            [sys.executable, "-m", "flows", "run", str(self.cohort), str(self.out)],
+            command,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, "ASPECTS_FAULT_TAG": self.tag},
+            env={**os.environ, **self.environment, "ASPECTS_FAULT_TAG": self.tag},
         )
 
     def run(self) -> int:
@@ -93,9 +104,10 @@ class Scene:
 
     def digests(self) -> dict[str, str]:
         """sha256 of every table but the timings."""
-        folder = self.out / "results" / "latest" / "tables"
-        if not folder.is_dir():
+        latest = latest_folder(self.out)
+        if latest is None:
             return {}
+        folder = latest / "tables"
         return {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.iterdir())
@@ -190,6 +202,164 @@ def damaged_record(scene: Scene) -> str:
     return f"exit code {code}, {len(records)} records damaged"
 
 
+def full_work_folder(scene: Scene) -> str:
+    """Fill the file system of the work folder alone; then make room."""
+    work = scene.out.with_name("small-work")
+    work.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(work)]
+    if subprocess.run(mount, check=False).returncode:
+        return "left out: no right to mount"
+    try:
+        process = scene.start("--work-dir", str(work))
+        scene.wait_for_records(5, process)
+        with contextlib.suppress(OSError), (work / "ballast").open("wb", buffering=0) as handle:
+            while True:
+                handle.write(bytes(2**16))
+        _, errors = process.communicate(timeout=LIMIT_S)
+        is_agreed = process.returncode in (0, 74) and b"Traceback" not in errors
+        state = "as agreed" if is_agreed else f"BUT 74 IS AGREED: {errors.decode()[-300:]}"
+        return f"exit code {process.returncode}, {state}, {scene.n_records()} committed"
+    finally:
+        subprocess.run(["umount", str(work)], check=False)
+
+
+def killed_scheduler(scene: Scene) -> str:
+    """SIGKILL the site's own Dask scheduler in the middle; nothing of that is a fault of the scans."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
+    scheduler = scene.spawn([*dask, "--no-dashboard"])
+    worker = scene.spawn(
+        [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nworkers", "2", "--nthreads", "1"]
+    )
+    try:
+        time.sleep(10)
+        process = scene.start("--dask", address)
+        scene.wait_for_records(5, process)
+        scheduler.kill()
+        scheduler.wait()
+        process.communicate(timeout=LIMIT_S)
+        failed = [path for path in scene.out.glob("records/*/[!.]*.json") if b'"status":"failed"' in path.read_bytes()]
+        state = "as agreed" if process.returncode == 75 else "BUT 75 IS AGREED"
+        state += f", {len(failed)} SCANS BLAMED" if failed else ""
+        return f"exit code {process.returncode}, {state}, {scene.n_records()} committed"
+    finally:
+        for started in (worker, scheduler):
+            started.terminate()
+            started.communicate(timeout=60)
+
+
+def damaged_database(scene: Scene) -> str:
+    """Overwrite Prefect's database in the middle of a killed run."""
+    process = scene.start()
+    scene.wait_for_records(5, process)
+    process.kill()
+    process.wait()
+    time.sleep(SETTLE_S)
+    found = sorted((scene.out / "work" / "prefect").glob("prefect.db*"))
+    for path in found:
+        path.write_bytes(b"garbage" * 1000)
+    return f"{len(found)} files of the database overwritten" if found else "NO DATABASE"
+
+
+def without_links(scene: Scene) -> str:
+    """Run on a share without symbolic links, twice: the second night must do nothing."""
+    hooks = scene.out.with_name("without-links")
+    hooks.mkdir(parents=True, exist_ok=True)
+    (hooks / "sitecustomize.py").write_text(WITHOUT_LINKS)
+    path = os.pathsep.join([str(hooks), *filter(None, [os.environ.get("PYTHONPATH"), os.getcwd()])])  # noqa: PTH109
+    scene.environment["PYTHONPATH"] = path
+    codes = [scene.run(), scene.run()]
+    runs = [path for path in (scene.out / "results").iterdir() if path.is_dir()]
+    scene.environment.clear()
+    state = "as agreed" if codes == [0, 0] and len(runs) == 1 else "BUT ONE RUN AND CODES 0 ARE AGREED"
+    return f"exit codes {codes}, {len(runs)} run folders, {state}"
+
+
+WITHOUT_LINKS = """import errno, os
+plain = os.symlink
+def symlink(source, target, *more, **options):
+    if "/results/" in os.path.abspath(os.fspath(target)):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), os.fspath(target))
+    return plain(source, target, *more, **options)
+os.symlink = symlink
+"""
+
+
+def copied_links(scene: Scene) -> str:
+    """Copy the output folder with its links followed: latest becomes a folder."""
+    code = scene.run()
+    link = scene.out / "results" / "latest"
+    run = link.resolve()
+    link.unlink()
+    shutil.copytree(run, link)
+    record = next(iter(sorted(scene.out.glob("records/*/*.json"))))
+    record.unlink()  # something is due
+    return f"exit code {code}, latest is a folder"
+
+
+def future_lock(scene: Scene) -> str:
+    """Leave the lock of another host whose clock is a year ahead."""
+    scene.out.mkdir(parents=True)
+    path = scene.out / ".lock.json"
+    owner = {"pid": 1, "host": "elsewhere", "started_at": "2999-01-01T00:00:00+00:00", "command": "aspects run"}
+    path.write_text(json.dumps(owner))
+    os.utime(path, (time.time() + 365 * 86400,) * 2)
+    return "a lock dated next year"
+
+
+def killed_before_its_hook(scene: Scene) -> str:
+    """Kill the first night inside its hook, and another between publication and hook; each change is told."""
+    calls = scene.out.with_name("calls")
+    calls.unlink(missing_ok=True)
+    hook = scene.out.with_name("hook.sh")
+    hook.parent.mkdir(parents=True, exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n[ -e {calls}.let ] && echo told >> {calls} || kill -9 $PPID\n")
+    hook.chmod(0o755)
+    Path(f"{calls}.let").unlink(missing_ok=True)
+    process = scene.start("--on-change", str(hook), command="nightly")
+    process.communicate(timeout=LIMIT_S)
+    Path(f"{calls}.let").touch()
+    code = scene.start("--on-change", str(hook), command="nightly").wait(LIMIT_S)
+    told = calls.read_text().count("told") if calls.exists() else 0
+    state = "as agreed" if told == 1 and code == 0 else "BUT ONE CALL IS AGREED"
+    return f"killed with {process.returncode}; the next night ended with {code} and told {told} times, {state}"
+
+
+def swapped_records(scene: Scene) -> str:
+    """Lay one participant's record at another's address, and change a table without changing its size."""
+    code = scene.run()
+    paths = sorted(scene.out.glob("records/*/*.json"))
+    shutil.copy(paths[0], paths[-1])
+    latest = latest_folder(scene.out)
+    assert latest is not None
+    table = latest / "tables" / "scores.parquet"
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 1
+    table.write_bytes(bytes(content))
+    found = scene.spawn([sys.executable, "-m", "flows", "verify", str(scene.out)]).wait(LIMIT_S)
+    return f"exit code {code}, verify ended with {found}, " + ("as agreed" if found == 1 else "BUT 1 IS AGREED")
+
+
+def dead_share(scene: Scene) -> str:
+    """Make every mask unreadable for one night after a whole one: the results must stay."""
+    code = scene.run()
+    before = scene.digests()
+    masks = sorted(scene.cohort.glob("**/*.nii.gz"))
+    places = {path.parent for path in masks}
+    for place in places:
+        place.rename(place.with_name(f"{place.name}-unmounted"))
+        place.mkdir()
+    try:
+        second = scene.start().wait(LIMIT_S)
+    finally:
+        for place in places:
+            place.rmdir()
+            place.with_name(f"{place.name}-unmounted").rename(place)
+    state = "as agreed" if second == 1 and scene.digests() == before else "BUT 1 AND THE SAME RESULTS ARE AGREED"
+    return f"exit codes {code} and {second}, {state}"
+
+
 def main() -> None:
     """Run every fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -203,8 +373,7 @@ def main() -> None:
     started = time.monotonic()
     if not reference.digests():
         assert reference.run() == 0, "the undisturbed run must succeed"
-    length_s = json.loads((reference.out / "results/latest/summary.json").read_text()).get("seconds", {}).get("total")
-    length_s = length_s or time.monotonic() - started
+    length_s = max(5.0, time.monotonic() - started)
     print(f"undisturbed run: {length_s:.1f} s, {reference.n_records()} records")
     wanted = reference.digests()
     rng = random.Random(arguments.seed)
@@ -219,6 +388,15 @@ def main() -> None:
         ("full disk", full_disk),
         ("truncated mask", truncated_mask),
         ("damaged records", damaged_record),
+        ("full work folder", full_work_folder),
+        ("SIGKILL of the scheduler of --dask", killed_scheduler),
+        ("damaged prefect.db", damaged_database),
+        ("no symbolic links", without_links),
+        ("copy that followed links", copied_links),
+        ("lock from the future", future_lock),
+        ("killed before its hook", killed_before_its_hook),
+        ("swapped record, changed table", swapped_records),
+        ("images not mounted", dead_share),
     ]
     n_failed = 0
     for name, disturb in faults:

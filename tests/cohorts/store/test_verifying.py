@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 
@@ -43,7 +44,12 @@ def _as_folder(path):
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [_truncate, _same_size, lambda path: path.unlink(), _as_folder])
+def _as_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("damage", [_truncate, _same_size, lambda path: path.unlink(), _as_folder, _as_pipe])
 @pytest.mark.parametrize("name", ["mask.nii.gz", "picture.json"])
 def test_a_damaged_output_takes_its_record_out_of_use(root, damage, name):
     folder = output_folder("sub-02", _key("c"))
@@ -57,7 +63,7 @@ def test_a_damaged_output_takes_its_record_out_of_use(root, damage, name):
     assert (root / folder / name).read_bytes() == b"again"
 
 
-@pytest.mark.parametrize("damage", [_truncate, _same_size, _as_folder])
+@pytest.mark.parametrize("damage", [_truncate, _same_size, _as_folder, _as_pipe])
 def test_a_damaged_record_is_named(root, damage):
     path = record_path(root, "sub-01", _key("a"))
     damage(path)

@@ -31,7 +31,7 @@ class Deadly(WorkerPlugin):
     def __init__(self, deadly: str, standing: str, endless: str) -> None:
         self.deadly, self.standing, self.endless = deadly, standing, endless
 
-    def setup(self, worker: Any) -> None:  # noqa: ARG002 - Dask gives it by name
+    def setup(self, worker: Any) -> None:
         from flows.run import limits, steps
         from flows.sources.registry import METHODS
 

@@ -51,7 +51,7 @@ class Probabilities(_Toy):
     def rule_name(self):
         return "probability-50"
 
-    def evidence(self, found: Findings, use: MapUse) -> Iterator[RegionEvidence]:  # noqa: ARG002
+    def evidence(self, found: Findings, use: MapUse) -> Iterator[RegionEvidence]:
         for label in use.table.labels:
             likely = 0.5 if label.name in ("left_m1", "left_m2") else 0.4999
             yield RegionEvidence(label.side, label.region, "probability", likely)
@@ -63,7 +63,7 @@ class Dichotomy(_Toy):
     kind: Literal["dichotomy"]
     gives: ClassVar[frozenset[str]] = frozenset({"low_score_probability"})
 
-    def low_score_probability(self, found: Findings) -> float:  # noqa: ARG002
+    def low_score_probability(self, found: Findings) -> float:
         return 0.25
 
 
@@ -73,7 +73,7 @@ class Whole(_Toy):
     kind: Literal["whole"]
     gives: ClassVar[frozenset[str]] = frozenset({"score"})
 
-    def score(self, found: Findings) -> Score:  # noqa: ARG002
+    def score(self, found: Findings) -> Score:
         return Score(10, 6, 6, "right")
 
 
