@@ -20,6 +20,7 @@ from flows.engine.cluster import ClusterError
 from flows.engine.lock import LockedError
 from flows.engine.prefect_server import ServerFailedError
 from flows.run.plan import UsageError
+from flows.run.publishing import RefusedReportError
 from flows.run.running import RunRequest, SignalReceived, ends_on_signals
 from flows.run.steps import STORAGE_ERRORS, StorageFailedError
 
@@ -286,6 +287,9 @@ def guarded(command: Callable[[], Any]) -> int:
         return EXIT_PREFLIGHT
     except ServerFailedError as error:
         errors.print(f"Stopped: {error} What is committed stays; run again to go on.", markup=False)
+        return EXIT_SOFTWARE
+    except RefusedReportError as error:
+        errors.print(str(error), markup=False)
         return EXIT_SOFTWARE
     except Exception:
         return _unexpected(errors)

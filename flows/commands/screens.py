@@ -65,7 +65,10 @@ def show_outcome(outcome: RunOutcome, request: RunRequest, console: Console) -> 
         console.print(f"      {count:>6}  {reason} ({stage})", highlight=False, markup=False)
     if len(reasons) > REASONS_SHOWN:
         console.print(f"      ... and {len(reasons) - REASONS_SHOWN} further reasons, in the report", highlight=False)
-    _line(console, "Scored / eligible", f"{counts['scored']} / {counts['eligible']}")
+    by_rules = counts["examined"] - counts["included"]
+    if by_rules:
+        rules = f"{counts['examined']} = {counts['included']} included + {by_rules} excluded by them"
+        _line(console, "Eligibility rules asked", rules)
     latest = request.out / RESULTS / LATEST
     folder = outcome.run_folder if summary["is_subset"] else latest
     _line(console, "Report", folder / "report.html")

@@ -113,7 +113,7 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
         The study must be mended first.
     LockedError
         Another run is at work in the output folder.
-    StorageFailedError, ClusterError, ServerFailedError, ImpossibleReportError
+    StorageFailedError, ClusterError, ServerFailedError, RefusedReportError
         As named.
     """
     started = time.perf_counter()

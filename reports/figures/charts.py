@@ -20,7 +20,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
-from reports.document.tables import Row, number
+from reports.document.tables import number
 from reports.figures.drawing import (
     FILL,
     INK,
@@ -34,6 +34,7 @@ from reports.figures.drawing import (
     source_colours,
     style,
 )
+from reports.statistics.rows import Row
 from tasks.anatomy import ASPECTS_REGIONS, MAXIMUM_SCORE, SHORT_CODES
 
 FloatArray = npt.NDArray[np.float64]

@@ -154,10 +154,10 @@ def test_printed_numbers_are_those_of_their_rows(
     hostile: tuple[ReportInput, pd.DataFrame, Document], page: Page
 ) -> None:
     rows = hostile[1].set_index("statistic_id")
-    auc = rows.loc["roc/auc:score/mask-classic/nihss/scored"]
+    auc = rows.loc["roc/auc:score/mask-classic/nihss/examined"]
     printed = f"ASPECTS mask-classic {auc['n']} {auc['n_positive']} {auc['estimate']:.3f} {auc['lower']:.3f} to"
     assert printed in page.words
-    sensitivity = rows.loc["dichotomies/sensitivity:wei_le6/mask-classic/nihss/scored"]
+    sensitivity = rows.loc["dichotomies/sensitivity:wei_le6/mask-classic/nihss/included"]
     counts = f"{sensitivity['numerator']}/{sensitivity['denominator']}"
     assert f"{100 * sensitivity['estimate']:.1f} % {100 * sensitivity['lower']:.1f} to " in page.words
     assert f"; {counts}) and specificity" in page.words
@@ -236,7 +236,7 @@ def test_the_same_input_gives_the_same_bytes_in_any_row_order(
         drawing = (tmp_path / "a/figures" / name).read_text()
         assert drawing == (tmp_path / "b/figures" / name).read_text()
         assert ElementTree.fromstring(drawing).tag == "{http://www.w3.org/2000/svg}svg"
-    assert {"flowchart.svg", "roc-scored.svg", "roc-eligible.svg", "region-maps-mask-classic-1-scored.svg"} <= set(
+    assert {"flowchart.svg", "roc-included.svg", "roc-examined.svg", "region-maps-mask-classic-1-included.svg"} <= set(
         names
     )
 

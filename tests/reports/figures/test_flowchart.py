@@ -12,13 +12,13 @@ from reports.figures.flowchart import Departure, Reason, Station, flowchart
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def stations(scored: int = 7, mild: int = 4) -> list[Station]:
+def stations(included: int = 7, mild: int = 4) -> list[Station]:
     leaving = (
         Departure("At screening", (Reason("no scan", 2),)),
         Departure("At scoring", (Reason("empty <mask> & more", 1),)),
     )
     parts = (Reason("mild", mild), Reason("severe", 3))
-    return [Station("Screened", 10), Station("Scored", scored, leaving, parts)]
+    return [Station("Screened", 10), Station("Included", included, leaving, parts)]
 
 
 def lines(svg: str) -> list[str]:
@@ -34,7 +34,7 @@ def test_boxes_hold_the_counts_in_the_order_of_the_stages() -> None:
 
 def test_a_box_that_does_not_follow_from_the_one_before_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Scored must be Screened less those who left, 10 - 3 = 7, got 8"):
-        flowchart(stations(scored=8, mild=5))
+        flowchart(stations(included=8, mild=5))
 
 
 def test_parts_that_do_not_sum_are_refused() -> None:
