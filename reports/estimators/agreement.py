@@ -36,6 +36,7 @@ from reports.estimators.estimate import (
 )
 
 IccForm = Literal["icc_11", "icc_a1", "icc_c1", "icc_1k", "icc_ak", "icc_ck"]
+ROUNDING = 1e-12  # relative; mean squares that cancel out leave 1e-16 in floating point
 ICC_FORMS: tuple[IccForm, ...] = get_args(IccForm)
 
 
@@ -242,7 +243,8 @@ def _icc(squares: MeanSquares, n: int, k: int, form: IccForm) -> float:
     shift = (squares.raters - squares.error) / n if form.startswith("icc_a") else 0.0
     n_averaged = 1 if form.endswith("1") else k
     whole = squares.subjects + (k / n_averaged - 1) * noise + k / n_averaged * shift
-    return (squares.subjects - noise) / whole if whole else math.nan
+    is_rounding = abs(whole) <= ROUNDING * (squares.subjects + squares.raters + noise)
+    return math.nan if is_rounding else (squares.subjects - noise) / whole
 
 
 def _icc_a1_along(first: FloatArray, second: FloatArray, axis: int) -> FloatArray:

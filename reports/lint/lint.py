@@ -119,7 +119,7 @@ def _score_counts(book: Statistics) -> Iterator[str]:
         total = sum(cell.numerator or 0 for cell in cells)
         if any(cell.denominator != total for cell in cells):
             yield cells[0].must(f"have the counts of all score values sum to n = {cells[0].denominator}", total)
-        mean = book.sibling(cells[0], "mean")
+        mean = book.get("distribution", "mean", cells[0].source, cells[0].measure, cells[0].stratum)
         if mean is not None and mean.estimate is not None and total:
             derived = sum(int(cell.category or 0) * (cell.numerator or 0) for cell in cells) / total
             if abs(derived - mean.estimate) > TOLERANCE:
