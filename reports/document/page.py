@@ -19,7 +19,7 @@ _ROWS_KEPT_TOGETHER = 14  # in print
 NO_SEVERITY = "The study names no severity column, so nothing can be said about telling severe strokes apart."
 SET_TITLES = {
     "included": "Included patients",
-    "examined": "Included patients and those excluded by the eligibility rules",
+    "examined": "Examined patients",
     "measured": "Everyone whom both sources measured",
 }
 

@@ -100,7 +100,7 @@ def _pairs(material: Material, analysis_set: AnalysisSet) -> list[Block]:
                 title="ICC(A,1) of every pair",
             ),
             f"ICC(A,1) of every pair, candidate · reference, {analysis_set.title.lower()}; F-based 95 % intervals "
-            "and n at the right.",
+            "and n at the right; an arrow goes on below −1.",
         ),
         TableView(
             f"Agreement of the score, {analysis_set.title.lower()}; 95 % intervals",

@@ -33,10 +33,18 @@ def flow_chapter(material: Material) -> Chapter:
             "stage "
             f"that it fails. n = {whole(counts.get('n_screened'))} screened.",
         ),
-        Text(f"Check: {whole(counts.get('n_screened'))} screened = {terms}.", "check"),
+        Text(f"Check: {whole(counts.get('n_screened'))} screened = {terms}{_examined(material, counts)}.", "check"),
         _reasons_table(material),
     )
     return Chapter("flow", "Who is in this report", blocks)
+
+
+def _examined(material: Material, counts: dict[str, Row]) -> str:
+    """The sum of those whom the eligibility rules were asked of, where there are rules."""
+    if len(material.sets) == 1:
+        return ""
+    examined, included = _count(counts.get("n_examined")), _count(counts.get("n_included"))
+    return f"; {examined} examined = {included} included + {examined - included} excluded by the eligibility rules"
 
 
 def chase_chapter(material: Material) -> Chapter:

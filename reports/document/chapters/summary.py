@@ -52,8 +52,8 @@ def _flow(material: Material) -> tuple[list[Tile], list[str]]:
     )
     if by_rules:
         text += (
-            f" {by_rules} of the excluded are excluded by the eligibility rules alone; with them, "
-            f"{count.get('n_examined')} were examined for eligibility."
+            f" The eligibility rules were asked of {count.get('n_examined')}: the {count.get('n_included')} included, "
+            f"and {by_rules} whom they exclude."
         )
     text += f" The numbers below are of the {count.get('n_included')} included patients, unless they say otherwise."
     return [Tile(count.get("n_included", ""), "patients included", f"of {count.get('n_screened')} screened")], [text]

@@ -183,6 +183,13 @@ def test_cells_round_and_carry_counts() -> None:
     assert proportion_cell(None).text == ""  # there is no such number
 
 
+def test_a_forest_of_few_patients_keeps_its_scale_and_says_the_number() -> None:
+    drawn = forest([("a", row(-8.0, n=2)), ("b", row(0.5, 0.1, 0.8, n=9))], name="icc", x_label="x", title="Forest")
+    assert "−8.00, n = 2" in texts(drawn)
+    ticks = [float(text.replace("−", "-")) for text in texts(drawn) if re.fullmatch(r"−?\d\.\d\d?", text)]
+    assert min(ticks) == -1.0
+
+
 def test_statistics_are_found_by_their_names() -> None:
     frame = pd.DataFrame([{**EMPTY_ROW.__dict__, "statistic_id": "a", "section": "roc", "quantity": "auc",
                            "measure": "score", "source": "s", "analysis_set": "included",

@@ -100,7 +100,7 @@ PATIENT = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(patients=st.lists(PATIENT, min_size=1, max_size=8), rules=st.booleans())
 def test_every_tiny_cohort_passes_the_lint(patients: list[TinyPatient], rules: bool) -> None:
     data = tiny_input(patients, rules=rules)
