@@ -187,8 +187,12 @@ def eligibility_exclusions(
 
 def participants_contract(config: StudyConfig) -> Table:
     """The contract of a study's ``participants``: its grades in order, its clinical columns behind the fixed ones."""
-    grades = tuple(grade.name for grade in config.severity.grades) if config.severity else ()
-    return participants_table(config.clinical, grades)
+    return participants_table(config.clinical, grade_names(config))
+
+
+def grade_names(config: StudyConfig) -> tuple[str, ...]:
+    """The severity grades of a study in their order; none without a severity column."""
+    return tuple(grade.name for grade in config.severity.grades) if config.severity else ()
 
 
 def participants_batch(cohort: Cohort, found: Mapping[str, Standing]) -> Batch:

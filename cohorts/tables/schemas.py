@@ -18,6 +18,7 @@ WEIGHTS_STATES = ("none", "trained-here", "external")  # METHODS 0.1
 #: Whom a number is about. ``participants.is_<set>`` holds the members; ``screened`` is every row of ``participants``.
 ANALYSIS_SETS = ("screened", "measured", "examined", "included")
 MEASURES = ("score", "volume_ml")
+UNGRADED = "ungraded"  # the grade, in statistics, of those without one
 
 PARTICIPANT = text("participant_id", "Pseudonym, with the prefix sub-")
 SOURCE = text("source", "What scored: a method, a ground truth or a reader")
@@ -335,15 +336,25 @@ _ARROW_TYPE: dict[str, ColumnType] = {
 }
 
 
+def statistics_table(grades: tuple[str, ...] = ()) -> Table:
+    """The statistics contract with a study's severity grades in order, those without a grade last."""
+    return _graded(STATISTICS, "grade", (*grades, UNGRADED) if grades else ())
+
+
+def _graded(table: Table, name: str, grades: tuple[str, ...]) -> Table:
+    """The table with one text column as grades in order; as it is where there are no grades."""
+    columns = (
+        replace(column, type="grade", allowed=grades) if grades and column.name == name else column
+        for column in table.columns
+    )
+    return replace(table, columns=tuple(columns))
+
+
 def participants_table(clinical: tuple[ClinicalColumn, ...], grades: tuple[str, ...] = ()) -> Table:
     """The participants contract with a study's severity grades in order, and its clinical columns behind the fixed."""
-    fixed = tuple(
-        replace(column, type="grade", allowed=grades) if grades and column.name == "severity" else column
-        for column in PARTICIPANTS.columns
-    )
     return replace(
         PARTICIPANTS,
-        columns=fixed
+        columns=_graded(PARTICIPANTS, "severity", grades).columns
         + tuple(
             Column(
                 item.column,

@@ -22,6 +22,7 @@ from cohorts.tables.lesions import lesion_measurements, lesion_values, lesions_b
 from cohorts.tables.participants import (
     Standing,
     exclusions_batch,
+    grade_names,
     participants_batch,
     participants_contract,
     standings,
@@ -38,9 +39,9 @@ from cohorts.tables.schemas import (
     SCANS,
     SCORES,
     SEGMENTATION,
-    STATISTICS,
     TABLES,
     TIMINGS,
+    statistics_table,
 )
 from cohorts.tables.storage import columns_of, data_dictionary, read_table, tsv_text, write_table
 from flows.run.pages import write_pages
@@ -205,7 +206,7 @@ def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_
         **frames,
     )
     statistics = analyse(data)
-    write_table(STATISTICS, [columns_of(statistics)], tables)
+    write_table(statistics_table(grade_names(config)), [columns_of(statistics)], tables)
     if problems := lint(statistics, data):
         return problems
     run = RunInfo(

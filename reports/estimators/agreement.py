@@ -64,7 +64,9 @@ class IntraclassCorrelation:
     def confidence_interval(self, level: float = 0.95) -> Interval:
         """Interval by the F distribution (McGraw & Wong 1996, table 7); normal ratings are assumed.
 
-        Identical ratings of all raters give no interval: the formula would return [1, 1].
+        Identical ratings of all raters give no interval: the formula would return [1, 1]. Nor do ratings whose limits
+        are NaN, equal, or do not hold the estimate: Satterthwaite's degrees of freedom fail where a small cohort has a
+        negative ICC.
         """
         checked_level(level)
         method = f"F, {self.form}"
@@ -78,6 +80,9 @@ class IntraclassCorrelation:
                 lower, upper = _spearman_brown(lower, self.n_raters), _spearman_brown(upper, self.n_raters)
         except ZeroDivisionError:  # a few subjects whose mean squares cancel out
             return not_estimable(method, level, "the variances of the ratings add up to zero")
+        slack = ROUNDING * max(1.0, abs(self.estimate))
+        if not (lower < upper and lower - slack <= self.estimate <= upper + slack):  # or a limit is NaN
+            return not_estimable(method, level, "the F limits break down, as for few subjects of a negative ICC")
         return Interval(lower, upper, level, method)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohorts.folder.study import ClinicalColumn
+from cohorts.tables.schemas import UNGRADED
 from reports.estimators.comparison import (
     GroupTest,
     StandardisedDifference,
@@ -22,8 +23,6 @@ from reports.estimators.estimate import BoolArray, FloatArray, Proportion
 from reports.statistics.patients import SCORE, Patients
 from reports.statistics.rows import LEVEL, Builder, Details, Scope
 from tasks.anatomy import MAXIMUM_SCORE
-
-UNGRADED = "ungraded"  # the grade of those without one
 
 ObjectArray = npt.NDArray[np.object_]
 

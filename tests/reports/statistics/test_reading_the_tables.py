@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cohorts.tables.participants import participants_contract
-from cohorts.tables.schemas import SCORES, STATISTICS
+from cohorts.tables.participants import grade_names, participants_contract
+from cohorts.tables.schemas import SCORES, statistics_table
 from cohorts.tables.storage import columns_of, write_table
 from reports.statistics.analysis import analyse
 from tests.reports.builders import synthetic_input
@@ -29,7 +29,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = synthetic_input(60)
     write_table(participants_contract(data.config), [columns_of(data.participants)], folder)
     write_table(SCORES, [columns_of(data.scores)], folder)
-    write_table(STATISTICS, [columns_of(analyse(data))], folder)
+    write_table(statistics_table(grade_names(data.config)), [columns_of(analyse(data))], folder)
     return folder
 
 
@@ -101,6 +101,8 @@ def test_dates_are_dates_and_grades_are_in_order(tables: Path) -> None:
     assert people["severity"].cat.ordered
     assert list(people["severity"].cat.categories) == ["mild", "moderate", "severe"]
     assert people["severity"].max() == "severe"
+    grades = pd.read_parquet(tables / "statistics.parquet")["grade"].cat
+    assert (grades.ordered, list(grades.categories)) == (True, ["mild", "moderate", "severe", "ungraded"])
     ((kind,),) = duckdb.sql(f"select typeof(onset_date) from '{tables}/participants.parquet' limit 1").fetchall()
     assert kind.startswith("TIMESTAMP")
     assert "\t2024-05-01\n" in (tables / "participants.tsv").read_text()
