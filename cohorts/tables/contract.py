@@ -1,16 +1,21 @@
-"""What a table's contract is made of: columns with type, unit, meaning and range."""
+"""What a table's contract is made of (columns with type, unit, meaning and range), and rows that keep its names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-ColumnType = Literal["string", "int64", "float64", "bool"]
+Batch = dict[str, list[Any]]
+ColumnType = Literal["string", "int64", "float64", "bool", "date", "grade"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its type, unit, meaning and what its values may be."""
+    """One column: its type, unit, meaning and what its values may be.
+
+    A ``date`` is a day or a moment, a day alone stands at 00:00; a ``grade`` is text whose ``allowed`` values are in
+    order, the least first.
+    """
 
     name: str
     type: ColumnType
@@ -72,3 +77,18 @@ def count(
 def flag(name: str, description: str, *, nullable: bool = False) -> Column:
     """A column of yes and no."""
     return Column(name, "bool", description, nullable=nullable)
+
+
+class Rows:
+    """Columns being filled, in the order and with the names of one contract; what is not given is null."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self.columns: Batch = {name: [] for name in table.names}
+
+    def add(self, **values: Any) -> None:
+        """Add one row."""
+        for name, column in self.columns.items():
+            column.append(values.pop(name, None))
+        if values:
+            raise TypeError(f"table {self._table.name} has no column {', '.join(values)}")

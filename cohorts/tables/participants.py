@@ -1,5 +1,8 @@
 """Where each participant stands: every exclusion with its stage and reason, one of them primary, and the analysis sets.
 
+*screened*: every known participant. *measured*: a scan was measured or a reading given. *examined*: listed, and stopped
+by nothing before the eligibility rules. *included*: stopped by nothing.
+
 Stages follow the flowchart: *screening* (the cohort's tables), *intake* (the image), *scoring* (the computation),
 *eligibility* (the study's criteria). ``included + excluded + failed = screened``, always.
 """
@@ -14,8 +17,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from cohorts.folder.manifest import Cohort, natural_key
-from cohorts.folder.study import EligibilitySection, SeveritySection
+from cohorts.folder.study import EligibilitySection, SeveritySection, StudyConfig
 from cohorts.store.records import Record
+from cohorts.tables.contract import Batch, Rows, Table
 from cohorts.tables.schemas import EXCLUSIONS, STAGES, participants_table
 
 NOT_MEASURED = "not_measured"
@@ -38,6 +42,7 @@ class Standing:
 
     is_listed: bool
     exclusions: tuple[Exclusion, ...]
+    is_measured: bool = False  # a scan was measured or a reading given
 
     @property
     def primary(self) -> Exclusion | None:
@@ -45,14 +50,14 @@ class Standing:
         return self.exclusions[0] if self.exclusions else None
 
     @property
-    def is_scored(self) -> bool:
-        """Listed and not stopped before eligibility."""
+    def is_examined(self) -> bool:
+        """Listed and stopped by nothing before the eligibility rules."""
         return self.is_listed and all(exclusion.stage == "eligibility" for exclusion in self.exclusions)
 
     @property
-    def is_eligible(self) -> bool:
-        """Kept by every stage."""
-        return self.is_listed and not self.exclusions
+    def is_included(self) -> bool:
+        """Stopped by nothing."""
+        return not self.exclusions
 
     @property
     def status(self) -> str:
@@ -100,6 +105,7 @@ def standings(
             f"{participant_id} must have a scan of {' or '.join(measured)}, got others. Correct the modality or add it."
         )
         found[participant_id].append(Exclusion("intake", NO_SCAN_OF_MODALITY, "excluded", detail))
+    measured_ids = usable | {reading.participant_id for reading in cohort.readings}
     clinical = cohort.participants.set_index("participant_id", drop=False)
     known = list(dict.fromkeys([*cohort.participants["participant_id"], *_further(cohort, records, found)]))
     result = {}
@@ -112,7 +118,7 @@ def standings(
                 clinical.loc[participant_id].to_dict(),
                 measures_lesion=bool(cohort.config.lesion_sources),
             )
-        result[participant_id] = Standing(participant_id in listed, exclusions)
+        result[participant_id] = Standing(participant_id in listed, exclusions, participant_id in measured_ids)
     return result
 
 
@@ -179,45 +185,54 @@ def eligibility_exclusions(
     return tuple(Exclusion("eligibility", reason, "excluded", detail) for reason, detail in broken)
 
 
-def participants_batch(cohort: Cohort, found: Mapping[str, Standing]) -> dict[str, list[Any]]:
+def participants_contract(config: StudyConfig) -> Table:
+    """The contract of a study's ``participants``: its grades in order, its clinical columns behind the fixed ones."""
+    return participants_table(config.clinical, grade_names(config))
+
+
+def grade_names(config: StudyConfig) -> tuple[str, ...]:
+    """The severity grades of a study in their order; none without a severity column."""
+    return tuple(grade.name for grade in config.severity.grades) if config.severity else ()
+
+
+def participants_batch(cohort: Cohort, found: Mapping[str, Standing]) -> Batch:
     """Rows of ``participants``: every known participant, clinical columns typed, unlisted ones with nulls."""
-    table = participants_table(cohort.config.clinical)
+    rows = Rows(participants_contract(cohort.config))
     clinical = {item.column for item in cohort.config.clinical} | {"site", "split"}
     given = cohort.participants.set_index("participant_id").reindex(list(found))
-    columns: dict[str, list[Any]] = {name: [] for name in table.names}
-    for name in clinical & set(given.columns):
-        columns[name] = [None if pd.isna(value) else value for value in given[name].tolist()]
     severity = cohort.config.severity
-    grades = (
-        [severity_grade(value, severity) for value in given[severity.column].tolist()]
-        if severity
-        else [None] * len(found)
-    )
-    for participant_id, standing in found.items():
+    for values, (participant_id, standing) in zip(given.to_dict("records"), found.items(), strict=True):
+        known = {name: value for name, value in values.items() if name in clinical and not pd.isna(value)}
         primary = standing.primary
-        columns["participant_id"].append(participant_id)
-        columns["status"].append(standing.status)
-        columns["stage"].append(primary.stage if primary else None)
-        columns["reason"].append(primary.reason if primary else None)
-        columns["is_listed"].append(standing.is_listed)
-        columns["is_scored"].append(standing.is_scored)
-        columns["is_eligible"].append(standing.is_eligible)
-    columns["severity"] = grades
-    return {name: values or [None] * len(found) for name, values in columns.items()}
+        rows.add(
+            **known,
+            participant_id=participant_id,
+            status=standing.status,
+            stage=primary.stage if primary else None,
+            reason=primary.reason if primary else None,
+            is_listed=standing.is_listed,
+            is_measured=standing.is_measured,
+            is_examined=standing.is_examined,
+            is_included=standing.is_included,
+            severity=severity_grade(values[severity.column], severity) if severity else None,
+        )
+    return rows.columns
 
 
-def exclusions_batch(found: Mapping[str, Standing]) -> dict[str, list[Any]]:
+def exclusions_batch(found: Mapping[str, Standing]) -> Batch:
     """Rows of ``exclusions``."""
-    columns: dict[str, list[Any]] = {name: [] for name in EXCLUSIONS.names}
+    rows = Rows(EXCLUSIONS)
     for participant_id, standing in found.items():
         for position, exclusion in enumerate(standing.exclusions):
-            columns["participant_id"].append(participant_id)
-            columns["stage"].append(exclusion.stage)
-            columns["reason"].append(exclusion.reason)
-            columns["status"].append(exclusion.status)
-            columns["is_primary"].append(position == 0)
-            columns["detail"].append(exclusion.detail)
-    return columns
+            rows.add(
+                participant_id=participant_id,
+                stage=exclusion.stage,
+                reason=exclusion.reason,
+                status=exclusion.status,
+                is_primary=position == 0,
+                detail=exclusion.detail,
+            )
+    return rows.columns
 
 
 def severity_grade(value: Any, severity: SeveritySection) -> str | None:

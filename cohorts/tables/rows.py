@@ -1,19 +1,16 @@
-"""What the rows of every table are made from: committed records, and columns being filled."""
+"""What the rows of every table are made from: committed records, label maps, and columns being filled."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from cohorts.folder.source import MapUse
 from cohorts.store.records import Record
-from cohorts.tables.contract import Table
+from cohorts.tables.contract import Batch, Rows
 from cohorts.tables.participants import NO_SCAN_OF_MODALITY, NOT_MEASURED, Standing
 
 __all__ = ["Batch", "MapUse", "Measured", "Rows", "state_of"]
-
-Batch = dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -34,21 +31,6 @@ class Measured:
     vascular: MapUse
     absent: Mapping[str, str] = field(default_factory=dict)
     weights_states: Mapping[str, str] = field(default_factory=dict)
-
-
-class Rows:
-    """Columns being filled, in the order and with the names of one contract; what is not given is null."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-        self.columns: Batch = {name: [] for name in table.names}
-
-    def add(self, **values: Any) -> None:
-        """Add one row."""
-        for name, column in self.columns.items():
-            column.append(values.pop(name, None))
-        if values:
-            raise TypeError(f"table {self._table.name} has no column {', '.join(values)}")
 
 
 def state_of(record: Record | None, standing: Standing) -> tuple[str, str | None]:

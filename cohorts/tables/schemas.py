@@ -15,6 +15,10 @@ from tasks.anatomy import ASPECTS_REGIONS
 STATUSES = ("ok", "excluded", "failed")
 STAGES = ("screening", "intake", "scoring", "eligibility")  # the order of the flowchart
 WEIGHTS_STATES = ("none", "trained-here", "external")  # METHODS 0.1
+#: Whom a number is about. ``participants.is_<set>`` holds the members; ``screened`` is every row of ``participants``.
+ANALYSIS_SETS = ("screened", "measured", "examined", "included")
+MEASURES = ("score", "volume_ml")
+UNGRADED = "ungraded"  # the grade, in statistics, of those without one
 
 PARTICIPANT = text("participant_id", "Pseudonym, with the prefix sub-")
 SOURCE = text("source", "What scored: a method, a ground truth or a reader")
@@ -34,9 +38,10 @@ PARTICIPANTS = Table(
         text("stage", "Stage of the primary exclusion", nullable=True, allowed=STAGES),
         text("reason", "Primary exclusion reason", nullable=True),
         flag("is_listed", "Has a row in participants.tsv"),
-        flag("is_scored", "Listed, and at least one declared source gave a score or a measurement"),
-        flag("is_eligible", "Scored, and kept by every eligibility rule"),
-        text("severity", "Severity grade from the severity column", nullable=True),
+        flag("is_measured", "A scan was measured or a reading given, whatever excludes the participant"),
+        flag("is_examined", "Listed and stopped by nothing before the eligibility rules"),
+        flag("is_included", "status is included: listed and stopped by nothing, the eligibility rules among it"),
+        text("severity", "Severity grade from the severity column, in order", nullable=True),
     ),
 )
 
@@ -227,12 +232,29 @@ STATISTICS = Table(
     "one printed number",
     ("statistic_id",),
     (
-        text("statistic_id", "section/quantity/source/reference/stratum, unique"),
+        text("statistic_id", "section/quantity:details/source/what it is held against/set, unique"),
         text("section", "Section of the report"),
         text("quantity", "What was estimated, such as auc or icc_a1"),
+        text(
+            "measure",
+            "What the source gave: score (of scores) or volume_ml (of lesions)",
+            nullable=True,
+            allowed=MEASURES,
+        ),
         text("source", "Source or candidate the number is about", nullable=True),
-        text("reference", "Reference source or clinical column", nullable=True),
-        text("stratum", "Analysis set or subgroup"),
+        text("reference", "Reference source", nullable=True),
+        text("reference_measure", "What the reference source gave", nullable=True, allowed=MEASURES),
+        text("variable", "Column of participants that the number is about or is held against", nullable=True),
+        text("category", "Value whose share it is", nullable=True),
+        text("dichotomy", "Declared cut", nullable=True),
+        text("side", "left, right or any (affected on either side)", nullable=True, allowed=("left", "right", "any")),
+        text("region", "Region, named in full", nullable=True),
+        text("stage", "Stage of the flowchart", nullable=True, allowed=STAGES),
+        text("reason", "Exclusion reason", nullable=True),
+        text("analysis_set", "Whom it is about: a set of participants", allowed=ANALYSIS_SETS),
+        text(
+            "grade", "Severity grade within the set; ungraded for those without one; null: all of them", nullable=True
+        ),
         number("estimate", "The estimate; null where it cannot be computed, with the reason in note"),
         number("lower", "Lower limit of the interval"),
         number("upper", "Upper limit of the interval"),
@@ -309,16 +331,30 @@ _ARROW_TYPE: dict[str, ColumnType] = {
     "number": "float64",
     "category": "string",
     "boolean": "bool",
-    "date": "string",
+    "date": "date",
     "text": "string",
 }
 
 
-def participants_table(clinical: tuple[ClinicalColumn, ...]) -> Table:
-    """The participants contract with a study's clinical columns, typed, behind the fixed ones."""
+def statistics_table(grades: tuple[str, ...] = ()) -> Table:
+    """The statistics contract with a study's severity grades in order, those without a grade last."""
+    return _graded(STATISTICS, "grade", (*grades, UNGRADED) if grades else ())
+
+
+def _graded(table: Table, name: str, grades: tuple[str, ...]) -> Table:
+    """The table with one text column as grades in order; as it is where there are no grades."""
+    columns = (
+        replace(column, type="grade", allowed=grades) if grades and column.name == name else column
+        for column in table.columns
+    )
+    return replace(table, columns=tuple(columns))
+
+
+def participants_table(clinical: tuple[ClinicalColumn, ...], grades: tuple[str, ...] = ()) -> Table:
+    """The participants contract with a study's severity grades in order, and its clinical columns behind the fixed."""
     return replace(
         PARTICIPANTS,
-        columns=PARTICIPANTS.columns
+        columns=_graded(PARTICIPANTS, "severity", grades).columns
         + tuple(
             Column(
                 item.column,

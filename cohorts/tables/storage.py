@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,14 @@ import pyarrow.parquet as pq
 from cohorts.store.records import atomic_writer, write_bytes
 from cohorts.tables.contract import Column, Table
 
-ARROW_TYPES = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
+ARROW_TYPES = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "date": pa.timestamp("s"),
+    "grade": pa.dictionary(pa.int8(), pa.string(), ordered=True),
+}
 PANDAS_TYPES = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 ROW_GROUP_SIZE = 65_536
 #: A spreadsheet takes a text cell that starts with one of these for a formula.
@@ -125,19 +133,28 @@ def _record_batch(table: Table, schema: pa.Schema, batch: Columns) -> pa.RecordB
     if missing or unknown:
         raise ContractError(f"table {table.name} must have its columns exactly, missing {missing}, unknown {unknown}")
     arrays = []
-    for field in schema:
+    for field, column in zip(schema, table.columns, strict=True):
         try:
-            arrays.append(_array(batch[field.name], field.type))
+            arrays.append(_array(batch[field.name], column, field.type))
         except (TypeError, ValueError, OverflowError) as error:  # Arrow's own errors are TypeError and ValueError too
-            raise ContractError(f"table {table.name}, column {field.name} must be {field.type}: {error}") from error
+            raise ContractError(f"table {table.name}, column {field.name} must be {column.type}: {error}") from error
     lengths = {name: len(array) for name, array in zip(table.names, arrays, strict=True)}
     if len(set(lengths.values())) > 1:
         raise ContractError(f"table {table.name} must have columns of one length, got {lengths}")
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Values in the contract's type; Arrow alone would cut 6.5 to 6."""
+def _array(values: Sequence[Any], column: Column, kind: pa.DataType) -> pa.Array:
+    """Values in the contract's type; Arrow alone would cut 6.5 to 6, take no text for a date and order no grades."""
+    if column.type == "date":
+        values = [datetime.fromisoformat(value) if isinstance(value, str) else value for value in values]
+    if column.type == "grade":
+        places = {grade: place for place, grade in enumerate(column.allowed or ())}
+        unknown = sorted({str(value) for value in values if value is not None and value not in places})
+        if unknown:
+            raise ValueError(f"got {unknown[:SHOWN_ROWS]}, not one of {', '.join(places)}")
+        codes = pa.array([None if value is None else places[value] for value in values], type=pa.int8())
+        return pa.DictionaryArray.from_arrays(codes, pa.array(places, type=pa.string()), ordered=True)
     if kind == pa.int64():
         broken = [value for value in values if isinstance(value, float) and value == value and not value.is_integer()]
         if broken:
@@ -159,7 +176,7 @@ def _column_problems(column: Column, whole: pa.Table) -> list[str]:
         checks.append((f"be >= {column.minimum:g}", pc.less(values, column.minimum)))
     if column.maximum is not None:
         checks.append((f"be <= {column.maximum:g}", pc.greater(values, column.maximum)))
-    if column.allowed is not None:
+    if column.allowed is not None and column.type != "grade":
         known = pc.is_in(values, value_set=pa.array(column.allowed, type=pa.string()))
         checks.append((f"be one of {', '.join(column.allowed)}", pc.and_(pc.invert(known), pc.is_valid(values))))
     for rule, broken in checks:
@@ -198,6 +215,8 @@ def _cell(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
+    if isinstance(value, datetime):
+        return value.isoformat().removesuffix("T00:00:00")  # a day without a time, as it was given
     text = " ".join(str(value).split()) or "n/a"
     return f"'{text}" if text.startswith(FORMULA_STARTS) and len(text) > 1 else text
 

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from cohorts.folder.manifest import natural_key
+from cohorts.tables.schemas import PARTICIPANTS
 from cohorts.tables.storage import read_table
 from flows.run.latest import read_summary, run_folder
 from flows.run.publishing import TABLES_FOLDER
@@ -203,7 +204,7 @@ def _provenance_causes(first: Path, second: Path) -> dict[str, list[str]]:
 
 def _changed_clinical(first: Path, second: Path) -> dict[str, list[str]]:
     """Participant -> clinical columns whose value differs."""
-    derived = {"status", "stage", "reason", "is_listed", "is_scored", "is_eligible", "severity"}
+    derived = set(PARTICIPANTS.names) - {"site", "split"}
     before, after = (
         read_table(folder / "participants.parquet").set_index("participant_id") for folder in (first, second)
     )
@@ -238,7 +239,8 @@ def _changed_statistics(first: Path, second: Path) -> list[dict[str, str | None]
         right = after.loc[name].tolist() if name in after.index else None
         if left is None or right is None or not all(_is_same(a, b) for a, b in zip(left, right, strict=True)):
             rows.append({"statistic": name, "earlier": _estimate_text(left), "later": _estimate_text(right)})
-    headline = {row["statistic"]: str(row["statistic"]).split("/")[1] in HEADLINE_QUANTITIES for row in rows}
+    quantities = {row["statistic"]: str(row["statistic"]).split("/")[1].partition(":")[0] for row in rows}
+    headline = {name: quantity in HEADLINE_QUANTITIES for name, quantity in quantities.items()}
     return sorted(rows, key=lambda row: (not headline[row["statistic"]], str(row["statistic"])))
 
 

@@ -18,6 +18,7 @@ from flows.engine.lock import LockedError
 from flows.engine.prefect_server import ServerFailedError
 from flows.run.measuring import ClusterLostError
 from flows.run.plan import UsageError
+from flows.run.publishing import RefusedReportError
 from flows.run.running import SignalReceived
 from flows.run.steps import STORAGE_ERRORS, StorageFailedError
 from flows.run.storage import PythonFailedError, raise_as_storage_failure, remedy
@@ -89,6 +90,7 @@ _KNOWN: tuple[tuple[type[BaseException], Callable[[BaseException], Failure]], ..
     (LockedError, _as(EXIT_LOCKED, "busy", "Busy: {}")),
     (StorageFailedError, _as(EXIT_IO, "storage failed", "Stopped: {}")),
     (NothingMeasuredError, _as(EXIT_FAILED_CASES, "nothing measured", "Nothing measured: {}")),
+    (RefusedReportError, _as(EXIT_SOFTWARE, "report refused", "{}")),
     (PythonFailedError, _as(EXIT_SOFTWARE, "failed", "Stopped: {}")),
     (ClusterLostError, _as(EXIT_LOCKED, "workers lost", "Stopped: {} " + STAYS)),
     (UnsafeFolderError, _as(EXIT_PREFLIGHT, "failed", "Error: {}")),

@@ -66,7 +66,10 @@ def show_outcome(outcome: RunOutcome, request: RunRequest, console: Console) -> 
         console.print(f"      {count:>6}  {reason} ({stage})", highlight=False, markup=False)
     if len(reasons) > REASONS_SHOWN:
         console.print(f"      ... and {len(reasons) - REASONS_SHOWN} further reasons, in the report", highlight=False)
-    _line(console, "Scored / eligible", f"{counts['scored']} / {counts['eligible']}")
+    by_rules = counts["examined"] - counts["included"]
+    if by_rules:
+        rules = f"{counts['examined']} = {counts['included']} included + {by_rules} excluded by them"
+        _line(console, "Eligibility rules asked", rules)
     folder = outcome.run_folder if summary["is_subset"] else latest_shown(request.out) or outcome.run_folder
     _line(console, "Report", folder / "report.html")
     _line(console, "Tables", folder / "tables")

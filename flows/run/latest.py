@@ -22,7 +22,7 @@ RESULTS = "results"
 LATEST = "latest"
 POINTER = "latest.txt"
 SUMMARY = "summary.json"
-DRAFT, SWITCHING, PUBLISHING, KEPT, REFUSED = ".draft-", ".latest-", ".publishing-", "kept-", "refused-"
+DRAFT, SWITCHING, PUBLISHING, KEPT, REFUSED = ".draft-", ".latest-", ".publishing-", "kept-", "refused"
 #: Key of a summary that holds the digest of all its others.
 OWN_DIGEST = "summary_sha256"
 #: Digests of the latest run's files, remembered by their stamps; may be deleted at any time.

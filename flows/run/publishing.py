@@ -21,7 +21,14 @@ from cohorts.store.share import rename
 from cohorts.tables.features import features_batch
 from cohorts.tables.gates import gated
 from cohorts.tables.lesions import lesion_measurements, lesion_values, lesions_batch
-from cohorts.tables.participants import Standing, exclusions_batch, participants_batch, standings
+from cohorts.tables.participants import (
+    Standing,
+    exclusions_batch,
+    grade_names,
+    participants_batch,
+    participants_contract,
+    standings,
+)
 from cohorts.tables.regions_and_scores import regions_and_scores
 from cohorts.tables.rows import Measured
 from cohorts.tables.scans import scans_batch
@@ -34,10 +41,9 @@ from cohorts.tables.schemas import (
     SCANS,
     SCORES,
     SEGMENTATION,
-    STATISTICS,
     TABLES,
     TIMINGS,
-    participants_table,
+    statistics_table,
 )
 from cohorts.tables.storage import columns_of, data_dictionary, read_table, tsv_text, write_table
 from flows.run.latest import (
@@ -66,12 +72,14 @@ PACKAGES_SHOWN = (
     "nilearn",
     "numpy",
     "pandas",
-    "pingouin",
     "pyarrow",
-    "scikit-learn",
     "scipy",
     "statsmodels",
 )
+
+
+class RefusedReportError(RuntimeError):
+    """The report holds a number that cannot be right, and is not written; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[
     ------
     NothingMeasuredError
         All that was due failed for technical reasons; nothing is made.
-    ImpossibleReportError
+    RefusedReportError
         The lint found a number that cannot be; the tables stay for inspection, nothing is published.
     """
     if not facts.is_subset:
@@ -127,20 +135,28 @@ def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[
     draft = results / f"{DRAFT}{uuid.uuid4().hex}"
     (draft / TABLES_FOLDER).mkdir(parents=True)
     found = write_tables(plan, draft / TABLES_FOLDER)
-    lint_failed = _write_report(plan, out, draft, facts, run_digest(plan))
+    problems = _write_report(plan, out, draft, facts, run_digest(plan))
     summary = _summary(plan, found, facts, run_digest(plan), draft)
     write_bytes(draft / SUMMARY, json.dumps(summary, indent=2).encode())
-    if lint_failed is not None:
-        for earlier in results.glob(f"{REFUSED}*"):  # only the newest is of use
-            shutil.rmtree(earlier, ignore_errors=True)
-        rename(draft, results / f"{REFUSED}{facts.run_id}")
-        raise lint_failed
+    if problems:
+        raise _refused(problems, draft, results / REFUSED)
     final = results / facts.run_id
     if facts.is_subset:
         rename(draft, final)
     else:
         publish_folder(draft, final)
     return final, summary
+
+
+def _refused(problems: list[str], draft: Path, final: Path) -> RefusedReportError:
+    """Keep the latest refused tables, with every problem beside them; earlier ones make room."""
+    from reports.lint.lint import REFUSAL, refusal
+
+    write_bytes(draft / REFUSAL, "\n".join([*problems, ""]).encode())
+    if final.exists():
+        shutil.rmtree(final)
+    draft.replace(final)
+    return RefusedReportError(refusal(problems, final))
 
 
 def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
@@ -156,7 +172,8 @@ def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
         if record.status == "ok" and measurement in leading
     }
     found = standings(cohort, records, lesions)
-    write_table(participants_table(cohort.config.clinical), [participants_batch(cohort, found)], folder)
+    people = participants_contract(cohort.config)
+    write_table(people, [participants_batch(cohort, found)], folder)
     write_table(SCANS, [scans_batch(cohort, measured, found, plan.files)], folder)
     write_table(EXCLUSIONS, [exclusions_batch(found)], folder)
     write_table(LESIONS, [lesions_batch(cohort, measured, found)], folder)
@@ -171,17 +188,17 @@ def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
     ordered = {key: records[key] for key in plan.cases if key in records}
     write_table(TIMINGS, [_timings(ordered)], folder)
     write_table(PROVENANCE, [_provenance(ordered)], folder)
-    tables = [participants_table(cohort.config.clinical), *list(TABLES.values())[1:]]
+    tables = [people, *list(TABLES.values())[1:]]
     dictionary = data_dictionary(tables)
     write_bytes(folder / "dictionary.tsv", tsv_text(dictionary).encode())
     write_bytes(folder / "dictionary.json", json.dumps(dictionary, indent=1).encode())
     return found
 
 
-def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_digest: str) -> Exception | None:
-    """Analyse the tables just written, lint, and write statistics and report; a lint refusal is given back."""
+def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_digest: str) -> list[str]:
+    """Analyse the tables just written, lint, and write statistics and report; what the lint refuses is given back."""
     from reports.document.document import write_report
-    from reports.lint.lint import ImpossibleReportError, lint, refuse
+    from reports.lint.lint import lint
     from reports.statistics.analysis import analyse
     from reports.statistics.inputs import ReportInput, RunInfo
 
@@ -198,11 +215,9 @@ def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_
         **frames,
     )
     statistics = analyse(data)
-    write_table(STATISTICS, [columns_of(statistics)], tables)
-    try:
-        refuse(lint(statistics, data))
-    except ImpossibleReportError as error:
-        return error
+    write_table(statistics_table(grade_names(config)), [columns_of(statistics)], tables)
+    if problems := lint(statistics, data):
+        return problems
     run = RunInfo(
         run_id=facts.run_id,
         version=importlib.metadata.version("aspects-cohort"),
@@ -216,7 +231,7 @@ def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_
     write_report(data, statistics, run, _atlas_slices(plan), draft)
     later = {name: read_table(tables / f"{name}.parquet") for name in ("provenance", "timings")}
     write_pages(plan, frames | later, run, out, draft)
-    return None
+    return []
 
 
 def _atlas_slices(plan: Plan) -> Any:
@@ -254,8 +269,8 @@ def _summary(plan: Plan, found: Mapping[str, Standing], facts: RunFacts, digest:
             "included": statuses.count("included"),
             "excluded": statuses.count("excluded"),
             "failed": statuses.count("failed"),
-            "scored": sum(standing.is_scored for standing in found.values()),
-            "eligible": sum(standing.is_eligible for standing in found.values()),
+            "examined": sum(standing.is_examined for standing in found.values()),
+            "measured": sum(standing.is_measured for standing in found.values()),
         },
         "exclusions": dict(sorted(reasons.items())),
         "files": {str(path.relative_to(draft)): path.stat().st_size for path in files},

@@ -110,7 +110,7 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
         The study must be mended first.
     LockedError
         Another run is at work in the output folder.
-    StorageFailedError, ClusterError, ServerFailedError, NothingMeasuredError, ImpossibleReportError
+    StorageFailedError, ClusterError, ServerFailedError, NothingMeasuredError, RefusedReportError
         As named.
     """
     started = time.perf_counter()

@@ -22,10 +22,10 @@ from reports.document.chapters.roc import roc_chapter
 from reports.document.chapters.summary import Summary, summary
 from reports.document.page import Chapter, Material, material
 from reports.document.page_template import page_template
-from reports.document.tables import Statistics
 from reports.figures.brain_maps import AtlasLevel, AtlasSlices
 from reports.figures.drawing import Chart, style
 from reports.statistics.inputs import ReportInput, RunInfo
+from reports.statistics.rows import Statistics
 
 __all__ = ["AtlasLevel", "AtlasSlices", "Document", "document", "write_report"]
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from reports.document.tables import Cell, Row, Statistics, signs
+from reports.document.tables import Cell, signs
 from reports.figures.brain_maps import AtlasSlices
 from reports.figures.drawing import Chart, file_stem
 from reports.statistics.inputs import ReportInput, RunInfo
-from reports.statistics.patients import SCORE, VOLUME, Patients, analysis_sets, patients_of
+from reports.statistics.patients import SCORE, VOLUME, Patients, agreement_sets, analysis_sets, patients_of
+from reports.statistics.rows import Row, Statistics
 
 _ROWS_KEPT_TOGETHER = 14  # in print
 NO_SEVERITY = "The study names no severity column, so nothing can be said about telling severe strokes apart."
-SET_TITLES = {"scored": "All scored patients", "eligible": "Eligible patients"}
+SET_TITLES = {
+    "included": "Included patients",
+    "examined": "Examined patients",
+    "measured": "Everyone whom both sources measured",
+}
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class AnalysisSet:
-    """One analysis set: its stratum in ``statistics``, its name and its patients."""
+    """One analysis set: its name in ``statistics``, its title and its patients."""
 
     stratum: str
     title: str
@@ -128,6 +133,7 @@ class Material:
     run: RunInfo
     atlas: AtlasSlices | None
     sets: tuple[AnalysisSet, ...]
+    agreement_sets: tuple[AnalysisSet, ...]
 
     @property
     def main(self) -> AnalysisSet:
@@ -176,9 +182,9 @@ class Material:
         known = [*self.score_sources, *self.volume_sources]
         return "-".join(f"{file_stem(source)[:30]}-{known.index(source) + 1}" for source in sources)
 
-    def row(self, section: str, quantity: str, source: str | None, reference: str | None, stratum: str) -> Row | None:
-        """One statistics row, or None."""
-        return self.statistics.get(section, quantity, source, reference, stratum)
+    def row(self, section: str, name: str, source: str | None, against: str | None, stratum: str) -> Row | None:
+        """One statistics row by the parts of its id, or None."""
+        return self.statistics.get(section, name, source, against, stratum)
 
     def grade_n(self, stratum: str, grade: str) -> Row | None:
         """How many patients of a set have a grade."""
@@ -187,10 +193,12 @@ class Material:
 
 def material(data: ReportInput, statistics: Statistics, run: RunInfo, atlas: AtlasSlices | None) -> Material:
     """Lay the tables side by side once for all chapters."""
-    sets = analysis_sets(patients_of(data))
-    return Material(
-        data, statistics, run, atlas, tuple(AnalysisSet(name, SET_TITLES[name], part) for name, part in sets.items())
+    everyone = patients_of(data)
+    sets, of_agreement = (
+        tuple(AnalysisSet(name, SET_TITLES[name], part) for name, part in found.items())
+        for found in (analysis_sets(everyone), agreement_sets(everyone))
     )
+    return Material(data, statistics, run, atlas, sets, of_agreement)
 
 
 def measure_title(measure: str) -> str:

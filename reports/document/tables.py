@@ -8,53 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-import pandas as pd
+from reports.statistics.rows import Row
 
-DASH = "–"
+DASH = "–"  # a value that was not given
+NOT_COMPUTED = "n/c"  # a dash would pass for "none" or "not affected"
 MINUS = "\u2212"
 OPERATOR_SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _SMALLEST_P = 0.001
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of ``statistics``; null is None, whole numbers are int."""
-
-    statistic_id: str
-    section: str
-    quantity: str
-    source: str | None
-    reference: str | None
-    stratum: str
-    estimate: float | None
-    lower: float | None
-    upper: float | None
-    level: float | None
-    method: str
-    unit: str | None
-    n: int | None
-    n_positive: int | None
-    positive_class: str | None
-    numerator: int | None
-    denominator: int | None
-    p_value: float | None
-    p_adjusted: float | None
-    family: str | None
-    seed: int | None
-    note: str | None
-
-    @property
-    def name(self) -> str:
-        """The quantity without its details."""
-        return self.quantity.split(":", 1)[0]
-
-    @property
-    def detail(self) -> str:
-        """What stands behind the first colon of the quantity."""
-        return self.quantity.partition(":")[2]
 
 
 @dataclass(frozen=True)
@@ -72,48 +34,17 @@ class Cell:
 
 _IN_CAPITALS = "aca mca pca m1 m2 m3 m4 m5 m6 ppv npv mcc lr auc smd icc loa ac1 ac2 f1"
 _ABBREVIATIONS = {**{word: word.upper() for word in _IN_CAPITALS.split()}, "a1": "(A,1)"}
-_WHOLE = ("n", "n_positive", "numerator", "denominator", "seed")
-EMPTY = Cell(DASH)
-
-
-class Statistics:
-    """The ``statistics`` table, looked up by section, quantity, source, reference and stratum."""
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        names = [field.name for field in fields(Row)]
-        self.rows: tuple[Row, ...] = tuple(
-            Row(**{name: _plain(name, value) for name, value in zip(names, values, strict=True)})
-            for values in frame[names].itertuples(index=False, name=None)
-        )
-        self._found: dict[tuple[str, str, str | None, str | None, str], Row] = {
-            (row.section, row.quantity, row.source, row.reference, row.stratum): row for row in self.rows
-        }
-
-    def get(
-        self, section: str, quantity: str, source: str | None = None, reference: str | None = None, stratum: str = ""
-    ) -> Row | None:
-        """Return one row, or None where the analysis has none."""
-        return self._found.get((section, quantity, source, reference, stratum))
-
-    def select(self, section: str, name: str | None = None, stratum: str | None = None) -> list[Row]:
-        """Return the rows of a section, with a quantity's name and a stratum where given, in the table's order."""
-        return [
-            row
-            for row in self.rows
-            if row.section == section
-            and (name is None or row.name == name)
-            and (stratum is None or row.stratum == stratum)
-        ]
+EMPTY = Cell("")  # there is no such number
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Round half to even, with a real minus sign; a dash for none.
+    """Round half to even, with a real minus sign; n/c for none.
 
     >>> number(-0.17, 2), number(None), number(-0.0001, 2)
-    ('−0.17', '–', '0.00')
+    ('−0.17', 'n/c', '0.00')
     """
     if value is None or math.isnan(value):
-        return DASH
+        return NOT_COMPUTED
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
     text = f"{value:.{digits}f}"
@@ -128,7 +59,7 @@ def percent(value: float | None, digits: int = 1) -> str:
     >>> percent(0.6009)
     '60.1 %'
     """
-    return DASH if value is None or math.isnan(value) else f"{number(100 * value, digits)} %"
+    return NOT_COMPUTED if value is None or math.isnan(value) else f"{number(100 * value, digits)} %"
 
 
 def p_text(value: float | None) -> str:
@@ -138,7 +69,7 @@ def p_text(value: float | None) -> str:
     ('0.015', '< 0.001')
     """
     if value is None or math.isnan(value):
-        return DASH
+        return NOT_COMPUTED
     return f"< {_SMALLEST_P}" if value < _SMALLEST_P else f"{value:.3f}"
 
 
@@ -168,7 +99,7 @@ def proportion_cell(row: Row | None, *, separator: str = "\n") -> Cell:
 def count_cell(row: Row | None) -> Cell:
     """``count (percent)`` of a proportion, as in a cohort table."""
     if row is None or row.estimate is None:
-        return _cell(row, DASH) if row else EMPTY
+        return _cell(row, NOT_COMPUTED) if row else EMPTY
     return _cell(row, f"{row.numerator} ({number(100 * row.estimate, 1)} %)")
 
 
@@ -186,25 +117,25 @@ def p_cell(row: Row | None, *, adjusted: bool = False) -> Cell:
 def count_cells(row: Row) -> tuple[Cell, Cell]:
     """Patients used, and patients in the positive class with the class in the note."""
     return (
-        Cell(DASH if row.n is None else str(row.n)),
-        Cell(DASH if row.n_positive is None else str(row.n_positive), note=row.positive_class or ""),
+        Cell(NOT_COMPUTED if row.n is None else str(row.n)),
+        Cell(NOT_COMPUTED if row.n_positive is None else str(row.n_positive), note=row.positive_class or ""),
     )
 
 
 def whole(row: Row | None) -> str:
     """A count as text."""
-    return DASH if row is None or row.estimate is None else f"{row.estimate:.0f}"
+    return NOT_COMPUTED if row is None or row.estimate is None else f"{row.estimate:.0f}"
 
 
 def range_text(values: Iterable[int | None]) -> str:
     """``n`` or ``n to m`` over several rows, for captions.
 
     >>> range_text([5, None, 7]), range_text([5, 5]), range_text([])
-    ('5 to 7', '5', '–')
+    ('5 to 7', '5', 'n/c')
     """
     found = sorted({value for value in values if value is not None})
     if not found:
-        return DASH
+        return NOT_COMPUTED
     return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
@@ -227,12 +158,5 @@ def words(code: str) -> str:
 
 
 def _cell(row: Row, text: str, under: str = "") -> Cell:
-    """A cell with the origin of its row; the note explains a dash."""
+    """A cell with the origin of its row; the note says why a number is not computed."""
     return Cell(text, under, row.statistic_id, row.method, row.note or "")
-
-
-def _plain(name: str, value: Any) -> Any:
-    """A pandas scalar as int, float, str or None."""
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return int(value) if name in _WHOLE else value

@@ -36,6 +36,7 @@ from reports.estimators.estimate import (
 from tasks.arrays import FloatArray
 
 IccForm = Literal["icc_11", "icc_a1", "icc_c1", "icc_1k", "icc_ak", "icc_ck"]
+ROUNDING = 1e-12  # relative; mean squares that cancel out leave 1e-16 in floating point
 ICC_FORMS: tuple[IccForm, ...] = get_args(IccForm)
 
 
@@ -63,7 +64,9 @@ class IntraclassCorrelation:
     def confidence_interval(self, level: float = 0.95) -> Interval:
         """Interval by the F distribution (McGraw & Wong 1996, table 7); normal ratings are assumed.
 
-        Identical ratings of all raters give no interval: the formula would return [1, 1].
+        Identical ratings of all raters give no interval: the formula would return [1, 1]. Nor do ratings whose limits
+        are NaN, equal, or do not hold the estimate: Satterthwaite's degrees of freedom fail where a small cohort has a
+        negative ICC.
         """
         checked_level(level)
         method = f"F, {self.form}"
@@ -77,6 +80,9 @@ class IntraclassCorrelation:
                 lower, upper = _spearman_brown(lower, self.n_raters), _spearman_brown(upper, self.n_raters)
         except ZeroDivisionError:  # a few subjects whose mean squares cancel out
             return not_estimable(method, level, "the variances of the ratings add up to zero")
+        slack = ROUNDING * max(1.0, abs(self.estimate))
+        if not (lower < upper and lower - slack <= self.estimate <= upper + slack):  # or a limit is NaN
+            return not_estimable(method, level, "the F limits break down, as for few subjects of a negative ICC")
         return Interval(lower, upper, level, method)
 
 
@@ -242,7 +248,8 @@ def _icc(squares: MeanSquares, n: int, k: int, form: IccForm) -> float:
     shift = (squares.raters - squares.error) / n if form.startswith("icc_a") else 0.0
     n_averaged = 1 if form.endswith("1") else k
     whole = squares.subjects + (k / n_averaged - 1) * noise + k / n_averaged * shift
-    return (squares.subjects - noise) / whole if whole else math.nan
+    is_rounding = abs(whole) <= ROUNDING * (squares.subjects + squares.raters + noise)
+    return math.nan if is_rounding else (squares.subjects - noise) / whole
 
 
 def _icc_a1_along(first: FloatArray, second: FloatArray, axis: int) -> FloatArray:

@@ -26,6 +26,7 @@ from reports.estimators.estimate import Interval, checked_pair, checked_vector, 
 
 #: Largest log odds ratio per standard deviation that is believed; beyond it, classes are separated and it diverges.
 SEPARATION_LIMIT = 10.0  # chosen here: an odds ratio of 22,000 per standard deviation
+LARGEST_LOG = 700.0  # exp of more is no float
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class OddsRatio:
         if self.reason is not None:
             return not_estimable("log Wald", level, self.reason)
         interval = wald_interval(math.log(self.estimate), self.standard_error_log, level, "log Wald")
+        if interval.upper > LARGEST_LOG:
+            return not_estimable(interval.method, level, "the upper limit is beyond every number")
         return Interval(math.exp(interval.lower), math.exp(interval.upper), level, interval.method)
 
 
@@ -128,7 +131,7 @@ def ordinal_odds_ratios(
         warnings.simplefilter("ignore", RuntimeWarning)
         fit = model.fit(method="bfgs", maxiter=500, disp=False)
         log_odds, errors, p_values = (np.asarray(values)[: len(names)] for values in (fit.params, fit.bse, fit.pvalues))
-    if np.any(np.abs(log_odds) > SEPARATION_LIMIT):
+    if np.any(np.abs(log_odds) > SEPARATION_LIMIT) or np.any(np.abs(log_odds / spread) > LARGEST_LOG):
         return _nothing(names, levels.size, "a predictor separates the outcome categories")
     if not fit.mle_retvals["converged"]:
         return _nothing(names, levels.size, "the fit did not converge")

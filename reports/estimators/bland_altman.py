@@ -1,11 +1,11 @@
-"""Differences of two sources in the unit of measurement: Bland-Altman limits, proportional bias, and equivalence.
+"""Differences of two sources in the unit of measurement: Bland-Altman limits and proportional bias.
 
 Difference always means ``candidate - reference``: a positive bias says that the candidate reads higher.
 
 References
 ----------
 Bland JM, Altman DG (1986). Lancet 327:307-310. Exact limits: Carkeet A (2015). Optometry and Vision Science 92:e71-e80,
-DOI 10.1097/OPX.0000000000000513. Equivalence: Schuirmann DJ (1987). J Pharmacokinet Biopharm 15:657-680.
+DOI 10.1097/OPX.0000000000000513.
 """
 
 from __future__ import annotations
@@ -100,26 +100,6 @@ class BlandAltman:
         return _t_interval(self.slope, self.slope_standard_error, self.n - 2, level)
 
 
-@dataclass(frozen=True)
-class Equivalence:
-    """Two one-sided tests (TOST) that the bias lies within -margin..margin; ``p`` is the larger of the two."""
-
-    estimate: float
-    standard_error: float
-    margin: float
-    p_lower: float
-    p_upper: float
-    p: float
-    n: int
-    reason: str | None = None
-
-    def confidence_interval(self, level: float = 0.90) -> Interval:
-        """Interval of the bias; at level 1 - 2 alpha it lies within the margins exactly when TOST rejects at alpha."""
-        if self.reason is not None:
-            return not_estimable("t", level, self.reason)
-        return _t_interval(self.estimate, self.standard_error, self.n - 1, level)
-
-
 def bland_altman(
     *, reference: npt.ArrayLike, candidate: npt.ArrayLike, limit_factor: float = LIMIT_FACTOR
 ) -> BlandAltman:
@@ -179,34 +159,6 @@ def bland_altman(
         reason=None if varies else "the differences do not vary",
         slope_reason=slope_reason,
     )
-
-
-def equivalence(*, reference: npt.ArrayLike, candidate: npt.ArrayLike, margin: float) -> Equivalence:
-    """TOST of the mean paired difference; absence of a significant bias is not equivalence, this test is.
-
-    Parameters
-    ----------
-    reference, candidate : (n,) float arrays, finite, in one unit
-    margin : float
-        Largest bias that does not matter, > 0, in that unit; to be declared before the data are seen.
-
-    Returns
-    -------
-    Equivalence
-        NaN with a reason for n < 2 and where the differences do not vary.
-    """
-    if not margin > 0:
-        raise ValueError(f"margin must be > 0, got {margin}. Declare the largest bias that does not matter.")
-    first, second = checked_pair(reference, candidate)
-    difference = second - first
-    n = difference.size
-    bias = float(difference.mean()) if n else math.nan
-    if n < 2 or not _varies(difference, first):
-        reason = f"{n} patients, at least 2 are needed" if n < 2 else "the differences do not vary"
-        return Equivalence(bias, math.nan, margin, math.nan, math.nan, math.nan, n, reason)
-    p_lower = float(stats.ttest_1samp(difference, -margin, alternative="greater").pvalue)
-    p_upper = float(stats.ttest_1samp(difference, margin, alternative="less").pvalue)
-    return Equivalence(bias, float(stats.sem(difference)), margin, p_lower, p_upper, max(p_lower, p_upper), n)
 
 
 def _varies(difference: FloatArray, values: FloatArray) -> bool:

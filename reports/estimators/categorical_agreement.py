@@ -8,7 +8,6 @@ References
 Fleiss JL, Cohen J, Everitt BS (1969). Psychological Bulletin 72:323-327 (standard error of kappa).
 Gwet KL (2008). Br J Math Stat Psychol 61:29-48; (2014) Handbook of Inter-Rater Reliability, 4th ed.
 Byrt T, Bishop J, Carlin JB (1993). J Clin Epidemiol 46:423-429.
-Bonett DG, Price RM (2012). J Educ Behav Stat 37:479-488 (interval of a paired difference of proportions).
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar as _mcnemar
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from reports.estimators.estimate import (
@@ -53,11 +51,11 @@ class Kappa:
     reason: str | None = None
 
     def confidence_interval(self, level: float = 0.95) -> Interval:
-        """Wald interval, not above 1, with the non-null standard error of Fleiss, Cohen & Everitt (1969)."""
+        """Wald interval, not outside -1..1, with the non-null standard error of Fleiss, Cohen & Everitt (1969)."""
         if self.reason is not None:
             return not_estimable("Wald", level, self.reason)
         interval = wald_interval(self.estimate, self.standard_error, level, "Wald")
-        return Interval(interval.lower, min(interval.upper, 1.0), level, interval.method)
+        return interval.within(-1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,17 @@ class GwetAc:
     reason: str | None = None
 
     def confidence_interval(self, level: float = 0.95) -> Interval:
-        """Interval by Student's t with n - 1 degrees of freedom, not above 1 (as R's irrCAC)."""
+        """Interval by Student's t with n - 1 degrees of freedom, not above 1 (as R's irrCAC) nor below the least value.
+
+        Chance agreement is at most the mean credit c of all pairs of categories, so that no value lies below
+        -c / (1 - c): -1 for two categories, -4 for the eleven scores with quadratic weights.
+        """
         if self.reason is not None or not self.standard_error > 0:
             return not_estimable("t", level, self.reason or "no patient disagrees")
         scale = float(stats.t.ppf((1 + level) / 2, self.n - 1) / stats.norm.ppf((1 + level) / 2))
         interval = wald_interval(self.estimate, scale * self.standard_error, level, "t")
-        return Interval(interval.lower, min(interval.upper, 1.0), level, "t")
+        credit = float(_agreement_weights(self.n_categories, self.weights).mean())
+        return interval.within(-credit / (1 - credit), 1.0)
 
 
 @dataclass(frozen=True)
@@ -118,29 +121,6 @@ class BinaryAgreement:
         if denominator == 0:
             return PointEstimate(math.nan, self.n, "no patient in the denominator")
         return PointEstimate(numerator / denominator, self.n)
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """McNemar's test of two paired proportions; ``estimate`` is candidate - reference of the share that is positive."""
-
-    estimate: float
-    n: int
-    only_reference: int
-    only_candidate: int
-    chi2_corrected: float
-    p_corrected: float
-    p_exact: float
-    reason: str | None = None
-
-    def confidence_interval(self, level: float = 0.95) -> Interval:
-        """Adjusted Wald interval of the paired difference (Bonett & Price 2012), not outside -1..1."""
-        if self.n == 0:
-            return not_estimable("Bonett-Price", level, self.reason)
-        gained, lost = (self.only_candidate + 1) / (self.n + 2), (self.only_reference + 1) / (self.n + 2)
-        error = math.sqrt((gained + lost - (gained - lost) ** 2) / (self.n + 2))
-        interval = wald_interval(gained - lost, error, level, "Bonett-Price")
-        return Interval(max(interval.lower, -1.0), min(interval.upper, 1.0), level, interval.method)
 
 
 def kappa(
@@ -233,34 +213,6 @@ def binary_agreement(*, reference: npt.ArrayLike, candidate: npt.ArrayLike) -> B
     second = checked_flags("candidate", candidate, first.size)
     cells = (first & second, first & ~second, ~first & second, ~first & ~second)
     return BinaryAgreement(*(int(np.count_nonzero(cell)) for cell in cells))
-
-
-def mcnemar(*, reference: npt.ArrayLike, candidate: npt.ArrayLike) -> McNemar:
-    """McNemar's test, exact (binomial) and by chi-square with continuity correction, from statsmodels.
-
-    Parameters
-    ----------
-    reference, candidate : (n,) boolean arrays
-
-    Returns
-    -------
-    McNemar
-        Without a discordant patient the exact p is 1 and the chi-square is NaN with a reason.
-    """
-    return mcnemar_of(binary_agreement(reference=reference, candidate=candidate))
-
-
-def mcnemar_of(table: BinaryAgreement) -> McNemar:
-    """McNemar's test of a table that is already counted; see ``mcnemar``."""
-    n, lost, gained = table.n, table.only_reference, table.only_candidate
-    estimate = (gained - lost) / n if n else math.nan
-    if lost + gained == 0:
-        reason = "no patient is discordant" if n else "no patient"
-        return McNemar(estimate, n, lost, gained, math.nan, math.nan, 1.0 if n else math.nan, reason)
-    counts = [[table.both, lost], [gained, table.neither]]
-    corrected = _mcnemar(counts, exact=False, correction=True)
-    exact = _mcnemar(counts, exact=True)
-    return McNemar(estimate, n, lost, gained, float(corrected.statistic), float(corrected.pvalue), float(exact.pvalue))
 
 
 def contingency_table(*, reference: npt.ArrayLike, candidate: npt.ArrayLike, categories: Sequence[float]) -> IntArray:

@@ -1,4 +1,4 @@
-"""Comparison of patient groups: the test of each column of a cohort table, standardised differences, regions by grade.
+"""Comparison of patient groups: the test of each column of a cohort table, standardised differences.
 
 A test is chosen by a stated rule from the type of the column and the number of groups, never from its p value:
 
@@ -18,7 +18,6 @@ Cochran WG (1954). Biometrics 10:417-451. Austin PC (2009). Statistics in Medici
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -28,7 +27,6 @@ import numpy.typing as npt
 from scipy import stats
 
 from reports.estimators.estimate import Interval, checked_vector, not_estimable, wald_interval
-from reports.estimators.multiplicity import Correction, adjust_p_values
 from tasks.arrays import FloatArray, IntArray
 
 MONTE_CARLO_RESAMPLES = 9999  # smallest p value 1e-4; scipy's own default
@@ -74,18 +72,6 @@ class StandardisedDifference:
         first, second = self.pair_sizes
         variance = self.n / (first * second) + self.estimate**2 / (2 * self.n)
         return wald_interval(self.estimate, math.sqrt(variance), level, "Hedges-Olkin")
-
-
-@dataclass(frozen=True)
-class RegionTest:
-    """Frequency of deduction of one region among groups: counts by group, the test, its p adjusted over all regions."""
-
-    region: str
-    n_affected: dict[str, int]
-    test: GroupTest
-    p_adjusted: float
-    correction: Correction
-    family_size: int
 
 
 def compare_numbers(*, values: npt.ArrayLike, groups: npt.ArrayLike) -> GroupTest:
@@ -196,51 +182,6 @@ def standardised_difference_of_categories(
             sign = -1 if gap.size == 1 and gap[0] < 0 else 1
             found.append(((names[i], names[j]), sizes, sign * distance))
     return _largest(found)
-
-
-def compare_region_frequencies(
-    *,
-    affected: npt.ArrayLike,
-    regions: Sequence[str],
-    groups: npt.ArrayLike,
-    correction: Correction = "bh",
-    seed: int = 0,
-) -> tuple[RegionTest, ...]:
-    """Test for each region whether it is affected equally often in all groups (three grades, or two).
-
-    Parameters
-    ----------
-    affected : (n, r) boolean array
-    regions : r names, the columns of ``affected``; they are one family for the correction
-    groups : (n,) array of labels, such as the severity grade
-    correction : {"holm", "bh"}
-    seed : int
-
-    Returns
-    -------
-    tuple of RegionTest, in the order of ``regions``
-        A region that no patient or every patient has cannot be tested: p is NaN and it leaves the family.
-    """
-    flags = np.asarray(affected)
-    labels = np.asarray(groups).astype(str)
-    if flags.shape != (labels.size, len(regions)) or flags.dtype != np.bool_:
-        raise ValueError(
-            f"affected must be boolean with shape (n patients, r regions) = ({labels.size}, {len(regions)}), "
-            f"got {flags.dtype} {flags.shape}."
-        )
-    tests = [compare_categories(categories=column, groups=labels, seed=seed) for column in flags.T]
-    family = adjust_p_values([test.p for test in tests], correction)
-    return tuple(
-        RegionTest(
-            region=region,
-            n_affected={name: int(np.count_nonzero(column[labels == name])) for name in test.group_sizes},
-            test=test,
-            p_adjusted=float(p_adjusted),
-            correction=correction,
-            family_size=family.family_size,
-        )
-        for region, column, test, p_adjusted in zip(regions, flags.T, tests, family.adjusted, strict=True)
-    )
 
 
 def _by_group(values: FloatArray, groups: npt.ArrayLike) -> tuple[list[str], list[FloatArray], dict[str, int]]:

@@ -1,4 +1,4 @@
-"""Performance of a yes/no test against a yes/no reference, from its four counts, and its clinical utility.
+"""Performance of a yes/no test against a yes/no reference, from its four counts.
 
 Everything is derived from TP, FP, FN and TN, so that a printed table can be re-derived from the counts beside it. The
 positive class is that of ``reference``; F1 is given for both classes, because the two differ and papers mix them up.
@@ -17,12 +17,10 @@ from reports.estimators.estimate import (
     PointEstimate,
     Proportion,
     checked_flags,
-    checked_level,
     checked_vector,
     not_estimable,
     wald_interval,
 )
-from tasks.arrays import FloatArray
 from tasks.thresholds import Threshold
 
 
@@ -117,65 +115,6 @@ class BinaryPerformance:
             ),
         }
 
-    def predictive_values_at(self, prevalence: float) -> tuple[float, float]:
-        """PPV and NPV by Bayes' theorem at a declared prevalence in (0, 1): a cohort's own seldom is the user's."""
-        if not 0 < prevalence < 1:
-            raise ValueError(f"prevalence must be > 0 and < 1, got {prevalence}.")
-        shares = self.proportions()
-        sensitivity, specificity = shares["sensitivity"].estimate, shares["specificity"].estimate
-        positive = sensitivity * prevalence + (1 - specificity) * (1 - prevalence)
-        negative = specificity * (1 - prevalence) + (1 - sensitivity) * prevalence
-        ppv = sensitivity * prevalence / positive if positive else math.nan
-        npv = specificity * (1 - prevalence) / negative if negative else math.nan
-        return ppv, npv
-
-
-@dataclass(frozen=True, eq=False)
-class DecisionCurve:
-    """Net benefit per patient of acting on the model, on everybody and on nobody (0) at each threshold probability."""
-
-    threshold_probability: FloatArray
-    estimate: FloatArray
-    standard_error: FloatArray
-    treat_all: FloatArray
-    n: int
-    reason: str | None = None
-
-    def confidence_interval(self, level: float = 0.95) -> tuple[Interval, ...]:
-        """Pointwise Wald intervals; net benefit is a mean over patients, so its standard error is that of a mean."""
-        checked_level(level)
-        return tuple(
-            wald_interval(float(estimate), float(error), level, "pointwise Wald")
-            for estimate, error in zip(self.estimate, self.standard_error, strict=True)
-        )
-
-
-def binary_performance(*, reference: npt.ArrayLike, candidate: npt.ArrayLike) -> BinaryPerformance:
-    """Performance of a test that is already true or false.
-
-    Parameters
-    ----------
-    reference, candidate : (n,) boolean arrays, true: positive
-
-    Returns
-    -------
-    BinaryPerformance
-
-    Raises
-    ------
-    ValueError
-        Lengths differ, or a value is neither true nor false.
-
-    Examples
-    --------
-    >>> table = binary_performance(reference=[1, 1, 1, 0], candidate=[1, 1, 0, 0])
-    >>> round(table.proportions()["sensitivity"].estimate, 3), table.indices()["f1_positive"].estimate
-    (0.667, 0.8)
-    """
-    condition = checked_flags("reference", reference)
-    test = checked_flags("candidate", candidate, condition.size)
-    return _counted(condition, test, None)
-
 
 def dichotomy_performance(
     *, reference: npt.ArrayLike, candidate: npt.ArrayLike, threshold: Threshold
@@ -191,40 +130,6 @@ def dichotomy_performance(
     values = checked_vector("candidate", candidate)
     condition = checked_flags("reference", reference, values.size)
     return _counted(condition, threshold.is_positive(values), threshold)
-
-
-def decision_curve(
-    *, reference: npt.ArrayLike, probability: npt.ArrayLike, threshold_probability: npt.ArrayLike
-) -> DecisionCurve:
-    """Net benefit TP/n - FP/n x p/(1 - p) of acting where the predicted probability is at least p.
-
-    Parameters
-    ----------
-    reference : (n,) boolean array, true: the patient has the condition
-    probability : (n,) float array in [0, 1], predicted, better not on the patients it was fitted to
-    threshold_probability : (m,) float array in (0, 1)
-
-    References
-    ----------
-    Vickers AJ, Elkin EB (2006). Medical Decision Making 26:565-574.
-    """
-    predicted = checked_vector("probability", probability)
-    condition = checked_flags("reference", reference, predicted.size)
-    cuts = checked_vector("threshold_probability", threshold_probability)
-    problems = []
-    if predicted.size and not (predicted.min() >= 0 and predicted.max() <= 1):
-        problems.append(f"probability must be within 0..1, got {predicted.min():g}..{predicted.max():g}.")
-    if cuts.size and not (cuts.min() > 0 and cuts.max() < 1):
-        problems.append(f"threshold_probability must be > 0 and < 1, got {cuts.min():g}..{cuts.max():g}.")
-    if problems:
-        raise ValueError(" ".join(problems))
-    n = predicted.size
-    if n < 2:
-        nowhere = np.full(cuts.size, math.nan)
-        return DecisionCurve(cuts, nowhere, nowhere, nowhere, n, f"{n} patients, at least 2 are needed")
-    gain = np.where(condition[None, :], 1.0, -(cuts / (1 - cuts))[:, None])
-    acted = np.where(predicted[None, :] >= cuts[:, None], gain, 0.0)
-    return DecisionCurve(cuts, acted.mean(axis=1), acted.std(axis=1, ddof=1) / math.sqrt(n), gain.mean(axis=1), n)
 
 
 def _counted(

@@ -35,6 +35,48 @@ Direction = Literal["high", "low"]
 
 
 @dataclass(frozen=True, eq=False)
+class Classes:
+    """Patients with and without the condition, counted on the distinct values, the most suspicious value first.
+
+    ``reason`` says why two classes are not there, or is None.
+    """
+
+    condition: BoolArray
+    values: FloatArray
+    positive_when: Direction
+    distinct: FloatArray
+    codes: IntArray
+    n_positive: int
+    n_negative: int
+    reason: str | None
+
+    @classmethod
+    def of(cls, reference: npt.ArrayLike, candidate: npt.ArrayLike, positive_when: Direction) -> Classes:
+        """Check and count; ValueError if lengths differ, a value is missing, or the direction is unknown."""
+        checked_option("positive_when", positive_when, ("high", "low"))
+        values = checked_vector("candidate", candidate)
+        condition = checked_flags("reference", reference, values.size)
+        distinct, codes = np.unique(values, return_inverse=True)
+        if positive_when == "high":
+            distinct, codes = distinct[::-1].copy(), distinct.size - 1 - codes
+        n_positive = int(np.count_nonzero(condition))
+        n_negative = condition.size - n_positive
+        needed = f"both classes are needed, got {n_positive} positive and {n_negative} negative"
+        reason = None if n_positive and n_negative else needed
+        return cls(condition, values, positive_when, distinct, codes, n_positive, n_negative, reason)
+
+    @property
+    def true_positive(self) -> IntArray:
+        """(n distinct,) patients with the condition who are positive at each value."""
+        return np.cumsum(np.bincount(self.codes[self.condition], minlength=self.distinct.size))
+
+    @property
+    def false_positive(self) -> IntArray:
+        """(n distinct,) patients without the condition who are positive at each value."""
+        return np.cumsum(np.bincount(self.codes[~self.condition], minlength=self.distinct.size))
+
+
+@dataclass(frozen=True, eq=False)
 class RocCurve:
     """Sensitivity and specificity at every observed value, from nobody positive to everybody positive.
 
@@ -72,24 +114,17 @@ class Auc:
         """Number of patients."""
         return self.n_positive + self.n_negative
 
-    def confidence_interval(self, level: float = 0.95, method: Literal["wald", "logit"] = "wald") -> Interval:
-        """DeLong interval: ``wald``, clipped to [0, 1], as pROC does, or on the ``logit`` scale.
+    def confidence_interval(self, level: float = 0.95) -> Interval:
+        """DeLong's Wald interval, not outside 0..1, as pROC does.
 
         With perfect separation, or one patient in a class, the variance is zero or undefined and so is the interval.
         """
-        checked_option("method", method, ("wald", "logit"))
-        name = f"DeLong {method}"
+        name = "DeLong wald"
         if self.reason is not None:
             return not_estimable(name, level, self.reason)
         if not self.variance > 0:
             return not_estimable(name, level, "DeLong's variance is zero or undefined")
-        error = math.sqrt(self.variance)
-        if method == "wald":
-            interval = wald_interval(self.estimate, error, level, name)
-            return Interval(max(interval.lower, 0.0), min(interval.upper, 1.0), level, name)
-        slope = self.estimate * (1 - self.estimate)
-        interval = wald_interval(math.log(self.estimate / (1 - self.estimate)), error / slope, level, name)
-        return Interval(1 / (1 + math.exp(-interval.lower)), 1 / (1 + math.exp(-interval.upper)), level, name)
+        return wald_interval(self.estimate, math.sqrt(self.variance), level, name).within(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -110,10 +145,11 @@ class AucDifference:
         return self.auc_a.n
 
     def confidence_interval(self, level: float = 0.95) -> Interval:
-        """Wald interval of the difference with the paired standard error."""
+        """Wald interval of the difference with the paired standard error, not outside -1..1."""
         if self.reason is not None:
             return not_estimable("paired DeLong", level, self.reason)
-        return wald_interval(self.estimate, self.standard_error, checked_level(level), "paired DeLong")
+        interval = wald_interval(self.estimate, self.standard_error, checked_level(level), "paired DeLong")
+        return interval.within(-1.0, 1.0)
 
 
 def roc_curve(*, reference: npt.ArrayLike, candidate: npt.ArrayLike, positive_when: Direction) -> RocCurve:
@@ -136,20 +172,16 @@ def roc_curve(*, reference: npt.ArrayLike, candidate: npt.ArrayLike, positive_wh
     ValueError
         Lengths differ, a value is missing, or the direction is unknown.
     """
-    condition, values = checked_classes(reference, candidate, positive_when)
-    distinct, codes = ordered_codes(values, positive_when)
-    true_positive = np.cumsum(np.bincount(codes[condition], minlength=distinct.size))
-    false_positive = np.cumsum(np.bincount(codes[~condition], minlength=distinct.size))
-    n_positive, n_negative = class_sizes(condition)
+    classes = Classes.of(reference, candidate, positive_when)
     nobody = math.inf if positive_when == "high" else -math.inf
     return RocCurve(
-        cuts=np.concatenate(([nobody], distinct)),
-        sensitivity=_share(true_positive, n_positive),
-        specificity=1 - _share(false_positive, n_negative),
+        cuts=np.concatenate(([nobody], classes.distinct)),
+        sensitivity=_share(classes.true_positive, classes.n_positive),
+        specificity=1 - _share(classes.false_positive, classes.n_negative),
         positive_when=positive_when,
-        n_positive=n_positive,
-        n_negative=n_negative,
-        reason=missing_class(n_positive, n_negative),
+        n_positive=classes.n_positive,
+        n_negative=classes.n_negative,
+        reason=classes.reason,
     )
 
 
@@ -178,8 +210,7 @@ def auc(*, reference: npt.ArrayLike, candidate: npt.ArrayLike, positive_when: Di
     >>> auc(reference=[0, 0, 1, 1], candidate=[9, 7, 7, 3], positive_when="low").estimate
     0.875
     """
-    condition, values = checked_classes(reference, candidate, positive_when)
-    return _auc_and_components(condition, values, positive_when)[0]
+    return _auc_and_components(Classes.of(reference, candidate, positive_when))[0]
 
 
 def compare_aucs(
@@ -213,10 +244,10 @@ def compare_aucs(
     ----------
     DeLong et al. (1988), section 2; Sun & Xu (2014), algorithm 2.
     """
-    condition, first = checked_classes(reference, candidate_a, positive_when_a)
-    _, second = checked_classes(reference, candidate_b, positive_when_b)
-    auc_a, of_positive_a, of_negative_a = _auc_and_components(condition, first, positive_when_a)
-    auc_b, of_positive_b, of_negative_b = _auc_and_components(condition, second, positive_when_b)
+    first = Classes.of(reference, candidate_a, positive_when_a)
+    second = Classes.of(reference, candidate_b, positive_when_b)
+    auc_a, of_positive_a, of_negative_a = _auc_and_components(first)
+    auc_b, of_positive_b, of_negative_b = _auc_and_components(second)
     if auc_a.reason is not None:
         return AucDifference(math.nan, math.nan, math.nan, math.nan, auc_a, auc_b, auc_a.reason)
     difference = auc_a.estimate - auc_b.estimate
@@ -229,51 +260,19 @@ def compare_aucs(
     return AucDifference(difference, error, z, float(2 * stats.norm.sf(abs(z))), auc_a, auc_b)
 
 
-def checked_classes(
-    reference: npt.ArrayLike, candidate: npt.ArrayLike, positive_when: Direction
-) -> tuple[BoolArray, FloatArray]:
-    """Return the condition and the values of one length, or raise ValueError; the direction must be known."""
-    checked_option("positive_when", positive_when, ("high", "low"))
-    values = checked_vector("candidate", candidate)
-    return checked_flags("reference", reference, values.size), values
-
-
-def class_sizes(condition: BoolArray) -> tuple[int, int]:
-    """Return the number of patients with and without the condition."""
-    n_positive = int(np.count_nonzero(condition))
-    return n_positive, condition.size - n_positive
-
-
-def missing_class(n_positive: int, n_negative: int) -> str | None:
-    """Return the reason why two classes are not there, or None."""
-    if n_positive and n_negative:
-        return None
-    return f"both classes are needed, got {n_positive} positive and {n_negative} negative"
-
-
-def ordered_codes(values: FloatArray, positive_when: Direction) -> tuple[FloatArray, IntArray]:
-    """Return the distinct values, the most suspicious first, and each patient's place among them."""
-    distinct, codes = np.unique(values, return_inverse=True)
-    if positive_when == "high":
-        return distinct[::-1].copy(), distinct.size - 1 - codes
-    return distinct, codes
-
-
 def _share(cumulative: IntArray, size: int) -> FloatArray:
     """Share of a class that is positive at nobody's cut and then at each value; NaN for an empty class."""
     counts = np.concatenate(([0.0], cumulative))
     return counts / size if size else np.full(counts.size, math.nan)
 
 
-def _auc_and_components(
-    condition: BoolArray, values: FloatArray, positive_when: Direction
-) -> tuple[Auc, FloatArray, FloatArray]:
+def _auc_and_components(classes: Classes) -> tuple[Auc, FloatArray, FloatArray]:
     """Return the area and the structural components of the positive and of the negative patients."""
-    n_positive, n_negative = class_sizes(condition)
-    reason = missing_class(n_positive, n_negative)
-    if reason is not None:
+    condition, values, positive_when = classes.condition, classes.values, classes.positive_when
+    n_positive, n_negative = classes.n_positive, classes.n_negative
+    if classes.reason is not None:
         empty = np.empty(0)
-        return Auc(math.nan, math.nan, positive_when, n_positive, n_negative, reason), empty, empty
+        return Auc(math.nan, math.nan, positive_when, n_positive, n_negative, classes.reason), empty, empty
     oriented = values if positive_when == "high" else -values
     ranks = stats.rankdata(oriented)
     of_positive = (ranks[condition] - stats.rankdata(oriented[condition])) / n_negative

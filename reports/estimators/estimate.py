@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,10 @@ class Interval:
     upper: float
     level: float
     method: str
+
+    def within(self, low: float, high: float) -> Interval:
+        """The interval without what lies outside low..high, values that the statistic cannot take; NaN stays NaN."""
+        return replace(self, lower=max(self.lower, low), upper=min(self.upper, high))
 
 
 @dataclass(frozen=True)

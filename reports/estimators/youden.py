@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from reports.estimators.discrimination import Direction, checked_classes, class_sizes, missing_class, ordered_codes
+from reports.estimators.discrimination import Classes, Direction
 from reports.estimators.estimate import Interval, checked_level, not_estimable, resample_blocks, resampled_counts
 from tasks.arrays import FloatArray, IntArray
 from tasks.thresholds import Operator, Threshold
@@ -100,11 +100,6 @@ class YoudenBootstrap:
         lower, upper = np.quantile(self.cuts, (tail, 1 - tail), method="inverted_cdf")
         return Interval(float(lower), float(upper), level, method)
 
-    def distribution(self) -> dict[float, float]:
-        """Share of resamples that chose each cut, in ascending order of the cut."""
-        values, counts = np.unique(self.cuts, return_counts=True)
-        return {float(value): float(count) / self.cuts.size for value, count in zip(values, counts, strict=True)}
-
 
 def youden_cut(*, reference: npt.ArrayLike, candidate: npt.ArrayLike, positive_when: Direction) -> YoudenCut:
     """Cut with the largest Youden index.
@@ -133,7 +128,7 @@ def youden_cut(*, reference: npt.ArrayLike, candidate: npt.ArrayLike, positive_w
     >>> cut.threshold("ASPECTS").text, cut.midpoint, round(cut.youden_index, 3)
     ('ASPECTS <= 5', 5.5, 0.667)
     """
-    return _Classes(reference, candidate, positive_when).apparent()
+    return _apparent(Classes.of(reference, candidate, positive_when))
 
 
 def bootstrap_youden(
@@ -165,21 +160,23 @@ def bootstrap_youden(
     ValueError
         As ``youden_cut``.
     """
-    classes = _Classes(reference, candidate, positive_when)
-    apparent = classes.apparent()
+    classes = Classes.of(reference, candidate, positive_when)
+    apparent = _apparent(classes)
     nowhere = Performance(math.nan, math.nan)
     if apparent.reason is not None:
         return YoudenBootstrap(apparent, np.empty(0), nowhere, nowhere, seed, apparent.reason)
     rng = np.random.default_rng(seed)
     chosen, gain_sensitivity, gain_specificity = [], [], []
     n_cuts = classes.distinct.size
+    positive_codes, negative_codes = classes.codes[classes.condition], classes.codes[~classes.condition]
+    hits, false_alarms = classes.true_positive, classes.false_positive
     for size in resample_blocks(n_resamples, max(n_cuts, apparent.n)):
-        true_positive = np.cumsum(resampled_counts(classes.positive_codes, n_cuts, size, rng), axis=1)
-        false_positive = np.cumsum(resampled_counts(classes.negative_codes, n_cuts, size, rng), axis=1)
-        best = classes.best(true_positive, false_positive)
+        true_positive = np.cumsum(resampled_counts(positive_codes, n_cuts, size, rng), axis=1)
+        false_positive = np.cumsum(resampled_counts(negative_codes, n_cuts, size, rng), axis=1)
+        best = _best(classes, true_positive, false_positive)
         rows = np.arange(best.size)
-        gain_sensitivity.append(true_positive[rows, best] - classes.true_positive[best])
-        gain_specificity.append(classes.false_positive[best] - false_positive[rows, best])
+        gain_sensitivity.append(true_positive[rows, best] - hits[best])
+        gain_specificity.append(false_alarms[best] - false_positive[rows, best])
         chosen.append(best)
     optimism = Performance(
         float(np.concatenate(gain_sensitivity).mean()) / apparent.n_positive,
@@ -189,44 +186,33 @@ def bootstrap_youden(
     return YoudenBootstrap(apparent, classes.distinct[np.concatenate(chosen)], optimism, corrected, seed)
 
 
-class _Classes:
-    """Two classes counted on the distinct values, the most suspicious value first."""
+def _best(classes: Classes, true_positive: IntArray, false_positive: IntArray) -> IntArray:
+    """Place of the first largest Youden index along the last axis, compared in whole numbers."""
+    index: IntArray = true_positive * classes.n_negative - false_positive * classes.n_positive
+    return np.asarray(index.argmax(axis=-1), dtype=np.int64)
 
-    def __init__(self, reference: npt.ArrayLike, candidate: npt.ArrayLike, positive_when: Direction) -> None:
-        condition, values = checked_classes(reference, candidate, positive_when)
-        self.positive_when = positive_when
-        self.n_positive, self.n_negative = class_sizes(condition)
-        self.distinct, codes = ordered_codes(values, positive_when)
-        self.positive_codes, self.negative_codes = codes[condition], codes[~condition]
-        self.true_positive = np.cumsum(np.bincount(self.positive_codes, minlength=self.distinct.size))
-        self.false_positive = np.cumsum(np.bincount(self.negative_codes, minlength=self.distinct.size))
 
-    def best(self, true_positive: IntArray, false_positive: IntArray) -> IntArray:
-        """Place of the first largest Youden index along the last axis, compared in whole numbers."""
-        index: IntArray = true_positive * self.n_negative - false_positive * self.n_positive
-        return np.asarray(index.argmax(axis=-1), dtype=np.int64)
-
-    def apparent(self) -> YoudenCut:
-        """The cut of the cohort itself."""
-        sizes = self.n_positive, self.n_negative
-        operator: Operator = "ge" if self.positive_when == "high" else "le"
-        reason = missing_class(*sizes)
-        if reason is None:
-            place = int(self.best(self.true_positive, self.false_positive))
-            sensitivity = float(self.true_positive[place]) / self.n_positive
-            specificity = 1 - float(self.false_positive[place]) / self.n_negative
-            if place + 1 < self.distinct.size and sensitivity + specificity > 1:
-                cut, neighbour = float(self.distinct[place]), float(self.distinct[place + 1])
-                performance = Performance(sensitivity, specificity)
-                return YoudenCut(
-                    cut,
-                    operator,
-                    (cut + neighbour) / 2,
-                    performance.youden_index,
-                    sensitivity,
-                    specificity,
-                    self.positive_when,
-                    *sizes,
-                )
-            reason = f"no cut has a positive Youden index when {self.positive_when} values are positive"
-        return YoudenCut(math.nan, operator, math.nan, math.nan, math.nan, math.nan, self.positive_when, *sizes, reason)
+def _apparent(classes: Classes) -> YoudenCut:
+    """The cut of the cohort itself."""
+    sizes, positive_when, distinct = (classes.n_positive, classes.n_negative), classes.positive_when, classes.distinct
+    operator: Operator = "ge" if positive_when == "high" else "le"
+    reason = classes.reason
+    if reason is None:
+        place = int(_best(classes, classes.true_positive, classes.false_positive))
+        sensitivity = float(classes.true_positive[place]) / sizes[0]
+        specificity = 1 - float(classes.false_positive[place]) / sizes[1]
+        if place + 1 < distinct.size and sensitivity + specificity > 1:
+            cut, neighbour = float(distinct[place]), float(distinct[place + 1])
+            performance = Performance(sensitivity, specificity)
+            return YoudenCut(
+                cut,
+                operator,
+                (cut + neighbour) / 2,
+                performance.youden_index,
+                sensitivity,
+                specificity,
+                positive_when,
+                *sizes,
+            )
+        reason = f"no cut has a positive Youden index when {positive_when} values are positive"
+    return YoudenCut(math.nan, operator, math.nan, math.nan, math.nan, math.nan, positive_when, *sizes, reason)

@@ -20,7 +20,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
-from reports.document.tables import Row, number
+from reports.document.tables import number
 from reports.figures.drawing import (
     FILL,
     INK,
@@ -34,6 +34,7 @@ from reports.figures.drawing import (
     source_colours,
     style,
 )
+from reports.statistics.rows import Row
 from tasks.anatomy import ASPECTS_REGIONS, MAXIMUM_SCORE, SHORT_CODES
 from tasks.arrays import FloatArray
 
@@ -245,8 +246,11 @@ def bland_altman(
         return chart(name, f"Bland-Altman plot, {title}", figure)
 
 
+FOREST_MINIMUM = -1.0  # an ICC of few patients may be far below; its number stands at the right
+
+
 def forest(rows: Sequence[tuple[str, Row]], *, name: str, x_label: str, title: str) -> Chart:
-    """Estimates with intervals, one line each, their numbers at the right."""
+    """Estimates with intervals, one line each, their numbers at the right; an arrow marks what goes on below -1."""
     with style():
         left = 0.3 + 0.085 * max([len(label) for label, _ in rows] + [1])
         figure, (ax,) = canvas(10, 0.65 + 0.3 * max(len(rows), 1), margins=Margins(left=left, right=2.5, top=0.1))
@@ -256,6 +260,8 @@ def forest(rows: Sequence[tuple[str, Row]], *, name: str, x_label: str, title: s
             if row.lower is not None and row.upper is not None:
                 ax.plot([row.lower, row.upper], [at, at], color=FILL, linewidth=2, solid_capstyle="butt")
             ax.plot(row.estimate, at, marker="s", color=FILL, markersize=6)
+            if min(row.estimate, row.estimate if row.lower is None else row.lower) < FOREST_MINIMUM:
+                ax.plot(FOREST_MINIMUM, at, marker="<", color=FILL, markersize=6, clip_on=False)
             text = number(row.estimate)
             if row.lower is not None:
                 text += f" ({number(row.lower)} to {number(row.upper)})"
@@ -263,8 +269,8 @@ def forest(rows: Sequence[tuple[str, Row]], *, name: str, x_label: str, title: s
                         fontsize=9, annotation_clip=False)  # fmt: skip
         ax.set_yticks(range(len(rows)), [label for label, _ in rows])
         ax.set_ylim(len(rows) - 0.4, -0.6)
-        lowest = min([row.lower for _, row in rows if row.lower is not None], default=0.0)
-        ax.set_xlim(min(0.0, lowest - 0.05), 1.0)
+        values = [value for _, row in rows for value in (row.estimate, row.lower) if value is not None]
+        ax.set_xlim(max(min([0.0, *(value - 0.05 for value in values)]), FOREST_MINIMUM), 1.0)
         ax.set_xlabel(x_label)
         ax.grid(visible=False, axis="y")
         ax.tick_params(axis="y", length=0)

@@ -1,62 +1,62 @@
-"""What one row of ``statistics`` must not say against itself: shares, intervals, ranges, p values, classes."""
+"""What one row of ``statistics`` must not say against itself: shares, intervals, bounds, p values, classes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from reports.lint.book import Cell
+from cohorts.folder.study import ClinicalColumn
+from reports.lint.bounds import bounds_of
+from reports.statistics.rows import Row
 
 TOLERANCE = 1e-9  # of the same sum in another order; a count that is off by one is off by far more
-UNIT_RANGE = ("auc", "sensitivity", "specificity", "f1_positive", "f1_negative", "balanced_accuracy")
-SIGNED_UNIT_RANGE = ("auc_difference", "icc_a1", "kappa", "ac2", "spearman", "kendall", "mcc", "j", "region_kappa")
-NOT_NEGATIVE = ("sd", "lr_positive", "lr_negative", "odds_ratio", "n_missing")
 CLASS_SECTIONS = ("roc", "dichotomies", "youden")
+#: Quantities that are a share of patients and so carry both counts.
 PROPORTIONS = (
     *("sensitivity", "specificity", "accuracy", "ppv", "npv", "prevalence", "test_positive"),
-    *("exact", "within_1", "within_2", "affected", "level", "score_eq", "region_agreement"),
+    *("exact", "within_1", "within_2", "affected", "share", "region_agreement"),
 )
 
 
-def cell_problems(cell: Cell) -> Iterator[str]:
-    """Every rule that one row breaks by itself."""
-    if cell.statistic_id != cell.expected_id:
-        yield cell.must(f"have the statistic_id {cell.expected_id}", cell.statistic_id)
-    if cell.estimate is None and not cell.note:
-        yield cell.must("say in note why there is no estimate", "no note")
-    yield from _proportion_problems(cell)
-    yield from _interval_problems(cell)
-    yield from _range_problems(cell)
-    for name, value in (("p_value", cell.p_value), ("p_adjusted", cell.p_adjusted)):
+def cell_problems(row: Row, columns: Mapping[str, ClinicalColumn]) -> Iterator[str]:
+    """Every rule that one row breaks by itself; ``columns`` are the declared clinical columns by name."""
+    if row.statistic_id != row.id_of(row.quantity):
+        yield row.must(f"have the statistic_id {row.id_of(row.quantity)}", row.statistic_id)
+    if row.estimate is None and not row.note:
+        yield row.must("say in note why there is no estimate", "no note")
+    yield from _proportion_problems(row)
+    yield from _interval_problems(row)
+    yield from _bound_problems(row, columns)
+    for name, value in (("p_value", row.p_value), ("p_adjusted", row.p_adjusted)):
         if value is not None and not 0 <= value <= 1:
-            yield cell.must(f"have a {name} within 0..1", value)
-    if cell.p_value is not None and cell.p_adjusted is not None and cell.p_adjusted < cell.p_value - TOLERANCE:
-        yield cell.must(f"have p_adjusted >= p_value = {cell.p_value:g}", cell.p_adjusted)
-    if cell.p_adjusted is not None and not cell.family:
-        yield cell.must("name the family of its adjusted p", "no family")
-    needs_class = cell.section in CLASS_SECTIONS and cell.head != "test_positive"
-    if needs_class and (not cell.positive_class or cell.n_positive is None):
-        yield cell.must("state its positive class and n_positive", f"{cell.positive_class} and {cell.n_positive}")
-    if cell.n is not None and cell.n_positive is not None and cell.n_positive > cell.n:
-        yield cell.must(f"have n_positive <= n = {cell.n}", cell.n_positive)
+            yield row.must(f"have a {name} within 0..1", value)
+    if row.p_value is not None and row.p_adjusted is not None and row.p_adjusted < row.p_value - TOLERANCE:
+        yield row.must(f"have p_adjusted >= p_value = {row.p_value:g}", row.p_adjusted)
+    if row.p_adjusted is not None and not row.family:
+        yield row.must("name the family of its adjusted p", "no family")
+    needs_class = row.section in CLASS_SECTIONS and row.quantity != "test_positive"
+    if needs_class and (not row.positive_class or row.n_positive is None):
+        yield row.must("state its positive class and n_positive", f"{row.positive_class} and {row.n_positive}")
+    if row.n is not None and row.n_positive is not None and row.n_positive > row.n:
+        yield row.must(f"have n_positive <= n = {row.n}", row.n_positive)
 
 
-def _proportion_problems(cell: Cell) -> Iterator[str]:
+def _proportion_problems(row: Row) -> Iterator[str]:
     """A share must follow from its two counts, and a quantity that is a share must carry them."""
-    k, total = cell.numerator, cell.denominator
+    k, total = row.numerator, row.denominator
     if k is None or total is None:
-        if cell.head.removesuffix("_published") in PROPORTIONS and cell.estimate is not None:
-            yield cell.must("carry numerator and denominator", f"{k} and {total}")
+        if row.quantity.removesuffix("_published") in PROPORTIONS and row.estimate is not None:
+            yield row.must("carry numerator and denominator", f"{k} and {total}")
         return
     if not 0 <= k <= total:
-        yield cell.must("have 0 <= numerator <= denominator", f"{k}/{total}")
-    elif total == 0 and cell.estimate is not None:
-        yield cell.must("have no estimate without a denominator", cell.estimate)
-    elif total and (cell.estimate is None or abs(cell.estimate - k / total) > TOLERANCE):
-        found = "none" if cell.estimate is None else f"{cell.estimate:.6g}{_fitting_fraction(cell.estimate, k)}"
-        yield cell.must(f"equal numerator/denominator = {k}/{total} = {k / total:.6g}", found)
-    if cell.n is not None and total > cell.n:
-        yield cell.must(f"have a denominator <= n = {cell.n}", total)
+        yield row.must("have 0 <= numerator <= denominator", f"{k}/{total}")
+    elif total == 0 and row.estimate is not None:
+        yield row.must("have no estimate without a denominator", row.estimate)
+    elif total and (row.estimate is None or abs(row.estimate - k / total) > TOLERANCE):
+        found = "none" if row.estimate is None else f"{row.estimate:.6g}{_fitting_fraction(row.estimate, k)}"
+        yield row.must(f"equal numerator/denominator = {k}/{total} = {k / total:.6g}", found)
+    if row.n is not None and total > row.n:
+        yield row.must(f"have a denominator <= n = {row.n}", total)
 
 
 def _fitting_fraction(value: float, numerator: int) -> str:
@@ -67,38 +67,37 @@ def _fitting_fraction(value: float, numerator: int) -> str:
     return f" (as of {numerator}/{total})" if abs(numerator / total - value) < 5e-4 else ""
 
 
-def _interval_problems(cell: Cell) -> Iterator[str]:
+def _interval_problems(row: Row) -> Iterator[str]:
     """An interval has two ends in order, a level, and its estimate inside."""
-    lower, upper = cell.lower, cell.upper
+    lower, upper = row.lower, row.upper
     if lower is None or upper is None:
         if (lower is None) != (upper is None):
-            yield cell.must("have both limits or none", f"{lower}..{upper}")
+            yield row.must("have both limits or none", f"{lower}..{upper}")
         return
-    if cell.level is None or not 0 < cell.level < 1:
-        yield cell.must("state the level of its interval within 0..1", cell.level)
+    if row.level is None or not 0 < row.level < 1:
+        yield row.must("state the level of its interval within 0..1", row.level)
     if lower > upper:
-        yield cell.must("have lower <= upper", f"{lower:.6g}..{upper:.6g}")
-    elif cell.estimate is None:
-        yield cell.must("have an estimate inside its interval", f"none in {lower:.6g}..{upper:.6g}")
-    elif "bootstrap" not in cell.method and not lower - TOLERANCE <= cell.estimate <= upper + TOLERANCE:
+        yield row.must("have lower <= upper", f"{lower:.6g}..{upper:.6g}")
+    elif row.estimate is None:
+        yield row.must("have an estimate inside its interval", f"none in {lower:.6g}..{upper:.6g}")
+    elif "bootstrap" not in row.method and not _is_within(row.estimate, lower, upper):
         # quantiles of resamples may miss the estimate; every other interval is built around it
-        yield cell.must(f"have its estimate within {lower:.6g}..{upper:.6g}", f"{cell.estimate:.6g}")
+        yield row.must(f"have its estimate within {lower:.6g}..{upper:.6g}", f"{row.estimate:.6g}")
 
 
-def _range_problems(cell: Cell) -> Iterator[str]:
-    """A value must be one that its quantity can take."""
-    if cell.estimate is None:
-        return
-    head = cell.head.removesuffix("_published").removesuffix("_corrected").removesuffix("_bootstrap")
-    head = head.removesuffix("_linear").removesuffix("_quadratic")
-    low, high = -math.inf, math.inf
-    if head in UNIT_RANGE or head in PROPORTIONS or cell.denominator is not None:
-        low, high = 0, 1
-    elif head in SIGNED_UNIT_RANGE:
-        low, high = -1, 1
-    elif head in NOT_NEGATIVE or cell.unit == "participants":
-        low = 0
-    elif cell.reference == "score" and head in ("median", "q1", "q3", "mean"):
-        low, high = 0, 10
-    if not low - TOLERANCE <= cell.estimate <= high + TOLERANCE:
-        yield cell.must(f"be within {low:g}..{high:g}", f"{cell.estimate:.6g}")
+def _bound_problems(row: Row, columns: Mapping[str, ClinicalColumn]) -> Iterator[str]:
+    """Estimate and limits must be values that the estimator can give."""
+    bounds = bounds_of(row, columns)
+    if row.estimate is not None and not _is_within(row.estimate, *bounds.estimate):
+        low, high = bounds.estimate
+        yield row.must(f"be within {low:g}..{high:g}", f"{row.estimate:.6g}")
+    for name, limit in (("lower", row.lower), ("upper", row.upper)):
+        if limit is not None and not _is_within(limit, *bounds.limits):
+            low, high = bounds.limits
+            yield row.must(f"have a {name} limit within {low:g}..{high:g}", f"{limit:.6g}")
+
+
+def _is_within(value: float, low: float, high: float) -> bool:
+    """Whether a value lies in low..high but for rounding."""
+    slack = TOLERANCE * max(1.0, abs(value))
+    return math.isfinite(value) and low - slack <= value <= high + slack

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pandas as pd
 from scipy import stats
@@ -19,14 +20,13 @@ from scipy import stats
 from cohorts.tables.schemas import PARTICIPANTS, STATISTICS
 from reports.estimators.agreement import IntraclassCorrelation, MeanSquares
 from reports.estimators.bland_altman import LIMIT_FACTOR
-from reports.lint.book import Book, Cell
 from reports.lint.cell_rules import TOLERANCE, cell_problems
 from reports.lint.recount import recount_problems
 from reports.statistics.inputs import ReportInput
+from reports.statistics.patients import SCORE
+from reports.statistics.rows import Row, Statistics
 
-
-class ImpossibleReportError(ValueError):
-    """The report holds a number that cannot be right; no report is written."""
+REFUSAL = "refused.txt"  # every number found, beside the tables
 
 
 def lint(statistics: pd.DataFrame, data: ReportInput) -> list[str]:
@@ -47,8 +47,9 @@ def lint(statistics: pd.DataFrame, data: ReportInput) -> list[str]:
     missing = [column for column in STATISTICS.names if column not in statistics]
     if missing:
         return [f"statistics must have the columns of its contract, got none of {', '.join(missing)}."]
-    book = Book.of(statistics)
-    problems = [problem for cell in book.cells for problem in cell_problems(cell)]
+    book = Statistics(statistics)
+    columns = {item.column: item for item in data.config.clinical}
+    problems = [problem for cell in book.rows for problem in cell_problems(cell, columns)]
     for check in (_repeated, _flow, _summaries, _score_counts, _two_by_two, _youden, _agreement):
         problems += check(book)
     problems += _cohort_groups(book, data)
@@ -56,26 +57,27 @@ def lint(statistics: pd.DataFrame, data: ReportInput) -> list[str]:
     return problems + recount_problems(book, data)
 
 
-def refuse(problems: Sequence[str]) -> None:
-    """Raise ``ImpossibleReportError`` with every problem, if there is any."""
-    if problems:
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise ImpossibleReportError(
-            f"the report must hold no impossible number, got {len(problems)}:\n{lines}\n"
-            "This is a fault of the program or of edited tables. No report was written; please report it."
-        )
+def refusal(problems: Sequence[str], folder: Path) -> str:
+    """Three lines for the person at the screen: which number, why no report, and where the tables lie."""
+    others = f" ({len(problems)} such numbers)" if len(problems) > 1 else ""
+    return (
+        f"No report: {problems[0]}{others}\n"
+        "Why: each number is checked against the tables before it is printed. This one does not follow from them, by a "
+        "fault of the program or of edited tables; please report it.\n"
+        f"The tables, and every such number in {REFUSAL}, lie in {folder}; the latest report stays as it is."
+    )
 
 
-def _repeated(book: Book) -> Iterator[str]:
+def _repeated(book: Statistics) -> Iterator[str]:
     """Statistic ids must be unique."""
     for cell in book.repeated:
         yield cell.must("be unique", "the same statistic_id again")
 
 
-def _flow(book: Book) -> Iterator[str]:
-    """Included, excluded and failed sum to screened; the reasons of each sum to it; eligible <= scored <= screened."""
-    count = {cell.quantity: cell for cell in book.cells if cell.section == "flow"}
-    names = ("n_screened", "n_included", "n_excluded", "n_failed", "n_scored")
+def _flow(book: Statistics) -> Iterator[str]:
+    """Included, excluded and failed sum to screened, their reasons to each, included and by the rules to examined."""
+    count = {cell.full_name: cell for cell in book.rows if cell.section == "flow"}
+    names = ("n_screened", "n_included", "n_excluded", "n_failed", "n_examined", "n_measured")
     for name in names:
         if name not in count:
             yield f"flow/{name}/-/-/screened must be printed, got no such row."
@@ -84,19 +86,21 @@ def _flow(book: Book) -> Iterator[str]:
         parts = values["n_included"] + values["n_excluded"] + values["n_failed"]
         if parts != values["n_screened"]:
             yield count["n_screened"].must(f"equal included + excluded + failed = {parts:g}", values["n_screened"])
-        if values["n_scored"] > values["n_screened"]:
-            yield count["n_scored"].must(f"be <= n_screened = {values['n_screened']:g}", values["n_scored"])
-        if "n_eligible" in count and values["n_eligible"] > values["n_scored"]:
-            yield count["n_eligible"].must(f"be <= n_scored = {values['n_scored']:g}", values["n_eligible"])
+        by_rules = sum(value for name, value in values.items() if name.startswith("n_excluded:eligibility:"))
+        if values["n_examined"] != values["n_included"] + by_rules:
+            parts = values["n_included"] + by_rules
+            yield count["n_examined"].must(
+                f"equal the included and those excluded by the eligibility rules = {parts:g}", values["n_examined"]
+            )
     for status in ("n_excluded", "n_failed"):
         reasons = sum(value for name, value in values.items() if name.startswith(f"{status}:"))
         if status in count and reasons != values[status]:
             yield count[status].must(f"equal the sum of its reasons = {reasons:g}", values[status])
 
 
-def _summaries(book: Book) -> Iterator[str]:
+def _summaries(book: Statistics) -> Iterator[str]:
     """Quartiles in order; an SD needs two values."""
-    for cell in book.cells:
+    for cell in book.rows:
         if cell.quantity != "median" or cell.estimate is None:
             continue
         q1, q3 = book.sibling(cell, "q1"), book.sibling(cell, "q3")
@@ -105,30 +109,29 @@ def _summaries(book: Book) -> Iterator[str]:
             yield cell.must(f"lie within the quartiles {low:g}..{high:g}", cell.estimate)
 
 
-def _score_counts(book: Book) -> Iterator[str]:
+def _score_counts(book: Statistics) -> Iterator[str]:
     """The counts of the score values sum to n, and their mean is the printed mean."""
-    groups: dict[tuple[str | None, str], list[Cell]] = defaultdict(list)
-    for cell in book.cells:
-        if cell.section == "distribution" and cell.head.startswith("score_eq_"):
+    groups: dict[tuple[str | None, str], list[Row]] = defaultdict(list)
+    for cell in book.rows:
+        if cell.section == "distribution" and cell.quantity == "share":
             groups[cell.source, cell.stratum].append(cell)
     for cells in groups.values():
         total = sum(cell.numerator or 0 for cell in cells)
         if any(cell.denominator != total for cell in cells):
             yield cells[0].must(f"have the counts of all score values sum to n = {cells[0].denominator}", total)
-        mean = book.sibling(cells[0], "mean")
+        mean = book.get("distribution", "mean", cells[0].source, cells[0].measure, cells[0].stratum)
         if mean is not None and mean.estimate is not None and total:
-            derived = sum(int(cell.head.removeprefix("score_eq_")) * (cell.numerator or 0) for cell in cells) / total
+            derived = sum(int(cell.category or 0) * (cell.numerator or 0) for cell in cells) / total
             if abs(derived - mean.estimate) > TOLERANCE:
                 yield mean.must(f"equal the mean of the score counts = {derived:.6g}", mean.estimate)
 
 
-def _cohort_groups(book: Book, data: ReportInput) -> Iterator[str]:
+def _cohort_groups(book: Statistics, data: ReportInput) -> Iterator[str]:
     """Grades and ungraded sum to their set; levels sum to the known; a grade's counts stay within the set's."""
     names = [grade.name for grade in data.config.severity.grades] if data.config.severity else []
     names.append("ungraded")
-    grades = {f"{name}/{grade}" for name in ("scored", "eligible") for grade in names}
-    for cell in book.cells:
-        if cell.section != "cohort" or cell.stratum in grades:
+    for cell in book.rows:
+        if cell.section != "cohort" or cell.grade:
             continue
         found = (book.within(cell, f"{cell.stratum}/{grade}") for grade in names)
         parts = [part for part in found if part is not None and part.estimate is not None]
@@ -136,29 +139,29 @@ def _cohort_groups(book: Book, data: ReportInput) -> Iterator[str]:
             total = sum(part.estimate or 0 for part in parts)
             if total != cell.estimate:
                 yield cell.must(f"equal the sum of its grades and the ungraded = {total:g}", cell.estimate)
-        elif cell.head == "level" and sum(part.numerator or 0 for part in parts) > (cell.numerator or 0):
+        elif cell.quantity == "share" and sum(part.numerator or 0 for part in parts) > (cell.numerator or 0):
             total = sum(part.numerator or 0 for part in parts)
             yield cell.must(f"count at least its grades' sum = {total}", cell.numerator)
-    groups: dict[tuple[str | None, str], list[Cell]] = defaultdict(list)
-    for cell in book.cells:
-        if cell.section == "cohort" and cell.head == "level":
-            groups[cell.reference, cell.stratum].append(cell)
+    groups: dict[tuple[str | None, str], list[Row]] = defaultdict(list)
+    for cell in book.rows:
+        if cell.section == "cohort" and cell.quantity == "share":
+            groups[cell.variable, cell.stratum].append(cell)
     for cells in groups.values():
         total = sum(cell.numerator or 0 for cell in cells)
         if any(cell.denominator != total for cell in cells):
             yield cells[0].must(f"have the counts of all levels sum to n = {cells[0].denominator}", total)
 
 
-def _two_by_two(book: Book) -> Iterator[str]:
+def _two_by_two(book: Statistics) -> Iterator[str]:
     """Everything printed about one dichotomy must follow from one two-by-two table."""
-    for cell in book.cells:
-        if cell.section == "dichotomies" and cell.head == "sensitivity":
-            yield from _one_table(book, cell, cell.quantity.partition(":")[2])
+    for cell in book.rows:
+        if cell.section == "dichotomies" and cell.quantity == "sensitivity":
+            yield from _one_table(book, cell)
 
 
-def _one_table(book: Book, sensitivity: Cell, name: str) -> Iterator[str]:
+def _one_table(book: Statistics, sensitivity: Row) -> Iterator[str]:
     """Re-derive the other numbers from the counts of sensitivity and specificity."""
-    specificity = book.sibling(sensitivity, f"specificity:{name}")
+    specificity = book.sibling(sensitivity, "specificity")
     if specificity is None or None in (sensitivity.numerator, specificity.numerator):
         return
     tp, n_positive = sensitivity.numerator or 0, sensitivity.denominator or 0
@@ -166,7 +169,7 @@ def _one_table(book: Book, sensitivity: Cell, name: str) -> Iterator[str]:
     n, fp, fn = n_positive + n_negative, n_negative - tn, n_positive - tp
     if sensitivity.n_positive is not None and n_positive != sensitivity.n_positive:
         yield sensitivity.must(f"have the denominator n_positive = {sensitivity.n_positive}", n_positive)
-    accuracy = book.sibling(sensitivity, f"accuracy:{name}")
+    accuracy = book.sibling(sensitivity, "accuracy")
     if accuracy and None not in (accuracy.estimate, sensitivity.estimate, specificity.estimate):
         low, high = sorted((sensitivity.estimate or 0, specificity.estimate or 0))
         if not low - TOLERANCE <= (accuracy.estimate or 0) <= high + TOLERANCE:
@@ -185,7 +188,7 @@ def _one_table(book: Book, sensitivity: Cell, name: str) -> Iterator[str]:
         "mcc": _ratio(tp * tn - fp * fn, math.sqrt(n_positive * n_negative * (tp + fp) * (tn + fn))),
     }
     for quantity, value in derived.items():
-        printed = book.sibling(sensitivity, f"{quantity}:{name}")
+        printed = book.sibling(sensitivity, quantity)
         if printed is not None and not _same(printed.estimate, value):
             rule = f"be {value:.6g}" if value is not None else "be empty"
             counts = f"TP {tp}, FN {fn}, FP {fp}, TN {tn}"
@@ -194,21 +197,21 @@ def _one_table(book: Book, sensitivity: Cell, name: str) -> Iterator[str]:
             yield printed.must(f"have n = {n}, the sum of both classes", printed.n)
 
 
-def _youden(book: Book) -> Iterator[str]:
+def _youden(book: Statistics) -> Iterator[str]:
     """J is sensitivity + specificity - 1, apparent, corrected and published alike."""
-    for cell in book.cells:
-        if cell.section != "youden" or cell.head not in ("j", "j_corrected", "j_published"):
+    for cell in book.rows:
+        if cell.section != "youden" or cell.quantity not in ("j", "j_corrected", "j_published"):
             continue
-        suffix = cell.quantity[1:]
+        suffix = cell.quantity.removeprefix("j")
         pair = [book.sibling(cell, f"{name}{suffix}") for name in ("sensitivity", "specificity")]
         values = [other.estimate for other in pair if other is not None and other.estimate is not None]
         if len(values) == 2 and not _same(cell.estimate, sum(values) - 1):
             yield cell.must(f"equal sensitivity + specificity - 1 = {sum(values) - 1:.6g}", cell.estimate)
 
 
-def _agreement(book: Book) -> Iterator[str]:
+def _agreement(book: Statistics) -> Iterator[str]:
     """Wider tolerance, no less agreement; the bias is midway between its limits and its p follows from them."""
-    for cell in book.cells:
+    for cell in book.rows:
         if cell.section != "agreement":
             continue
         wider = {"exact": "within_1", "within_1": "within_2"}.get(cell.quantity)
@@ -223,7 +226,7 @@ def _agreement(book: Book) -> Iterator[str]:
             yield from _icc(book, cell)
 
 
-def _bias(book: Book, cell: Cell, bias: float) -> Iterator[str]:
+def _bias(book: Statistics, cell: Row, bias: float) -> Iterator[str]:
     """Limits are symmetric about the bias; SD from their width gives the paired t test."""
     lower, upper = book.sibling(cell, "loa_lower"), book.sibling(cell, "loa_upper")
     if lower is None or upper is None or lower.estimate is None or upper.estimate is None:
@@ -239,7 +242,7 @@ def _bias(book: Book, cell: Cell, bias: float) -> Iterator[str]:
             yield cell.must(f"have p = {p:.4g}, as its limits of agreement and n = {cell.n} say", cell.p_value)
 
 
-def _icc(book: Book, cell: Cell) -> Iterator[str]:
+def _icc(book: Statistics, cell: Row) -> Iterator[str]:
     """The F interval of ICC(A,1) follows from n, the bias and the limits of agreement, which give the mean squares."""
     parts = [book.sibling(cell, name) for name in ("bias", "loa_lower", "loa_upper")]
     bias, lower, upper = (part.estimate if part else None for part in parts)
@@ -258,11 +261,11 @@ def _icc(book: Book, cell: Cell) -> Iterator[str]:
         yield cell.must(rule, f"{cell.lower:.4g}..{cell.upper:.4g}")
 
 
-def _integer_means(book: Book, data: ReportInput) -> Iterator[str]:
+def _integer_means(book: Statistics, data: ReportInput) -> Iterator[str]:
     """GRIM (Brown & Heathers 2017, Soc Psychol Personal Sci 8:363-369): a mean of n integers times n is an integer."""
     integers = {item.column for item in data.config.clinical if item.read_as == "integer"} - set(PARTICIPANTS.names)
-    for cell in book.cells:
-        whole = cell.reference == "score" if cell.source else cell.reference in integers
+    for cell in book.rows:
+        whole = cell.measure == SCORE or cell.variable in integers
         if cell.quantity != "mean" or cell.estimate is None or not cell.n or not whole:
             continue
         total = cell.estimate * cell.n

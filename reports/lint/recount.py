@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from cohorts.folder.study import Dichotomy
-from reports.lint.book import Book, Cell
+from cohorts.tables.schemas import ANALYSIS_SETS
 from reports.statistics.inputs import ReportInput
+from reports.statistics.rows import Row, Statistics
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
 
 COMPARE: dict[str, Callable[[pd.Series, float], pd.Series]] = {
@@ -51,8 +52,8 @@ class Recount:
     def _strata(self) -> dict[str, pd.Index]:
         """Stratum -> participants."""
         sets = {"screened": self.people.index}
-        for name, flag in (("scored", "is_scored"), ("eligible", "is_eligible")):
-            members = self.people[self.people[flag].fillna(False).astype(bool)]
+        for name in ANALYSIS_SETS[1:]:
+            members = self.people[self.people[f"is_{name}"].fillna(False).astype(bool)]
             sets[name] = members.index
             grade = members["severity"]
             for item in self.config.severity.grades if self.config.severity else ():
@@ -67,7 +68,7 @@ class Recount:
             return pd.Series(dtype=float)
         return table[source].reindex(self.strata[stratum]).dropna()
 
-    def two_by_two(self, name: str, cell: Cell) -> dict[str, tuple[int, int]]:
+    def two_by_two(self, name: str, cell: Row) -> dict[str, tuple[int, int]]:
         """Numerator and denominator of each share of a declared dichotomy, for the cell's source and stratum."""
         key = (name, cell.source or "", cell.stratum)
         if key in self._tables:
@@ -115,7 +116,7 @@ class Recount:
         return values >= severity.positive_minimum
 
 
-def recount_problems(book: Book, data: ReportInput) -> list[str]:
+def recount_problems(book: Statistics, data: ReportInput) -> list[str]:
     """Every number that does not follow from the tables, and every row of the tables that contradicts another."""
     problems = [*_flow(book, data), *_region_sums(data)]
     recount = Recount(data)
@@ -127,7 +128,7 @@ def recount_problems(book: Book, data: ReportInput) -> list[str]:
         "dichotomies": _dichotomies,
         "agreement": _agreement,
     }
-    for cell in book.cells:
+    for cell in book.rows:
         if cell.stratum not in recount.strata:
             known = ", ".join(recount.strata)
             problems.append(cell.must(f"have a stratum that is one of {known}", cell.stratum))
@@ -140,19 +141,18 @@ def recount_problems(book: Book, data: ReportInput) -> list[str]:
     return problems
 
 
-def _flow(book: Book, data: ReportInput) -> Iterator[str]:
+def _flow(book: Statistics, data: ReportInput) -> Iterator[str]:
     """The flowchart's counts against the tables, and each departure against its one primary exclusion."""
     people = data.participants.set_index("participant_id")
     counts: dict[str, int] = {"n_screened": len(people), "n_included": int((people["status"] == "included").sum())}
     counts |= {f"n_{status}": int((people["status"] == status).sum()) for status in ("excluded", "failed")}
-    counts["n_scored"] = int(people["is_scored"].fillna(False).sum())
-    counts["n_eligible"] = int(people["is_eligible"].fillna(False).sum())
+    counts |= {f"n_{name}": int(people[f"is_{name}"].fillna(False).sum()) for name in ("measured", "examined")}
     left = people[people["status"] != "included"]
     for (status, stage, reason), rows in left.groupby(["status", "stage", "reason"]):
         counts[f"n_{status}:{stage}:{reason}"] = len(rows)
-    for cell in book.cells:
-        if cell.section == "flow" and cell.estimate != counts.get(cell.quantity, 0):
-            yield cell.must(f"be {counts.get(cell.quantity, 0)} as in participants", cell.estimate)
+    for cell in book.rows:
+        if cell.section == "flow" and cell.estimate != counts.get(cell.full_name, 0):
+            yield cell.must(f"be {counts.get(cell.full_name, 0)} as in participants", cell.estimate)
     primary = data.exclusions[data.exclusions["is_primary"].fillna(False).astype(bool)]
     n_primary = primary["participant_id"].value_counts()
     for key in left.index[~left.index.isin(n_primary.index)]:
@@ -167,7 +167,9 @@ def _flow(book: Book, data: ReportInput) -> Iterator[str]:
         if (told["status"], told["stage"], told["reason"]) != found:
             given = (told["status"], told["stage"], told["reason"])
             yield f"participants: {row.participant_id} must say {found} as its primary exclusion does, got {given}."
-    for subset, whole in (("is_eligible", "is_scored"), ("is_scored", "is_listed")):
+    if not (people["is_included"].fillna(False).astype(bool) == (people["status"] == "included")).all():
+        yield "participants: is_included must be true where status is included and only there."
+    for subset, whole in (("is_included", "is_examined"), ("is_examined", "is_listed")):
         inside = people[subset].fillna(False).astype(bool)
         for key in people.index[inside & ~people[whole].fillna(False).astype(bool)]:
             yield f"participants: {key} must be {whole} to be {subset}, got {whole} false."
@@ -195,42 +197,41 @@ def _region_sums(data: ReportInput) -> Iterator[str]:
             )
 
 
-def _cohort(cell: Cell, recount: Recount) -> Iterator[str]:
+def _cohort(cell: Row, recount: Recount) -> Iterator[str]:
     """Group sizes and the counts of categories."""
     members = recount.strata[cell.stratum]
     if cell.quantity == "n" and cell.estimate != len(members):
         yield cell.must(f"be {len(members)} as in participants", cell.estimate)
-    if cell.head == "level" and cell.reference in recount.people:
-        known = recount.people[cell.reference].reindex(members).dropna().astype(str)
+    if cell.quantity == "share" and cell.variable in recount.people:
+        known = recount.people[cell.variable].reindex(members).dropna().astype(str)
         if known.isin(["True", "False"]).all():
             known = known.str.lower()
-        level = cell.quantity.partition(":")[2]
-        yield from _shares(cell, int((known == level).sum()), len(known))
+        yield from _shares(cell, int((known == cell.category).sum()), len(known))
 
 
-def _distribution(cell: Cell, recount: Recount) -> Iterator[str]:
+def _distribution(cell: Row, recount: Recount) -> Iterator[str]:
     """Counts of score values."""
-    if cell.head.startswith("score_eq_"):
+    if cell.quantity == "share":
         values = recount.numbers(cell.stratum, "score", cell.source)
-        yield from _shares(cell, int((values == int(cell.head.removeprefix("score_eq_"))).sum()), len(values))
+        yield from _shares(cell, int((values == int(cell.category or -1)).sum()), len(values))
 
 
-def _regions(cell: Cell, recount: Recount) -> Iterator[str]:
+def _regions(cell: Row, recount: Recount) -> Iterator[str]:
     """Affected regions by side and stratum."""
-    if cell.head != "affected":
+    if cell.quantity != "affected":
         return
-    _, side, region = cell.quantity.split(":", 2)
+    side, region = cell.side or "", cell.region or ""
     if cell.source not in recount.flags:
         yield from _shares(cell, 0, 0)
         return
     yield from _shares(cell, *recount.affected(cell.source, side, cell.stratum).get(region, (0, 0)))
 
 
-def _roc(cell: Cell, recount: Recount) -> Iterator[str]:
+def _roc(cell: Row, recount: Recount) -> Iterator[str]:
     """Areas under the curve from rank sums."""
-    if cell.head != "auc":
+    if cell.quantity != "auc":
         return
-    measure = cell.quantity.partition(":")[2]
+    measure = cell.measure or ""
     values = recount.numbers(cell.stratum, measure, cell.source)
     positive = recount.positive(values.index)
     values = values.reindex(positive.index)
@@ -244,18 +245,18 @@ def _roc(cell: Cell, recount: Recount) -> Iterator[str]:
             yield cell.must(f"be {area:.6g}, the area that the rank sums give", cell.estimate)
 
 
-def _dichotomies(cell: Cell, recount: Recount) -> Iterator[str]:
+def _dichotomies(cell: Row, recount: Recount) -> Iterator[str]:
     """The counts of every two-by-two table."""
-    name = cell.quantity.partition(":")[2]
+    name = cell.dichotomy or ""
     if name not in recount.declared:
         yield cell.must("be about a declared dichotomy", name)
         return
     counts = recount.two_by_two(name, cell)
-    if cell.head in counts:
-        yield from _shares(cell, *counts[cell.head])
+    if cell.quantity in counts:
+        yield from _shares(cell, *counts[cell.quantity])
 
 
-def _agreement(cell: Cell, recount: Recount) -> Iterator[str]:
+def _agreement(cell: Row, recount: Recount) -> Iterator[str]:
     """Shares within a tolerance and the bias, from the scores of both sources."""
     tolerance = {"exact": 0, "within_1": 1, "within_2": 2}.get(cell.quantity)
     if (tolerance is None and cell.quantity != "bias") or cell.estimate is None:
@@ -269,7 +270,7 @@ def _agreement(cell: Cell, recount: Recount) -> Iterator[str]:
         yield cell.must(rule, f"{cell.estimate:.6g} of {cell.n}")
 
 
-def _shares(cell: Cell, numerator: int, denominator: int) -> Iterator[str]:
+def _shares(cell: Row, numerator: int, denominator: int) -> Iterator[str]:
     """The printed counts against the recounted ones."""
     if (cell.numerator, cell.denominator) != (numerator, denominator):
         yield cell.must(f"count {numerator}/{denominator} as the tables do", f"{cell.numerator}/{cell.denominator}")

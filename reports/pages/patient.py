@@ -100,6 +100,7 @@ def _facts(view: PatientView, cohort: CohortView) -> list[tuple[str, str]]:
     for column in {**cohort.columns, **known}:
         value = given(row.get(column))
         shown = DASH if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        shown = shown.removesuffix(" 00:00:00")  # a date without a time
         facts.append((cohort.columns.get(column, column), shown))
     return [*facts, ("Study", cohort.study), ("Run", cohort.run.run_id), ("aspects-cohort", cohort.run.version)]
 

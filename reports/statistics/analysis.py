@@ -1,68 +1,62 @@
 """From contract tables to ``statistics``: one row per printed number, the same rows for the same tables.
 
-``analyse`` runs the sections of ``reports.sections`` in the order of the report. The vocabulary of its rows:
+``analyse`` runs the sections of ``reports.statistics.sections`` in the order of the report. What its rows are about:
 
-*Analysis sets.* ``scored`` (``participants.is_scored``) and, where the study declares eligibility rules, ``eligible``
-(``participants.is_eligible``). Every section but ``flow`` is computed for both. A ``stratum`` is ``screened`` (section
-``flow``), ``<set>``, or ``<set>/<grade>`` with a severity grade of the study; ``<set>/ungraded`` counts patients
-without one.
+*Analysis sets.* ``analysis_set`` names a column ``is_<set>`` of ``participants``: ``included``, and, where the study
+declares eligibility rules, ``examined``, those whom the rules were asked of. Agreement is of ``measured``, everyone
+whom both sources measured, and of ``included``. Section ``flow`` is of ``screened``, every row. ``grade`` narrows a set
+to a severity grade; ``ungraded`` are those without one.
 
 *Measures.* A patient is measured by ``score`` (from ``scores``; ``source`` is the scoring source) or by ``volume_ml``
-(from ``lesions``; ``source`` is the modality of the mask). A quantity that exists for both ends in ``:score`` or
-``:volume_ml``. ``score`` speaks for severity when low, ``volume_ml`` when high.
+(from ``lesions``; ``source`` is the modality of the mask). ``score`` speaks for severity when low, ``volume_ml`` when
+high.
 
-*Names.* ``quantity`` is a word, or a word and details behind colons. ``reference`` is the reference source or the
-clinical column. ``statistic_id`` is ``section/quantity/source/reference/stratum``, ``-`` for what a row has not.
+*Names.* ``quantity`` is one word; what it is about stands in columns of its own. ``statistic_id`` joins them:
+``section/quantity:details/source/against/set``, with ``/grade`` behind a set, ``-`` for what a row has not; ``against``
+is the reference source, the variable or, in ``cohort`` and ``distribution``, the measure.
 
-===============  ==================================================  ============  ==============  =================
-section          quantity                                            source        reference       stratum
-===============  ==================================================  ============  ==============  =================
-flow             n_screened, n_included, n_excluded, n_failed,       -             -               screened
-                 n_scored, n_eligible (only with rules)
-flow             n_excluded:<stage>:<reason>,                        -             -               screened
-                 n_failed:<stage>:<reason> (primary reasons)
-cohort           n                                                   -             -               set, set/grade,
-                                                                                                   set/ungraded
-cohort           median, q1, q3, mean, sd, n_missing                 - | source    column or       set, set/grade
-                                                                     of measure    measure
-cohort           level:<value> (a proportion)                        -             column          set, set/grade
-cohort           difference (p_value; test in method), smd           as above      as above        set
-distribution     median, q1, q3, mean, sd, n_missing                 source        measure         set
-distribution     score_eq_<0..10> (a proportion)                     score source  score           set
-regions          affected:<left|right|any>:<region> (a proportion)   score source  -               set, set/grade
-regions          grades_test:<side>:<region> (p_value, p_adjusted)   score source  severity col.   set
-regions          class_test:<side>:<region> (positive class against  score source  severity col.   set
-                 the rest; p_value, p_adjusted)
-roc              auc:<measure>                                       source        severity col.   set
-roc              auc_difference:score:volume_ml (score - volume)     score source  modality        set
-roc              auc_difference:score:score (source - reference)     score source  score source    set
-dichotomies      test_positive:<dichotomy> (a proportion)            source        -               set
-dichotomies      sensitivity, specificity, accuracy, ppv, npv,       source        severity col.   set
-                 prevalence (proportions), lr_positive,
-                 lr_negative, balanced_accuracy, f1_positive,
-                 f1_negative, mcc, each with :<dichotomy>
-youden           cut, j, sensitivity, specificity, each with         source        severity col.   set
-                 :<measure>: the cut chosen in these patients
-youden           j_corrected, sensitivity_corrected,                 source        severity col.   set
-                 specificity_corrected, each with :<measure>:
-                 less the bootstrap optimism
-youden           cut_published, j_published, sensitivity_published,  source        severity col.   set
-                 specificity_published, each with :<measure>
-association      spearman:<measure>, kendall:<measure> (tau-b)       source        severity or     set
-                                                                                   outcome column
-association      odds_ratio:<measure> (proportional odds of a        source        outcome column  set
-                 worse outcome per point, or per doubling)
-agreement        icc_a1 (F interval), icc_a1_bootstrap,              candidate     reference       set
-                 kappa_linear, kappa_quadratic, ac2, exact,          source        source
-                 within_1, within_2, bias, loa_lower, loa_upper,
-                 proportional_slope, spearman
-agreement        region_agreement, region_prevalence_reference,      candidate     reference       set
-                 region_prevalence_candidate (proportions),          source        source
-                 region_kappa, region_ac1,
-                 region_positive_agreement,
-                 region_negative_agreement, each with :<region>:
-                 affected on either side of the patient
-===============  ==================================================  ============  ==============  =================
+============  ================================================  ===========================================
+section       quantity                                          further columns
+============  ================================================  ===========================================
+flow          n_screened, n_included, n_excluded, n_failed,     -
+              n_measured, n_examined
+flow          n_excluded, n_failed (of a primary reason)        stage, reason
+cohort        n                                                 grade
+cohort        median, q1, q3, mean, sd, n_missing               variable, or source and measure; grade
+cohort        share (a proportion)                              variable, category; grade
+cohort        difference (p_value; test in method), smd         variable, or source and measure
+distribution  median, q1, q3, mean, sd, n_missing               source, measure
+distribution  share (a proportion) of each score 0..10          source, measure, category
+regions       affected (a proportion)                           source, side, region; grade
+regions       grades_test (p_value, p_adjusted)                 source, variable, side, region
+regions       class_test (positive class against the rest;      source, variable, side, region
+              p_value, p_adjusted)
+roc           auc                                               source, measure, variable
+roc           auc_difference (source - reference)               source, measure, reference,
+                                                                reference_measure, variable
+dichotomies   test_positive (a proportion)                      source, measure, dichotomy
+dichotomies   sensitivity, specificity, accuracy, ppv, npv,     source, measure, dichotomy, variable
+              prevalence (proportions), lr_positive,
+              lr_negative, balanced_accuracy, f1_positive,
+              f1_negative, mcc
+youden        cut, j, sensitivity, specificity (of the cut      source, measure, variable
+              chosen in these patients); the same with
+              _corrected, less the bootstrap optimism, and
+              with _published, of the published cut
+association   spearman, kendall (tau-b), odds_ratio             source, measure, variable
+              (proportional odds of a worse outcome per
+              point, or per doubling)
+agreement     icc_a1 (F interval), icc_a1_bootstrap,            source (candidate), reference, measure
+              kappa_linear, kappa_quadratic, ac2, exact,
+              within_1, within_2, bias, loa_lower,
+              loa_upper, proportional_slope, spearman
+agreement     region_agreement, region_prevalence_reference,    source (candidate), reference, region
+              region_prevalence_candidate (proportions),
+              region_kappa, region_ac1,
+              region_positive_agreement,
+              region_negative_agreement: affected on
+              either side of the patient
+============  ================================================  ===========================================
 
 A proportion has ``numerator`` and ``denominator`` and a Wilson interval; a count has ``unit`` ``participants``. Where a
 number cannot be computed, ``estimate`` is null and ``note`` says why. ``note`` also names a dichotomy's operator form
@@ -76,8 +70,8 @@ from __future__ import annotations
 import pandas as pd
 
 from reports.statistics.inputs import ReportInput
-from reports.statistics.patients import analysis_sets, patients_of
-from reports.statistics.rows import Rows
+from reports.statistics.patients import agreement_sets, analysis_sets, patients_of
+from reports.statistics.rows import Builder
 from reports.statistics.sections.agreement import add_agreement
 from reports.statistics.sections.association import add_association
 from reports.statistics.sections.cohort import add_cohort, add_distribution
@@ -101,9 +95,10 @@ def analyse(data: ReportInput) -> pd.DataFrame:
         The ``statistics`` contract, unique by ``statistic_id``, in the order of this module's table. Identical for
         identical tables, whatever the order of their rows; every random number has its seed in the row.
     """
-    rows = Rows()
+    rows = Builder()
     add_flow(rows, data)
-    sets = analysis_sets(patients_of(data))
+    everyone = patients_of(data)
+    sets = analysis_sets(everyone)
     for add_section in (
         add_cohort,
         add_distribution,
@@ -112,8 +107,9 @@ def analyse(data: ReportInput) -> pd.DataFrame:
         add_dichotomies,
         add_youden,
         add_association,
-        add_agreement,
     ):
         for name, patients in sets.items():
             add_section(rows, patients, name)
+    for name, patients in agreement_sets(everyone).items():
+        add_agreement(rows, patients, name)
     return rows.frame()

@@ -91,7 +91,7 @@ class Patients:
 
     def numbers(self, column: str) -> FloatArray:
         """A clinical column as floats; all NaN where it is absent or not a number."""
-        if column not in self.table:
+        if column not in self.table or pd.api.types.is_datetime64_any_dtype(self.table[column]):
             return np.full(self.n, np.nan)
         values = pd.to_numeric(self.table[column], errors="coerce")
         return np.asarray(values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
@@ -141,11 +141,19 @@ def patients_of(data: ReportInput) -> Patients:
 
 
 def analysis_sets(patients: Patients) -> dict[str, Patients]:
-    """``scored``, and ``eligible`` where the study declares eligibility rules."""
-    sets = {"scored": patients.within(_flag(patients.table["is_scored"]))}
+    """``included``, and ``examined`` where the study declares eligibility rules: those whom the rules were asked of."""
+    sets = {"included": patients.within(_flag(patients.table["is_included"]))}
     if patients.config.eligibility.is_set:
-        sets["eligible"] = patients.within(_flag(patients.table["is_eligible"]))
+        sets["examined"] = patients.within(_flag(patients.table["is_examined"]))
     return sets
+
+
+def agreement_sets(patients: Patients) -> dict[str, Patients]:
+    """``measured``, everyone whom a source measured, whatever excludes the participant elsewhere; and ``included``."""
+    return {
+        "measured": patients.within(_flag(patients.table["is_measured"])),
+        "included": patients.within(_flag(patients.table["is_included"])),
+    }
 
 
 def _flag(column: pd.Series) -> BoolArray:

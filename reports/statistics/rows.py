@@ -1,6 +1,7 @@
-"""The builder of ``statistics`` rows: every printed number passes through here, with its n and its positive class.
+"""One row of ``statistics``, and its builder: every printed number passes here, with its n and its positive class.
 
-A *scope* is what several numbers share: section, stratum, source, reference and positive class.
+A *scope* is what several numbers share: what was measured by whom, against what, in which patients. A *row* is one
+number of a scope. The same record is written to the table, read by the report and checked by the lint.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
-from typing import Protocol
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -20,27 +21,94 @@ from reports.estimators.estimate import Interval, Proportion
 LEVEL = 0.95  # level of every interval of the report
 
 _PANDAS_TYPE = {"string": "object", "int64": "Int64", "float64": "float64", "bool": "boolean"}
+_WHOLE = tuple(column.name for column in STATISTICS.columns if column.type == "int64")
+#: Sections that ask the same of score and volume, so that the measure is part of a number's name.
+_NAMED_BY_MEASURE = ("roc", "youden", "association")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What the numbers of one question share."""
+    """What the numbers of one question share; the columns of ``statistics`` of the same names."""
 
     section: str
-    stratum: str
+    analysis_set: str
+    grade: str | None = None
+    measure: str | None = None
     source: str | None = None
     reference: str | None = None
+    reference_measure: str | None = None
+    variable: str | None = None
+    category: str | None = None
+    dichotomy: str | None = None
+    side: str | None = None
+    region: str | None = None
+    stage: str | None = None
+    reason: str | None = None
     n_positive: int | None = None
     positive_class: str | None = None
 
-    def statistic_id(self, quantity: str) -> str:
-        """The key ``section/quantity/source/reference/stratum``."""
-        return "/".join((self.section, quantity, self.source or "-", self.reference or "-", self.stratum))
+    @property
+    def stratum(self) -> str:
+        """``set``, or ``set/grade``."""
+        return f"{self.analysis_set}/{self.grade}" if self.grade else self.analysis_set
 
-    def seed(self, quantity: str, study_seed: int) -> int:
+    @property
+    def against(self) -> str | None:
+        """What the number is held against: a reference source, a column of participants, or else the measure."""
+        if self.section in ("cohort", "distribution"):
+            return self.variable or self.measure
+        return self.reference or self.variable
+
+    @property
+    def detail(self) -> str:
+        """What tells apart numbers of one quantity, joined by colons; empty where nothing has to."""
+        measure = self.measure if self.section in _NAMED_BY_MEASURE else None
+        parts = (measure, self.reference_measure, self.dichotomy, self.side, self.region, self.stage, self.reason)
+        return ":".join(part for part in (*parts, self.category) if part is not None)
+
+    def key(self, quantity: str) -> str:
+        """``quantity``, or ``quantity:detail``."""
+        return f"{quantity}:{self.detail}" if self.detail else quantity
+
+    def id_of(self, quantity: str) -> str:
+        """The key ``section/quantity:detail/source/against/stratum``."""
+        return "/".join((self.section, self.key(quantity), self.source or "-", self.against or "-", self.stratum))
+
+    def seed_of(self, quantity: str, study_seed: int) -> int:
         """A seed of its own for each number, so that adding a source moves no other source's interval."""
-        digest = hashlib.sha256(f"{study_seed}/{self.statistic_id(quantity)}".encode()).digest()
+        digest = hashlib.sha256(f"{study_seed}/{self.id_of(quantity)}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Scope):
+    """One row of ``statistics``; null is None, whole numbers are int."""
+
+    statistic_id: str
+    quantity: str
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    level: float | None
+    method: str
+    unit: str | None
+    n: int | None
+    numerator: int | None
+    denominator: int | None
+    p_value: float | None
+    p_adjusted: float | None
+    family: str | None
+    seed: int | None
+    note: str | None
+
+    @property
+    def full_name(self) -> str:
+        """The quantity with its details, as in ``statistic_id``."""
+        return self.key(self.quantity)
+
+    def must(self, rule: str, found: object) -> str:
+        """The message that this row breaks a rule."""
+        return f"{self.statistic_id} must {rule}, got {found}."
 
 
 @dataclass(frozen=True)
@@ -76,11 +144,48 @@ class Statistic(Protocol):
         """Why there is no estimate."""
 
 
-class Rows:
-    """Rows of the ``statistics`` contract in the order in which they are added."""
+class Statistics:
+    """The rows of a ``statistics`` table by their id; ``repeated`` holds those whose id was there before."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        names = [field.name for field in fields(Row)]
+        self.rows: tuple[Row, ...] = tuple(
+            Row(**{name: _plain(name, value) for name, value in zip(names, values, strict=True)})
+            for values in frame[names].itertuples(index=False, name=None)
+        )
+        self._found: dict[tuple[str, ...], Row] = {}
+        self.repeated = tuple(row for row in self.rows if self._found.setdefault(_key(row), row) is not row)
+
+    def get(
+        self, section: str, name: str, source: str | None = None, against: str | None = None, stratum: str = ""
+    ) -> Row | None:
+        """One row by the parts of its id, or None where the analysis has none."""
+        return self._found.get((section, name, source or "-", against or "-", stratum))
+
+    def select(self, section: str, quantity: str | None = None, stratum: str | None = None) -> list[Row]:
+        """The rows of a section, with a quantity and a stratum where given, in the table's order."""
+        return [
+            row
+            for row in self.rows
+            if row.section == section
+            and (quantity is None or row.quantity == quantity)
+            and (stratum is None or row.stratum == stratum)
+        ]
+
+    def sibling(self, row: Row, quantity: str) -> Row | None:
+        """Another quantity of the same question."""
+        return self.get(row.section, row.key(quantity), row.source, row.against, row.stratum)
+
+    def within(self, row: Row, stratum: str) -> Row | None:
+        """The same quantity in another stratum."""
+        return self.get(row.section, row.full_name, row.source, row.against, stratum)
+
+
+class Builder:
+    """Rows of ``statistics`` in the order in which they are added."""
 
     def __init__(self) -> None:
-        self._rows: list[dict[str, object]] = []
+        self._rows: list[Row] = []
 
     def add(
         self,
@@ -91,23 +196,25 @@ class Rows:
         how: Interval | str,
         details: Details = NO_DETAILS,
     ) -> None:
-        """Add one number; ``how`` is its interval, or its method where it has none. NaN and None become null."""
+        """Add one number; ``how`` is its interval, or its method where it has none. NaN and None become null.
+
+        An interval of which one limit is not a number has none.
+        """
         interval = how if isinstance(how, Interval) else None
+        has_limits = interval is not None and math.isfinite(interval.lower) and math.isfinite(interval.upper)
         self._rows.append(
-            {
-                "statistic_id": scope.statistic_id(quantity),
-                "quantity": quantity,
-                "estimate": _finite(estimate),
-                "lower": _finite(interval.lower) if interval else None,
-                "upper": _finite(interval.upper) if interval else None,
-                "level": interval.level if interval and math.isfinite(interval.lower) else None,
-                "method": interval.method if interval else how,
-                "n": n,
+            Row(
                 **asdict(scope),
-                **asdict(details),
-                "p_value": _finite(details.p_value),
-                "p_adjusted": _finite(details.p_adjusted),
-            }
+                statistic_id=scope.id_of(quantity),
+                quantity=quantity,
+                estimate=_finite(estimate),
+                lower=interval.lower if interval and has_limits else None,
+                upper=interval.upper if interval and has_limits else None,
+                level=interval.level if interval and has_limits else None,
+                method=interval.method if interval else str(how),
+                n=n,
+                **asdict(replace(details, p_value=_finite(details.p_value), p_adjusted=_finite(details.p_adjusted))),
+            )
         )
 
     def statistic(
@@ -148,14 +255,26 @@ class Rows:
         ValueError
             Two rows share a ``statistic_id``.
         """
-        repeated = [key for key, count in Counter(row["statistic_id"] for row in self._rows).items() if count > 1]
+        repeated = [key for key, count in Counter(row.statistic_id for row in self._rows).items() if count > 1]
         if repeated:
-            raise ValueError(f"statistic_id must be unique, got {', '.join(map(str, repeated[:5]))} more than once.")
+            raise ValueError(f"statistic_id must be unique, got {', '.join(repeated[:5])} more than once.")
         columns = {
-            column.name: pd.Series([row[column.name] for row in self._rows], dtype=_PANDAS_TYPE[column.type])
+            column.name: pd.Series([getattr(row, column.name) for row in self._rows], dtype=_PANDAS_TYPE[column.type])
             for column in STATISTICS.columns
         }
         return pd.DataFrame(columns)
+
+
+def _key(row: Row) -> tuple[str, ...]:
+    """What makes a row unique: the parts of its id."""
+    return (row.section, row.full_name, row.source or "-", row.against or "-", row.stratum)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A pandas scalar as int, float, str or None."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return int(value) if name in _WHOLE else value
 
 
 def _finite(value: float | None) -> float | None:

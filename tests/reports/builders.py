@@ -28,7 +28,14 @@ from reports.statistics.inputs import ReportInput, RunInfo
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES
 from tasks.scoring import BUILT_IN_RULES, aspects_score
 
-PANDAS_TYPE = {"string": "object", "int64": "Int64", "float64": "float64", "bool": "boolean"}
+PANDAS_TYPE = {
+    "string": "object",
+    "int64": "Int64",
+    "float64": "float64",
+    "bool": "boolean",
+    "date": "datetime64[s]",
+    "grade": "object",
+}
 
 # One participant per entry, taken in this order from the front of the cohort; the first reason is the primary one.
 EXCLUDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -139,8 +146,9 @@ def synthetic_input(
             "stage": [primary["stage"].get(key) for key in ids],
             "reason": [primary["reason"].get(key) for key in ids],
             "is_listed": [primary["reason"].get(key) != "not_listed" for key in ids],
-            "is_scored": scored,
-            "is_eligible": eligible,
+            "is_measured": scored,
+            "is_examined": scored,
+            "is_included": eligible,
             "severity": [str(g) if known else None for g, known in zip(grade, known_nihss, strict=True)],
             "age": age,
             "sex": np.where(rng.random(n_participants) < 0.45, "F", "M"),

@@ -89,7 +89,8 @@ def included(participant_id="sub-0001", **changes):
     views = {
         "participant": {
             "participant_id": participant_id, "site": "Centre 1", "split": None, "status": "included", "stage": None,
-            "reason": None, "is_listed": True, "is_scored": True, "is_eligible": True, "severity": "mild", "age": 71.0,
+            "reason": None, "is_listed": True, "is_measured": True, "is_examined": True,
+            "is_included": True, "severity": "mild", "age": 71.0,
         },
         "scans": [scan_row(participant_id)],
         "scores": [{**base, "source": "ncct-ratio", "score_left": 9, "score_right": 10, "score": 9,

@@ -15,8 +15,9 @@ from reports.document.page import (
     Text,
     in_sets,
 )
-from reports.document.tables import DASH, Cell, Row, cell, number, p_text, proportion_cell, words
+from reports.document.tables import NOT_COMPUTED, Cell, cell, number, p_text, proportion_cell, words
 from reports.figures.charts import bland_altman, forest
+from reports.statistics.rows import Row
 from tasks.anatomy import ASPECTS_REGIONS
 
 _PLOTS_SHOWN = 6
@@ -37,7 +38,7 @@ def agreement_chapter(material: Material) -> Chapter:
         "source that is always "
         "two points off correlates perfectly."
     )
-    views = [(analysis_set, tuple(_pairs(material, analysis_set))) for analysis_set in material.sets]
+    views = [(analysis_set, tuple(_pairs(material, analysis_set))) for analysis_set in material.agreement_sets]
     found = in_sets(views)
     blocks: list[Block] = [intro, *found] if found else []
     reasons = impossible_comparisons(material)
@@ -48,7 +49,7 @@ def agreement_chapter(material: Material) -> Chapter:
 
 def impossible_comparisons(material: Material) -> list[str]:
     """What the study asks or a reader might expect, and why it is not there."""
-    config, scores = material.data.config, material.score_sources
+    config, scores = material.data.config, tuple(material.agreement_sets[0].patients.scores)
     sentences = [
         f"{source.name} gave no score: its label map {config.regions_of(source)} does not name the ten ASPECTS "
         "regions on both "
@@ -77,7 +78,7 @@ def impossible_comparisons(material: Material) -> list[str]:
         sentences.append("There is no outcome column: no association with outcome.")
     missing: dict[str, list[str]] = {}
     for row in material.statistics.select("agreement"):
-        if row.estimate is None and row.note and row.name == "icc_a1":
+        if row.estimate is None and row.note and row.quantity == "icc_a1":
             missing.setdefault(row.note, []).append(f"{row.source} with {row.reference} ({row.stratum})")
     sentences += [f"{'; '.join(pairs)}: {note}." for note, pairs in missing.items()]
     return sentences
@@ -99,7 +100,7 @@ def _pairs(material: Material, analysis_set: AnalysisSet) -> list[Block]:
                 title="ICC(A,1) of every pair",
             ),
             f"ICC(A,1) of every pair, candidate · reference, {analysis_set.title.lower()}; F-based 95 % intervals "
-            "and n at the right.",
+            "and n at the right; an arrow goes on below −1.",
         ),
         TableView(
             f"Agreement of the score, {analysis_set.title.lower()}; 95 % intervals",
@@ -116,7 +117,8 @@ def _pairs(material: Material, analysis_set: AnalysisSet) -> list[Block]:
             (Group("", tuple(_distances(material, pair, row) for pair, row in by_pair.items())),),
         ),
     ]  # fmt: skip
-    plots = [_plot(material, analysis_set, pair) for pair in by_pair] if analysis_set is material.main else []
+    is_first = analysis_set is material.agreement_sets[0]
+    plots = [_plot(material, analysis_set, pair) for pair in by_pair] if is_first else []
     blocks += plots[:_PLOTS_SHOWN]
     if plots[_PLOTS_SHOWN:]:
         blocks.append(Folded(f"{len(plots) - _PLOTS_SHOWN} further Bland-Altman plots", tuple(plots[_PLOTS_SHOWN:])))
@@ -175,7 +177,7 @@ def _plot(material: Material, analysis_set: AnalysisSet, pair: tuple[str, str]) 
         chart,
         f"{candidate} less {reference}. Solid: bias; dashed: limits of agreement; bands: their 95 % intervals; "
         "bubble area: "
-        f"patients. n = {bias.n if bias else DASH}.",
+        f"patients. n = {bias.n if bias else NOT_COMPUTED}.",
         is_half=True,
     )
 
@@ -184,9 +186,9 @@ def _regions(material: Material, analysis_set: AnalysisSet, pair: tuple[str, str
     """Region agreement of one pair, where both give all ten."""
     reference, candidate = pair
     names = [
-        row.name
+        row.quantity
         for row in material.statistics.select("agreement", stratum=analysis_set.stratum)
-        if row.source == candidate and row.reference == reference and row.detail == ASPECTS_REGIONS[0]
+        if row.source == candidate and row.reference == reference and row.region == ASPECTS_REGIONS[0]
     ]
     if not names:
         return []

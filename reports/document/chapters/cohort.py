@@ -18,11 +18,10 @@ from reports.document.page import (
     measure_title,
 )
 from reports.document.tables import (
-    DASH,
     EMPTY,
+    NOT_COMPUTED,
     OPERATOR_SIGNS,
     Cell,
-    Row,
     count_cell,
     number,
     p_text,
@@ -31,6 +30,7 @@ from reports.document.tables import (
 )
 from reports.figures.charts import score_distributions, volume_distribution
 from reports.statistics.patients import SCORE, VOLUME
+from reports.statistics.rows import Row
 from tasks.anatomy import MAXIMUM_SCORE
 
 
@@ -63,8 +63,10 @@ def median_cell(material: Material, section: str, key: tuple[str | None, str], s
     }
     median = found["median"]
     if median is None or median.estimate is None:
-        return EMPTY if median is None else Cell(DASH, "", median.statistic_id, median.method, median.note or "")
-    text = {name: number(row.estimate, digits) if row else DASH for name, row in found.items()}
+        return (
+            EMPTY if median is None else Cell(NOT_COMPUTED, "", median.statistic_id, median.method, median.note or "")
+        )
+    text = {name: number(row.estimate, digits) if row else NOT_COMPUTED for name, row in found.items()}
     finer = {name: number(row.estimate, max(digits, 1)) for name, row in found.items() if row}
     under = f"{finer['mean']} ± {finer['sd']}" if "mean" in finer and "sd" in finer else ""
     return Cell(
@@ -77,9 +79,9 @@ def _cohort_table(material: Material, analysis_set: AnalysisSet) -> TableView:
     stratum = analysis_set.stratum
     strata = [stratum, *(f"{stratum}/{grade}" for grade in material.grades)]
     keys = dict.fromkeys(
-        (row.source, row.reference)
+        (row.source, row.against)
         for row in material.statistics.select("cohort", stratum=stratum)
-        if row.reference is not None
+        if row.against is not None
     )
     lines: list[tuple[Cell, ...]] = []
     for source, reference in keys:
@@ -124,17 +126,17 @@ def _cohort_lines(material: Material, key: tuple[str | None, str], strata: list[
     clinical = material.main.patients.clinical(reference)
     levels = [
         row
-        for row in material.statistics.select("cohort", "level", strata[0])
-        if row.source == source and row.reference == reference
+        for row in material.statistics.select("cohort", "share", strata[0])
+        if row.source == source and row.against == reference
     ]
-    is_flag = {level.detail.lower() for level in levels} <= {"false", "true"}
-    shown = [level for level in levels if level.detail.lower() == "true"] if is_flag else levels
+    is_flag = {str(level.category).lower() for level in levels} <= {"false", "true"}
+    shown = [level for level in levels if str(level.category).lower() == "true"] if is_flag else levels
     lines: list[tuple[Cell, ...]] = []
     for position, level in enumerate(shown):
-        value = level.detail
+        value = str(level.category)
         name = (clinical.levels or {}).get(value, value) if clinical else value
         heading = label.text if is_flag else f"{label.text}: {name}"
-        cells = [count_cell(material.row("cohort", level.quantity, source, reference, stratum)) for stratum in strata]
+        cells = [count_cell(material.row("cohort", level.full_name, source, reference, stratum)) for stratum in strata]
         lines.append((Cell(heading), *cells, *(tail if position == 0 else (Cell(""),) * len(tail))))
     return lines
 
@@ -166,7 +168,7 @@ def _distributions(material: Material, analysis_set: AnalysisSet) -> list[Block]
         if measure != SCORE:
             continue
         rows = [
-            material.row("distribution", f"score_eq_{score}", source, measure, stratum)
+            material.row("distribution", f"share:{score}", source, measure, stratum)
             for score in range(MAXIMUM_SCORE + 1)
         ]
         shares[source] = [0.0 if row is None or row.estimate is None else row.estimate for row in rows]
@@ -220,5 +222,5 @@ def _volume_figure(material: Material, analysis_set: AnalysisSet, source: str) -
         chart,
         f"Lesion volumes of {source}, {analysis_set.title.lower()}, stacked by severity grade; dashed lines are the "
         "declared "
-        f"volume cuts. n = {median.n if median else DASH}.",
+        f"volume cuts. n = {median.n if median else NOT_COMPUTED}.",
     )

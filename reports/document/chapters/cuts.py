@@ -17,11 +17,10 @@ from reports.document.page import (
     measure_title,
 )
 from reports.document.tables import (
-    DASH,
     EMPTY,
+    NOT_COMPUTED,
     OPERATOR_SIGNS,
     Cell,
-    Row,
     cell,
     count_cells,
     interval,
@@ -30,6 +29,7 @@ from reports.document.tables import (
     signs,
 )
 from reports.statistics.patients import SCORE, VOLUME
+from reports.statistics.rows import Row
 
 _PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 _INDICES = ("balanced_accuracy", "lr_positive", "lr_negative", "f1_positive", "f1_negative", "mcc")
@@ -146,7 +146,7 @@ def _youden_lines(material: Material, row: Row) -> list[tuple[Cell, ...]]:
     measure, source, stratum = row.detail, row.source, row.stratum
 
     def found(quantity: str) -> Row | None:
-        return material.row("youden", f"{quantity}:{measure}", source, row.reference, stratum)
+        return material.row("youden", f"{quantity}:{measure}", source, row.against, stratum)
 
     digits = _DIGITS.get(measure, 2)
     published = found("cut_published")
@@ -180,7 +180,7 @@ def _youden_lines(material: Material, row: Row) -> list[tuple[Cell, ...]]:
 def _cut(row: Row, digits: int) -> str:
     """A cut with the operator that its note states."""
     if row.estimate is None:
-        return DASH
+        return NOT_COMPUTED
     text = (row.note or "").split(";")[0]
     operator = next(
         (sign for code, sign in ((">=", "≥"), ("<=", "≤"), (">", ">"), ("<", "<")) if f" {code} " in text), ""

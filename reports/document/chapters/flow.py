@@ -6,8 +6,9 @@ import pandas as pd
 
 from cohorts.tables.schemas import STAGES
 from reports.document.page import Block, Chapter, FigureView, Folded, Group, Material, TableView, Text
-from reports.document.tables import EMPTY, Cell, Row, whole, words
+from reports.document.tables import EMPTY, Cell, whole, words
 from reports.figures.flowchart import Departure, Reason, Station, flowchart
+from reports.statistics.rows import Row
 
 ROWS_SHOWN = 30  # participants listed before the rest is folded
 STAGE_TITLES = {
@@ -22,7 +23,7 @@ _CHASED = tuple(stage for stage in STAGES if stage != "eligibility")
 
 def flow_chapter(material: Material) -> Chapter:
     """The flowchart with its check, and each reason explained."""
-    counts = {row.quantity: row for row in material.statistics.select("flow") if ":" not in row.quantity}
+    counts = {row.quantity: row for row in material.statistics.select("flow") if row.stage is None}
     chart = flowchart(_stations(material, counts))
     terms = " + ".join(f"{whole(counts.get(f'n_{status}'))} {status}" for status in ("included", "excluded", "failed"))
     blocks: tuple[Block, ...] = (
@@ -32,19 +33,27 @@ def flow_chapter(material: Material) -> Chapter:
             "stage "
             f"that it fails. n = {whole(counts.get('n_screened'))} screened.",
         ),
-        Text(f"Check: {whole(counts.get('n_screened'))} screened = {terms}.", "check"),
+        Text(f"Check: {whole(counts.get('n_screened'))} screened = {terms}{_examined(material, counts)}.", "check"),
         _reasons_table(material),
     )
     return Chapter("flow", "Who is in this report", blocks)
 
 
+def _examined(material: Material, counts: dict[str, Row]) -> str:
+    """The sum of those whom the eligibility rules were asked of, where there are rules."""
+    if len(material.sets) == 1:
+        return ""
+    examined, included = _count(counts.get("n_examined")), _count(counts.get("n_included"))
+    return f"; {examined} examined = {included} included + {examined - included} excluded by the eligibility rules"
+
+
 def chase_chapter(material: Material) -> Chapter:
-    """Participants with something to mend, and scored ones whose clinical values are missing."""
+    """Participants with something to mend, and included ones whose clinical values are missing."""
     exclusions = material.data.exclusions
     todo = exclusions[exclusions["stage"].isin(_CHASED)]
     blocks: list[Block] = []
     if todo.empty:
-        blocks.append(Text("Nothing to chase: every participant was read and scored."))
+        blocks.append(Text("Nothing to chase: every participant was read and measured."))
     else:
         blocks.append(
             Text("Each line is one thing to mend. After mending, run the same command again: only these are redone.")
@@ -58,22 +67,23 @@ def _stations(material: Material, counts: dict[str, Row]) -> list[Station]:
     """The boxes of the flowchart, from the rows of section ``flow``."""
     departures: dict[str, list[Reason]] = {stage: [] for stage in STAGES}
     for row in material.statistics.select("flow"):
-        if ":" not in row.quantity or row.estimate is None:
+        if row.stage is None or row.reason is None or row.estimate is None:
             continue
-        stage, _, reason = row.detail.partition(":")
-        failed = " (failed)" if row.name == "n_failed" else ""
-        departures[stage].append(Reason(f"{words(reason)}{failed}", int(row.estimate)))
+        failed = " (failed)" if row.quantity == "n_failed" else ""
+        departures[row.stage].append(Reason(f"{words(row.reason)}{failed}", int(row.estimate)))
     leaving = {
         stage: Departure(STAGE_TITLES[stage], tuple(reasons)) for stage, reasons in departures.items() if reasons
     }
-    before = tuple(leaving[stage] for stage in _CHASED if stage in leaving)
-    sets = {"n_scored": before, "n_eligible": tuple(leaving[s] for s in ("eligibility",) if s in leaving)}
-    names = {"n_scored": "Scored", "n_eligible": "Eligible"}
-    present = [quantity for quantity in sets if quantity in counts]
     stations = [Station("Screened", _count(counts.get("n_screened")))]
-    for quantity in present:
-        parts = _grades(material, quantity.removeprefix("n_"))
-        stations.append(Station(names[quantity], _count(counts[quantity]), sets[quantity], parts))
+    before = tuple(leaving[stage] for stage in _CHASED if stage in leaving)
+    by_rules = tuple(leaving[stage] for stage in ("eligibility",) if stage in leaving)
+    if len(material.sets) > 1:
+        stations.append(Station("Examined for eligibility", _count(counts.get("n_examined")), before))
+        before = ()
+    included = Station(
+        "Included", _count(counts.get("n_included")), (*before, *by_rules), _grades(material, "included")
+    )
+    stations.append(included)
     return stations
 
 
@@ -95,10 +105,10 @@ def _reasons_table(material: Material) -> TableView:
     for stage in STAGES:
         rows = []
         for row in material.statistics.select("flow"):
-            where, _, reason = row.detail.partition(":")
-            if not reason or where != stage:
+            reason = row.reason
+            if reason is None or row.stage != stage:
                 continue
-            status = row.name.removeprefix("n_")
+            status = row.quantity.removeprefix("n_")
             of_reason = primary[
                 (primary["stage"] == stage) & (primary["reason"] == reason) & (primary["status"] == status)
             ]
@@ -147,7 +157,7 @@ def _chase_tables(todo: pd.DataFrame, paths: dict[str, str]) -> list[Block]:
 
 
 def _missing_values(material: Material) -> list[Block]:
-    """Scored patients without severity or outcome, by name."""
+    """Included patients without severity or outcome, by name."""
     blocks: list[Block] = []
     table = material.main.patients.table
     for column in dict.fromkeys(c for c in (material.severity, material.data.config.outcome) if c):
@@ -155,7 +165,7 @@ def _missing_values(material: Material) -> list[Block]:
         if row is None or not row.estimate or column not in table:
             continue
         names = table.loc[table[column].isna(), "participant_id"].astype(str).tolist()
-        title = f"{whole(row)} scored patients have no {material.label(column)}: find and enter it, or leave n/a"
+        title = f"{whole(row)} included patients have no {material.label(column)}: find and enter it, or leave n/a"
         blocks.append(Folded(title, (Text(", ".join(names)),)))
     return blocks
 

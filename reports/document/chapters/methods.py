@@ -30,7 +30,8 @@ READING_GUIDE = (
     "number is uncertain, however many decimals are printed.",
     "n is the number of patients that a number rests on; it differs from line to line because not everybody has "
     "every value. "
-    "A dash means: not computed; the reason stands in the note of its row in the table of statistics.",
+    "n/c means: not computed; the reason stands in the note of its row in the table of statistics. An empty cell "
+    "means: there is no such number.",
     "AUC: the chance that a randomly drawn patient of the positive class looks more severe than one outside it; 0.5 is "
     "guessing. Sensitivity and specificity always belong to the positive class named beside them.",
     "ICC(A,1): 1 means identical scores, and a constant offset lowers it. Limits of agreement hold 95 % of the "
@@ -97,7 +98,7 @@ def methods_chapter(material: Material) -> Chapter:
         )
     rules = tuple(_eligibility(material))
     if rules:
-        blocks.append(Text("A scored patient is eligible unless one of these rules says otherwise:"))
+        blocks.append(Text("The eligibility rules exclude a patient for any of these:"))
         blocks.append(Listing(rules))
     blocks.append(
         Text(
@@ -219,7 +220,7 @@ def _methods_table(material: Material) -> TableView:
     used: dict[str, dict[str, dict[str, None]]] = {}
     for row in material.statistics.rows:
         if "not estimable" not in row.method:
-            quantity = "score shares" if row.name.startswith("score_eq") else words(row.name)
+            quantity = words(row.quantity)
             used.setdefault(row.section, {}).setdefault(row.method, {})[quantity] = None
     groups = tuple(
         Group(

@@ -14,9 +14,10 @@ from reports.document.page import (
     Text,
     in_sets,
 )
-from reports.document.tables import Cell, Row, p_cell, proportion_cell, range_text, whole, words
+from reports.document.tables import Cell, p_cell, proportion_cell, range_text, whole, words
 from reports.figures.brain_maps import deduction_maps
 from reports.figures.charts import deduction_histograms
+from reports.statistics.rows import Row
 from tasks.anatomy import HEMISPHERES
 from tasks.views.convention import in_words
 

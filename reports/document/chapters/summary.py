@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from reports.document.chapters.cohort import median_cell
 from reports.document.chapters.cuts import cut_text
 from reports.document.page import Material
-from reports.document.tables import Row, interval, number, p_text, percent, signs, whole
+from reports.document.tables import interval, number, p_text, percent, signs, whole
 from reports.statistics.patients import SCORE, VOLUME
+from reports.statistics.rows import Row
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,21 @@ def summary(material: Material) -> Summary:
 
 def _flow(material: Material) -> tuple[list[Tile], list[str]]:
     """Who was screened and who is left."""
-    count = {row.quantity: whole(row) for row in material.statistics.select("flow") if ":" not in row.quantity}
+    count = {row.quantity: whole(row) for row in material.statistics.select("flow") if row.stage is None}
     text = (
-        f"Of {count.get('n_screened')} screened participants, {count.get('n_scored')} were scored; "
-        f"{count.get('n_included')} are included, {count.get('n_excluded')} are excluded with a reason, and "
-        f"{count.get('n_failed')} failed."
+        f"{count.get('n_screened')} participants were screened: {count.get('n_included')} are included, "
+        f"{count.get('n_excluded')} are excluded with a reason, and {count.get('n_failed')} failed."
     )
-    if "n_eligible" in count:
-        text += f" {count['n_eligible']} of the scored meet the study's eligibility rules."
-    return [Tile(count.get("n_scored", ""), "patients scored", f"of {count.get('n_screened')} screened")], [text]
+    by_rules = sum(
+        int(row.estimate or 0) for row in material.statistics.select("flow", "n_excluded") if row.stage == "eligibility"
+    )
+    if by_rules:
+        text += (
+            f" The eligibility rules were asked of {count.get('n_examined')}: the {count.get('n_included')} included, "
+            f"and {by_rules} whom they exclude."
+        )
+    text += f" The numbers below are of the {count.get('n_included')} included patients, unless they say otherwise."
+    return [Tile(count.get("n_included", ""), "patients included", f"of {count.get('n_screened')} screened")], [text]
 
 
 def _level(material: Material) -> tuple[list[Tile], list[str]]:
@@ -97,8 +104,8 @@ def _roc(material: Material) -> tuple[list[Tile], list[str]]:
         pair = material.row("roc", "auc_difference:score:volume_ml", first.source, rows[1][1].source, stratum)
         if pair is not None and pair.estimate is not None:
             text += (
-                f" Score less volume: {number(pair.estimate, 3)} ({interval(pair, 3)}), p {_equal(pair.p_value)}; "
-                "a large p is no proof that both are equally good."
+                f" Score less volume: {number(pair.estimate, 3)} ({interval(pair, 3)}), p {_equal(pair.p_adjusted)} "
+                "(Holm); a large p is no proof that both are equally good."
             )
     return tiles, [text]
 
@@ -142,10 +149,13 @@ def _cut(material: Material) -> tuple[list[Tile], list[str]]:
 
 def _agreement(material: Material) -> tuple[list[Tile], list[str]]:
     """The first pair of sources."""
-    rows = [row for row in material.statistics.select("agreement", "icc_a1", material.main.stratum) if row.estimate]
+    stratum = material.agreement_sets[0].stratum
+    found = material.statistics.select("agreement", "icc_a1", stratum)
+    rows = [row for row in found if row.estimate is not None]
     if not rows:
         return [], []
-    first = material.score_sources[0]  # prefer what is about the first source and not of one method with it
+    # prefer what is about the first source and not of one method with it
+    first = next(iter(material.agreement_sets[0].patients.scores))
     row = min(
         rows, key=lambda item: (first not in (item.source, item.reference), (item.note or "").startswith("shared"))
     )
@@ -153,7 +163,7 @@ def _agreement(material: Material) -> tuple[list[Tile], list[str]]:
         material.row("agreement", name, row.source, row.reference, row.stratum) for name in ("exact", "within_1")
     )
     icc = f"{number(row.estimate)} ({interval(row)})"
-    text = f"Between {row.source} and {row.reference}, ICC(A,1) is {icc} in {row.n} patients"
+    text = f"Between {row.source} and {row.reference}, ICC(A,1) is {icc} in the {row.n} patients whom both measured"
     if exact is not None and within is not None:
         text += f"; {percent(exact.estimate)} agree exactly and {percent(within.estimate)} within one point"
     note = f" This is {row.note}." if row.note and row.note.startswith("shared") else ""

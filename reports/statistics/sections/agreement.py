@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 from cohorts.folder.study import AgreementPair, StudyConfig
@@ -11,7 +12,7 @@ from reports.estimators.bland_altman import bland_altman
 from reports.estimators.categorical_agreement import binary_agreement, gwet_ac, kappa
 from reports.estimators.estimate import Interval
 from reports.statistics.patients import Patients
-from reports.statistics.rows import LEVEL, Details, Rows, Scope, joined
+from reports.statistics.rows import LEVEL, Builder, Details, Scope, joined
 from tasks.anatomy import ASPECTS_REGIONS, MAXIMUM_SCORE
 from tasks.arrays import FloatArray
 
@@ -19,10 +20,10 @@ SCORES = range(MAXIMUM_SCORE + 1)
 BCA_MAXIMUM = 5000  # chosen here: the jackknife of BCa grows with n squared, what it corrects shrinks with n
 
 
-def add_agreement(rows: Rows, patients: Patients, name: str) -> None:
+def add_agreement(rows: Builder, patients: Patients, name: str) -> None:
     """Add the agreement of every declared pair, by default of every pair of sources that give a score."""
     for reference, candidate in _pairs(patients):
-        scope = Scope("agreement", name, candidate, reference)
+        scope = Scope(section="agreement", analysis_set=name, measure="score", source=candidate, reference=reference)
         absent = [source for source in (reference, candidate) if source not in patients.scores]
         if absent:
             rows.missing(scope, "icc_a1", 0, "F, icc_a1", f"{' and '.join(absent)} gave no score")
@@ -59,14 +60,14 @@ def _shared_method(patients: Patients, reference: str, candidate: str) -> str | 
 
 
 def _add_scores(
-    rows: Rows, scope: Scope, scores: tuple[FloatArray, FloatArray], config: StudyConfig, note: str | None
+    rows: Builder, scope: Scope, scores: tuple[FloatArray, FloatArray], config: StudyConfig, note: str | None
 ) -> None:
     """Add the agreement of two scores of the same patients."""
     reference, candidate = scores
     noted = Details(note=note)
     icc = icc_a1(reference=reference, candidate=candidate)
     rows.statistic(scope, "icc_a1", icc, icc.confidence_interval(LEVEL), noted)
-    seed = scope.seed("icc_a1_bootstrap", config.study.seed)
+    seed = scope.seed_of("icc_a1_bootstrap", config.study.seed)
     resampled = bootstrap_icc_a1(
         reference=reference, candidate=candidate, seed=seed, n_resamples=config.study.bootstrap_resamples
     )
@@ -94,7 +95,7 @@ def _add_scores(
     rows.statistic(scope, "spearman", rho, rho.confidence_interval(LEVEL), Details(note=note, p_value=rho.p))
 
 
-def _add_regions(rows: Rows, scope: Scope, patients: Patients, note: str | None) -> None:
+def _add_regions(rows: Builder, scope: Scope, patients: Patients, note: str | None) -> None:
     """Add the agreement of each region, affected on either side of the patient."""
     sources = [patients.flags.get(source) for source in (scope.reference or "", scope.source or "")]
     if any(flags is None or flags.regions != ASPECTS_REGIONS for flags in sources):
@@ -104,18 +105,19 @@ def _add_regions(rows: Rows, scope: Scope, patients: Patients, note: str | None)
     if not kept.any():
         return
     for at, region in enumerate(ASPECTS_REGIONS):
+        of_region = replace(scope, region=region, measure=None)
         reference, candidate = first[kept, at], second[kept, at]
         table = binary_agreement(reference=reference, candidate=candidate)
         for quantity, share in table.proportions().items():
-            rows.proportion(scope, f"region_{quantity}:{region}", share, note)
+            rows.proportion(of_region, f"region_{quantity}", share, note)
         coefficient = kappa(reference=reference, candidate=candidate, categories=(0, 1), weights="none")
         interval = coefficient.confidence_interval(LEVEL)
-        rows.statistic(scope, f"region_kappa:{region}", coefficient, interval, Details(note=note))
+        rows.statistic(of_region, "region_kappa", coefficient, interval, Details(note=note))
         ac1 = gwet_ac(reference=reference, candidate=candidate, categories=(0, 1))
-        rows.statistic(scope, f"region_ac1:{region}", ac1, ac1.confidence_interval(LEVEL), Details(note=note))
+        rows.statistic(of_region, "region_ac1", ac1, ac1.confidence_interval(LEVEL), Details(note=note))
         for quantity in ("positive_agreement", "negative_agreement"):
             index = table.indices()[quantity]
-            rows.statistic(scope, f"region_{quantity}:{region}", index, "specific agreement", Details(note=note))
+            rows.statistic(of_region, f"region_{quantity}", index, "specific agreement", Details(note=note))
 
 
 def _named(interval: Interval, prefix: str) -> Interval:

@@ -6,13 +6,13 @@ import numpy as np
 
 from reports.estimators.association import kendall_tau_b, ordinal_odds_ratios, spearman
 from reports.statistics.patients import SCORE, Patients
-from reports.statistics.rows import LEVEL, Details, Rows, Scope
+from reports.statistics.rows import LEVEL, Builder, Details, Scope
 from tasks.arrays import FloatArray
 
 MAXIMUM_CATEGORIES = 11  # mRS has seven; beyond this a proportional-odds model has more cut points than it is good for
 
 
-def add_association(rows: Rows, patients: Patients, name: str) -> None:
+def add_association(rows: Builder, patients: Patients, name: str) -> None:
     """Add correlations with the severity and outcome columns, and the odds ratio of a worse outcome."""
     config = patients.config
     columns = [config.severity.column if config.severity else None, config.outcome]
@@ -20,29 +20,28 @@ def add_association(rows: Rows, patients: Patients, name: str) -> None:
         clinical = patients.numbers(column)
         for measure, source, values in patients.measures():
             kept = patients.complete(clinical, values)
-            scope = Scope("association", name, source, column)
+            scope = Scope(section="association", analysis_set=name, measure=measure, source=source, variable=column)
             for quantity, coefficient in (("spearman", spearman), ("kendall", kendall_tau_b)):
                 result = coefficient(reference=clinical[kept], candidate=values[kept])
                 details = Details(p_value=result.p)
-                rows.statistic(scope, f"{quantity}:{measure}", result, result.confidence_interval(LEVEL), details)
+                rows.statistic(scope, quantity, result, result.confidence_interval(LEVEL), details)
             if column == config.outcome:
-                _add_odds_ratio(rows, scope, measure, (clinical[kept], values[kept]))
+                _add_odds_ratio(rows, scope, (clinical[kept], values[kept]))
 
 
-def _add_odds_ratio(rows: Rows, scope: Scope, measure: str, columns: tuple[FloatArray, FloatArray]) -> None:
+def _add_odds_ratio(rows: Builder, scope: Scope, columns: tuple[FloatArray, FloatArray]) -> None:
     """Add the proportional odds of a higher outcome category."""
     outcome, values = columns
-    quantity = f"odds_ratio:{measure}"
     n_categories = np.unique(outcome).size
     if n_categories > MAXIMUM_CATEGORIES:
         reason = f"{n_categories} outcome categories, at most {MAXIMUM_CATEGORIES} are modelled"
-        rows.missing(scope, quantity, outcome.size, "proportional odds", reason)
+        rows.missing(scope, "odds_ratio", outcome.size, "proportional odds", reason)
         return
-    note = f"of a higher {scope.reference}, per point of the score"
-    if measure != SCORE:
+    note = f"of a higher {scope.variable}, per point of the score"
+    if scope.measure != SCORE:
         kept = values > 0  # a doubling needs something to double
         outcome, values = outcome[kept], np.log2(values[kept])
-        note = f"of a higher {scope.reference}, per doubling of the volume"
-    (result,) = ordinal_odds_ratios(outcome=outcome, predictors=values[:, None], names=(measure,))
+        note = f"of a higher {scope.variable}, per doubling of the volume"
+    (result,) = ordinal_odds_ratios(outcome=outcome, predictors=values[:, None], names=("measure",))
     details = Details(p_value=result.p, note=note)
-    rows.statistic(scope, quantity, result, result.confidence_interval(LEVEL), details)
+    rows.statistic(scope, "odds_ratio", result, result.confidence_interval(LEVEL), details)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cohorts.folder.study import ClinicalColumn
+from cohorts.tables.schemas import UNGRADED
 from reports.estimators.comparison import (
     GroupTest,
     StandardisedDifference,
@@ -20,7 +21,7 @@ from reports.estimators.comparison import (
 )
 from reports.estimators.estimate import Proportion
 from reports.statistics.patients import SCORE, Patients
-from reports.statistics.rows import LEVEL, Details, Rows, Scope
+from reports.statistics.rows import LEVEL, Builder, Details, Scope
 from tasks.anatomy import MAXIMUM_SCORE
 from tasks.arrays import BoolArray, FloatArray
 
@@ -31,9 +32,10 @@ ObjectArray = npt.NDArray[np.object_]
 class TableColumn:
     """One line of the cohort table: numbers, or texts with their levels; NaN and None are missing."""
 
-    source: str | None
-    reference: str
     unit: str | None
+    source: str | None = None
+    measure: str | None = None
+    variable: str | None = None
     numbers: FloatArray | None = None
     texts: ObjectArray | None = None
     levels: tuple[str, ...] = ()
@@ -47,37 +49,38 @@ class TableColumn:
         return np.array([text is not None for text in texts], dtype=bool)
 
 
-def add_cohort(rows: Rows, patients: Patients, name: str) -> None:
+def add_cohort(rows: Builder, patients: Patients, name: str) -> None:
     """Add the cohort table of one analysis set: all patients, each grade, and the comparison of the grades."""
     grade = patients.grade_names()
-    strata: dict[str, BoolArray] = {name: np.ones(patients.n, dtype=bool)}
-    strata |= {f"{name}/{item.name}": np.asarray(grade == item.name) for item in patients.grades()}
-    for stratum, members in strata.items():
-        rows.count(Scope("cohort", stratum), "n", int(members.sum()), patients.n)
+    whole = Scope(section="cohort", analysis_set=name)
+    strata: dict[str | None, BoolArray] = {None: np.ones(patients.n, dtype=bool)}
+    strata |= {item.name: np.asarray(grade == item.name) for item in patients.grades()}
+    for one, members in strata.items():
+        rows.count(replace(whole, grade=one), "n", int(members.sum()), patients.n)
     if patients.grades():
         graded = np.isin(grade, [item.name for item in patients.grades()])
-        rows.count(Scope("cohort", f"{name}/ungraded"), "n", int((~graded).sum()), patients.n)
+        rows.count(replace(whole, grade=UNGRADED), "n", int((~graded).sum()), patients.n)
     for column in _columns(patients):
-        for stratum, members in strata.items():
-            scope = Scope("cohort", stratum, column.source, column.reference)
-            _describe(rows, scope, column, members)
+        scope = replace(whole, source=column.source, measure=column.measure, variable=column.variable)
+        for one, members in strata.items():
+            _describe(rows, replace(scope, grade=one), column, members)
         if patients.grades():
-            _compare(rows, Scope("cohort", name, column.source, column.reference), column, patients)
+            _compare(rows, scope, column, patients)
 
 
-def add_distribution(rows: Rows, patients: Patients, name: str) -> None:
+def add_distribution(rows: Builder, patients: Patients, name: str) -> None:
     """Add the summary of each source's score and each modality's volume, and the share of each score value."""
     for measure, source, values in patients.measures():
-        scope = Scope("distribution", name, source, measure)
+        scope = Scope(section="distribution", analysis_set=name, measure=measure, source=source)
         add_summary(rows, scope, values, _unit(measure))
         if measure == SCORE:
             known = values[~np.isnan(values)]
             for score in range(MAXIMUM_SCORE + 1):
                 share = Proportion(int(np.count_nonzero(known == score)), known.size)
-                rows.proportion(scope, f"score_eq_{score}", share)
+                rows.proportion(replace(scope, category=str(score)), "share", share)
 
 
-def add_summary(rows: Rows, scope: Scope, values: FloatArray, unit: str | None) -> None:
+def add_summary(rows: Builder, scope: Scope, values: FloatArray, unit: str | None) -> None:
     """Add median, quartiles, mean, SD and the number of missing values; NaN is missing."""
     known = values[~np.isnan(values)]
     details = Details(unit=unit, note=None if known.size else "no value")
@@ -106,7 +109,7 @@ def _columns(patients: Patients) -> list[TableColumn]:
     """Clinical columns of the table in their order, then every score and volume."""
     clinical = [_clinical_column(patients, item) for item in patients.config.clinical if item.in_table]
     measures = [
-        TableColumn(source, measure, _unit(measure), numbers=values) for measure, source, values in patients.measures()
+        TableColumn(_unit(measure), source, measure, numbers=values) for measure, source, values in patients.measures()
     ]
     return [*clinical, *measures]
 
@@ -114,23 +117,23 @@ def _columns(patients: Patients) -> list[TableColumn]:
 def _clinical_column(patients: Patients, item: ClinicalColumn) -> TableColumn:
     """A clinical column as numbers, or as texts; a date or free text has no levels and only its missing are counted."""
     if item.read_as in ("integer", "number"):
-        return TableColumn(None, item.column, item.unit or None, numbers=patients.numbers(item.column))
+        return TableColumn(item.unit or None, variable=item.column, numbers=patients.numbers(item.column))
     if item.column not in patients.table:
-        return TableColumn(None, item.column, None, texts=np.full(patients.n, None, dtype=object))
+        return TableColumn(None, variable=item.column, texts=np.full(patients.n, None, dtype=object))
     given = patients.table[item.column]
     texts = given.astype(object).where(given.notna(), None).to_numpy(dtype=object)
     if item.read_as == "boolean":
         texts = np.array([None if value is None else str(bool(value)).lower() for value in texts], dtype=object)
-        return TableColumn(None, item.column, None, texts=texts, levels=("true", "false"))
+        return TableColumn(None, variable=item.column, texts=texts, levels=("true", "false"))
     if item.read_as != "category":
-        return TableColumn(None, item.column, None, texts=texts)
+        return TableColumn(None, variable=item.column, texts=texts)
     found = {str(value) for value in texts if value is not None}
     declared = tuple(item.levels or ())
     levels = (*declared, *sorted(found - set(declared)))
-    return TableColumn(None, item.column, None, texts=texts, levels=levels)
+    return TableColumn(None, variable=item.column, texts=texts, levels=levels)
 
 
-def _describe(rows: Rows, scope: Scope, column: TableColumn, members: BoolArray) -> None:
+def _describe(rows: Builder, scope: Scope, column: TableColumn, members: BoolArray) -> None:
     """Add what one stratum shows in one column."""
     if column.numbers is not None:
         add_summary(rows, scope, column.numbers[members], column.unit)
@@ -139,24 +142,24 @@ def _describe(rows: Rows, scope: Scope, column: TableColumn, members: BoolArray)
     texts = column.texts[known] if column.texts is not None else np.empty(0, dtype=object)
     for level in column.levels:
         count = int(np.count_nonzero(texts == level))
-        rows.proportion(scope, f"level:{level}", Proportion(count, texts.size))
+        rows.proportion(replace(scope, category=level), "share", Proportion(count, texts.size))
     rows.count(scope, "n_missing", int(members.sum()) - int(known.sum()), int(members.sum()))
 
 
-def _compare(rows: Rows, scope: Scope, column: TableColumn, patients: Patients) -> None:
+def _compare(rows: Builder, scope: Scope, column: TableColumn, patients: Patients) -> None:
     """Add the test of the grades and the largest standardised difference between two of them."""
     if column.numbers is None and not column.levels:
         return
     grade = patients.grade_names()
     kept = column.known & np.isin(grade, [item.name for item in patients.grades()])
     severity = patients.config.severity
-    if severity is not None and column.source is None and column.reference == severity.column:
+    if severity is not None and column.variable == severity.column:
         reason = "the grades are made from this column"
         rows.missing(scope, "difference", int(kept.sum()), "none", reason)
         rows.missing(scope, "smd", int(kept.sum()), "none", reason)
         return
     groups = grade[kept].astype(str)
-    seed = scope.seed("difference", patients.config.study.seed)
+    seed = scope.seed_of("difference", patients.config.study.seed)
     test: GroupTest
     smd: StandardisedDifference
     if column.numbers is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -13,7 +14,7 @@ from reports.estimators.estimate import Proportion
 from reports.estimators.multiplicity import adjust_p_values
 from reports.estimators.youden import bootstrap_youden
 from reports.statistics.patients import SCORE, VOLUME, Patients
-from reports.statistics.rows import LEVEL, Details, Rows, Scope
+from reports.statistics.rows import LEVEL, Builder, Details, Scope
 from tasks.arrays import BoolArray, FloatArray
 from tasks.thresholds import Threshold
 
@@ -26,7 +27,7 @@ PUBLISHED = {  # Wei 2026 (doi 10.1093/braincomms/fcag053), ROC analysis: Youden
 }
 
 
-def add_roc(rows: Rows, patients: Patients, name: str) -> None:
+def add_roc(rows: Builder, patients: Patients, name: str) -> None:
     """Add the area of every source, and the paired differences on the patients that both sources measured."""
     if patients.config.severity is None:
         return
@@ -34,18 +35,19 @@ def add_roc(rows: Rows, patients: Patients, name: str) -> None:
     for measure, source, values in patients.measures():
         kept = patients.complete(positive, values)
         result = auc(reference=positive[kept], candidate=values[kept], positive_when=DIRECTION[measure])
-        scope = _scope("roc", patients, name, source, positive[kept])
-        rows.statistic(scope, f"auc:{measure}", result, result.confidence_interval(LEVEL))
+        scope = Scope(section="roc", analysis_set=name, measure=measure, source=source)
+        scope = _asked(scope, patients, positive[kept])
+        rows.statistic(scope, "auc", result, result.confidence_interval(LEVEL))
     questions = [
-        ("auc_difference:score:score", (SCORE, second, patients.scores[second]), (SCORE, first, patients.scores[first]))
+        ((SCORE, second, patients.scores[second]), (SCORE, first, patients.scores[first]))
         for first, second in combinations(patients.scores, 2)
     ] + [
-        ("auc_difference:score:volume_ml", (SCORE, source, values), (VOLUME, modality, volumes))
+        ((SCORE, source, values), (VOLUME, modality, volumes))
         for source, values in patients.scores.items()
         for modality, volumes in patients.volumes_of(source).items()
     ]
-    compared: list[tuple[str, Scope, AucDifference]] = []
-    for quantity, (measure_a, source, values_a), (measure_b, reference, values_b) in questions:
+    compared: list[tuple[Scope, AucDifference]] = []
+    for (measure_a, source, values_a), (measure_b, reference, values_b) in questions:
         kept = patients.complete(positive, values_a, values_b)
         result_ab = compare_aucs(
             reference=positive[kept],
@@ -54,15 +56,23 @@ def add_roc(rows: Rows, patients: Patients, name: str) -> None:
             positive_when_a=DIRECTION[measure_a],
             positive_when_b=DIRECTION[measure_b],
         )
-        compared.append((quantity, _scope("roc", patients, name, source, positive[kept], reference), result_ab))
-    family = adjust_p_values([result.p for _, _, result in compared], "holm")
+        scope = Scope(
+            section="roc",
+            analysis_set=name,
+            measure=measure_a,
+            source=source,
+            reference=reference,
+            reference_measure=measure_b,
+        )
+        compared.append((_asked(scope, patients, positive[kept]), result_ab))
+    family = adjust_p_values([result.p for _, result in compared], "holm")
     label = f"AUC differences, {name}, Holm over {family.family_size}"
-    for (quantity, scope, difference), p_adjusted in zip(compared, family.adjusted, strict=True):
+    for (scope, difference), p_adjusted in zip(compared, family.adjusted, strict=True):
         details = Details(p_value=difference.p, p_adjusted=float(p_adjusted), family=label)
-        rows.statistic(scope, quantity, difference, difference.confidence_interval(LEVEL), details)
+        rows.statistic(scope, "auc_difference", difference, difference.confidence_interval(LEVEL), details)
 
 
-def add_dichotomies(rows: Rows, patients: Patients, name: str) -> None:
+def add_dichotomies(rows: Builder, patients: Patients, name: str) -> None:
     """Add the performance of every declared cut for every source that it applies to."""
     positive = patients.positive()
     for dichotomy in patients.config.dichotomy:
@@ -79,48 +89,50 @@ def add_dichotomies(rows: Rows, patients: Patients, name: str) -> None:
                 continue
             measured = values[patients.complete(values)]
             share = Proportion(int(np.count_nonzero(threshold.is_positive(measured))), measured.size)
-            scope = Scope("dichotomies", name, source)
-            rows.proportion(scope, f"test_positive:{dichotomy.name}", share, note)
+            scope = Scope(
+                section="dichotomies", analysis_set=name, measure=measure, source=source, dichotomy=dichotomy.name
+            )
+            rows.proportion(scope, "test_positive", share, note)
             if patients.config.severity is None:
                 continue
             kept = patients.complete(positive, values)
-            scope = _scope("dichotomies", patients, name, source, positive[kept])
+            scope = _asked(scope, patients, positive[kept])
             result = dichotomy_performance(reference=positive[kept], candidate=values[kept], threshold=threshold)
-            _add_performance(rows, scope, dichotomy.name, result, note)
+            _add_performance(rows, scope, result, note)
 
 
-def add_youden(rows: Rows, patients: Patients, name: str) -> None:
+def add_youden(rows: Builder, patients: Patients, name: str) -> None:
     """Add the cut of largest Youden index, apparent and less its optimism, and the published cut beside it."""
     if patients.config.severity is None:
         return
     positive = patients.positive()
     for measure, source, values in patients.measures():
         kept = patients.complete(positive, values)
-        scope = _scope("youden", patients, name, source, positive[kept])
-        _add_chosen_cut(rows, scope, measure, (positive[kept] == 1, values[kept]), patients)
+        scope = Scope(section="youden", analysis_set=name, measure=measure, source=source)
+        scope = _asked(scope, patients, positive[kept])
+        _add_chosen_cut(rows, scope, (positive[kept] == 1, values[kept]), patients)
         published = PUBLISHED[measure]
         result = dichotomy_performance(reference=positive[kept], candidate=values[kept], threshold=published)
         note = f"{published.positive_text}; {published.source}"
         details = Details(unit=_unit(measure), note=note)
-        rows.add(scope, f"cut_published:{measure}", published.cut, result.n, "published cut", details)
+        rows.add(scope, "cut_published", published.cut, result.n, "published cut", details)
         rows.statistic(
             scope,
-            f"j_published:{measure}",
+            "j_published",
             result.indices()["youden_index"],
             "sensitivity + specificity - 1",
             Details(note=note),
         )
         for quantity in ("sensitivity", "specificity"):
-            rows.proportion(scope, f"{quantity}_published:{measure}", result.proportions()[quantity], note, n=result.n)
+            rows.proportion(scope, f"{quantity}_published", result.proportions()[quantity], note, n=result.n)
 
 
-def _add_chosen_cut(
-    rows: Rows, scope: Scope, measure: str, classes: tuple[BoolArray, FloatArray], patients: Patients
-) -> None:
+def _add_chosen_cut(rows: Builder, scope: Scope, classes: tuple[BoolArray, FloatArray], patients: Patients) -> None:
     """Add the cut chosen in these patients, its stability and its performance before and after correction."""
     condition, values = classes
+    measure = scope.measure or SCORE
     study = patients.config.study
-    seed = scope.seed(f"cut:{measure}", study.seed)
+    seed = scope.seed_of("cut", study.seed)
     result = bootstrap_youden(
         reference=condition,
         candidate=values,
@@ -131,36 +143,36 @@ def _add_chosen_cut(
     apparent = result.apparent
     note = None if result.reason else apparent.threshold(QUANTITY[measure]).positive_text
     interval = result.confidence_interval(LEVEL)
-    rows.statistic(scope, f"cut:{measure}", result, interval, Details(unit=_unit(measure), seed=seed, note=note))
+    rows.statistic(scope, "cut", result, interval, Details(unit=_unit(measure), seed=seed, note=note))
     method = "optimism corrected, bootstrap of the choice of the cut"
     corrected = Details(seed=seed, note=note or result.reason)
     if result.reason is not None:
         for quantity in ("j", "sensitivity", "specificity"):
-            rows.missing(scope, f"{quantity}:{measure}", result.n, "apparent", result.reason)
+            rows.missing(scope, quantity, result.n, "apparent", result.reason)
     else:
         table = dichotomy_performance(
             reference=condition, candidate=values, threshold=apparent.threshold(QUANTITY[measure])
         )
         j = apparent.youden_index
-        rows.add(scope, f"j:{measure}", j, result.n, "apparent, sensitivity + specificity - 1", Details(note=note))
+        rows.add(scope, "j", j, result.n, "apparent, sensitivity + specificity - 1", Details(note=note))
         for quantity in ("sensitivity", "specificity"):
-            rows.proportion(scope, f"{quantity}:{measure}", table.proportions()[quantity], note, n=result.n)
+            rows.proportion(scope, quantity, table.proportions()[quantity], note, n=result.n)
     # a correction may pass 1 where the choice was pessimistic; a share may not
     sensitivity, specificity = np.clip((result.corrected.sensitivity, result.corrected.specificity), 0, 1)
-    rows.add(scope, f"j_corrected:{measure}", sensitivity + specificity - 1, result.n, method, corrected)
-    rows.add(scope, f"sensitivity_corrected:{measure}", sensitivity, result.n, method, corrected)
-    rows.add(scope, f"specificity_corrected:{measure}", specificity, result.n, method, corrected)
+    rows.add(scope, "j_corrected", sensitivity + specificity - 1, result.n, method, corrected)
+    rows.add(scope, "sensitivity_corrected", sensitivity, result.n, method, corrected)
+    rows.add(scope, "specificity_corrected", specificity, result.n, method, corrected)
 
 
-def _add_performance(rows: Rows, scope: Scope, dichotomy: str, result: BinaryPerformance, note: str) -> None:
+def _add_performance(rows: Builder, scope: Scope, result: BinaryPerformance, note: str) -> None:
     """Add every statistic of one two-by-two table."""
     for quantity, share in result.proportions().items():
-        rows.proportion(scope, f"{quantity}:{dichotomy}", share, note, n=result.n)
+        rows.proportion(scope, quantity, share, note, n=result.n)
     for quantity, ratio in result.likelihood_ratios().items():
-        rows.statistic(scope, f"{quantity}:{dichotomy}", ratio, ratio.confidence_interval(LEVEL), Details(note=note))
+        rows.statistic(scope, quantity, ratio, ratio.confidence_interval(LEVEL), Details(note=note))
     for quantity, index in result.indices().items():
         if quantity != "youden_index":
-            rows.statistic(scope, f"{quantity}:{dichotomy}", index, "from the two-by-two table", Details(note=note))
+            rows.statistic(scope, quantity, index, "from the two-by-two table", Details(note=note))
 
 
 def _threshold(dichotomy: Dichotomy) -> Threshold:
@@ -175,12 +187,10 @@ def _threshold(dichotomy: Dichotomy) -> Threshold:
     )
 
 
-def _scope(
-    section: str, patients: Patients, name: str, source: str, positive: FloatArray, reference: str | None = None
-) -> Scope:
-    """Scope of a question about the severity class; the reference is the severity column unless given."""
+def _asked(scope: Scope, patients: Patients, positive: FloatArray) -> Scope:
+    """The scope as that of a question about the severity class."""
     column = patients.config.severity.column if patients.config.severity else None
-    return Scope(section, name, source, reference or column, int(positive.sum()), patients.positive_class())
+    return replace(scope, variable=column, n_positive=int(positive.sum()), positive_class=patients.positive_class())
 
 
 def _unit(measure: str) -> str:

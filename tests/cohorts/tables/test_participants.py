@@ -43,17 +43,17 @@ def found(cohort):
 
 def test_every_participant_has_one_state(cohort, found):
     batch = participants_batch(cohort, found)
-    names = ("participant_id", "status", "stage", "reason", "is_listed", "is_scored", "is_eligible")
+    names = ("participant_id", "status", "stage", "reason", "is_listed", "is_measured", "is_examined", "is_included")
     assert select(batch, *names) == [
-        ("sub-1", "included", None, None, True, True, True),
-        ("sub-2", "excluded", "intake", "wrong_grid", True, False, False),
-        ("sub-3", "failed", "scoring", "input_changed", True, False, False),
-        ("sub-5", "excluded", "screening", "participant_without_scan", True, False, False),
-        ("sub-6", "excluded", "screening", "file_missing", True, False, False),
-        ("sub-7", "excluded", "screening", "out_of_range", True, False, False),
-        ("sub-8", "excluded", "eligibility", "lacunar", True, True, False),
-        ("sub-9", "failed", "scoring", "not_measured", True, False, False),
-        ("sub-4", "excluded", "screening", "scan_without_participant", False, False, False),
+        ("sub-1", "included", None, None, True, True, True, True),
+        ("sub-2", "excluded", "intake", "wrong_grid", True, False, False, False),
+        ("sub-3", "failed", "scoring", "input_changed", True, False, False, False),
+        ("sub-5", "excluded", "screening", "participant_without_scan", True, False, False, False),
+        ("sub-6", "excluded", "screening", "file_missing", True, False, False, False),
+        ("sub-7", "excluded", "screening", "out_of_range", True, True, False, False),
+        ("sub-8", "excluded", "eligibility", "lacunar", True, True, True, False),
+        ("sub-9", "failed", "scoring", "not_measured", True, False, False, False),
+        ("sub-4", "excluded", "screening", "scan_without_participant", False, True, False, False),
     ]
 
 
@@ -62,14 +62,14 @@ def test_who_has_only_scans_that_no_source_reads_is_left_out(cohort):
     scans = tuple(scan for scan in cohort.scans if (scan.participant_id, scan.modality) != ("sub-8", "lesion"))
     records = {key: item for key, item in RECORDS.items() if key[0] != "sub-8"}
     without = standings(replace(cohort, scans=scans), records, {})["sub-8"]
-    assert (without.status, without.is_scored) == ("excluded", False)
+    assert (without.status, without.is_examined) == ("excluded", False)
     assert (without.primary.stage, without.primary.reason) == ("intake", "no_scan_of_this_modality")
     assert without.primary.detail == (
         "sub-8 must have a scan of lesion or core, got others. Correct the modality or add it."
     )
     reading = replace(cohort.readings[0], participant_id="sub-8")
     read = replace(cohort, scans=scans, readings=(*cohort.readings, reading))
-    assert standings(read, records, {})["sub-8"].is_scored
+    assert standings(read, records, {})["sub-8"].is_examined
 
 
 def test_clinical_columns_stay_typed_and_null_where_unknown(cohort, found):
@@ -117,9 +117,17 @@ def test_the_flowchart_sums(cohort, found):
     primary = [row for row in rows(exclusions_batch(found)) if row["is_primary"]]
     assert len(primary) == len({row["participant_id"] for row in primary}) == states["excluded"] + states["failed"]
     assert Counter(row["status"] for row in primary) == {"excluded": 6, "failed": 2}
-    scored = [name for name, standing in found.items() if standing.is_scored]
-    eligible = [name for name, standing in found.items() if standing.is_eligible]
-    assert (scored, eligible) == (["sub-1", "sub-8"], ["sub-1"])
+    examined = [name for name, standing in found.items() if standing.is_examined]
+    included = [name for name, standing in found.items() if standing.is_included]
+    measured = [name for name, standing in found.items() if standing.is_measured]
+    assert (examined, included) == (["sub-1", "sub-8"], ["sub-1"])
+    assert measured == ["sub-1", "sub-7", "sub-8", "sub-4"]  # whatever excludes them
+
+
+def test_a_reading_is_enough_to_be_measured_where_the_mask_is_broken(cohort):
+    reading = replace(cohort.readings[0], participant_id="sub-2")
+    standing = stands(replace(cohort, readings=(*cohort.readings, reading)))["sub-2"]
+    assert (standing.primary.reason, standing.is_measured, standing.is_examined) == ("wrong_grid", True, False)
 
 
 def test_the_earliest_stage_is_primary_whatever_the_order_of_finding():

@@ -96,8 +96,10 @@ def test_clinical_columns_stand_typed_behind_the_fixed_ones():
         Column("sex", "string", "sex", nullable=True, allowed=("F", "M")),
         Column("mrs", "int64", "mrs", nullable=True),
         Column("smoker", "bool", "smoker", nullable=True),
-        Column("onset", "string", "onset", nullable=True),
+        Column("onset", "date", "onset", nullable=True),
         Column("note", "string", "note", nullable=True),
     )
     assert set(PARTICIPANTS.names) == set(RESERVED_COLUMNS)
+    graded = {column.name: column for column in participants_table((), ("mild", "severe")).columns}
+    assert (graded["severity"].type, graded["severity"].allowed) == ("grade", ("mild", "severe"))
     assert (table.name, table.key) == ("participants", ("participant_id",))

@@ -81,7 +81,7 @@ def _files(folder):
         (_changed(nihss=[True, 1, 2]), "table visits, column nihss must be int64: "),
         (_changed(nihss=["3", "1", "2"]), "table visits, column nihss must be int64: "),
         (_changed(nihss=[2**70, 1, 2]), "table visits, column nihss must be int64: "),
-        (_changed(volume_ml=["1.0", None, None]), "table visits, column volume_ml must be double: "),
+        (_changed(volume_ml=["1.0", None, None]), "table visits, column volume_ml must be float64: "),
         (_changed(smoker=["yes", "no", None]), "table visits, column smoker must be bool: "),
         (_changed(side=[1, 2, 3]), "table visits, column side must be string: "),
         (_changed(side=["\ud800", "left", None]), "table visits, column side must be string: "),
@@ -282,3 +282,46 @@ def test_the_data_dictionary_names_every_column_of_every_table():
     assert ranges["side"] == ("no", "left, right")
     assert ranges["smoker"] == ("no", "n/a")
     json.dumps(rows)
+
+
+GRADED = Table(
+    "people",
+    "one participant",
+    ("participant_id",),
+    (
+        Column("participant_id", "string", "Pseudonym"),
+        Column("onset", "date", "Onset", nullable=True),
+        Column("severity", "grade", "Severity", nullable=True, allowed=("severe", "mild")),
+    ),
+)
+
+
+def test_dates_and_grades_come_back_as_what_they_are(tmp_path):
+    rows = {
+        "participant_id": ["a", "b", "c"],
+        "onset": ["2024-05-31", "2024-05-31T14:05", None],
+        "severity": ["mild", None, "severe"],
+    }
+    path = write_table(GRADED, [rows], tmp_path)
+    read = read_table(path)
+    assert read["onset"].tolist()[:2] == [pd.Timestamp("2024-05-31"), pd.Timestamp("2024-05-31 14:05")]
+    assert read["severity"].cat.ordered
+    assert read["severity"].min() == "severe"  # the order is the study's, not that of the alphabet
+    assert (tmp_path / "people.tsv").read_text() == (
+        "participant_id\tonset\tseverity\na\t2024-05-31\tmild\nb\t2024-05-31T14:05:00\tn/a\nc\tn/a\tsevere\n"
+    )
+    again = write_table(GRADED, [columns_of(read)], tmp_path)
+    assert read_table(again).equals(read)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("severity", "fatal", r"column severity must be grade: got \['fatal'\], not one of severe, mild"),
+        ("onset", "31.5.2024", "column onset must be date: Invalid isoformat string"),
+    ],
+)
+def test_an_unknown_grade_and_no_date_are_refused(column, value, message, tmp_path):
+    rows = {"participant_id": ["a"], "onset": [None], "severity": [None]} | {column: [value]}
+    with pytest.raises(ContractError, match=message):
+        write_table(GRADED, [rows], tmp_path)

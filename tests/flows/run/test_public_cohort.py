@@ -30,11 +30,11 @@ def results(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everybody_is_accounted_for(results: Path) -> None:
     summary = json.loads((results / "summary.json").read_text())
     counts = summary["counts"]
-    # 1,050 rows of participants.tsv and 133 masks without a row; 1,022 - 133 - 223 all-n/a with a mask are scored
-    assert counts.screened == 1050 + 133 == counts.included + counts.excluded + counts.failed
-    assert counts.scored == 1022 - 133 - 223
-    assert counts.failed == 0
-    assert sum(summary["exclusions"].values()) == counts.excluded
+    # 1,050 rows of participants.tsv and 133 masks without a row; 1,022 - 133 - 223 all-n/a with a mask are examined
+    assert counts["screened"] == 1050 + 133 == counts["included"] + counts["excluded"] + counts["failed"]
+    assert counts["examined"] == 1022 - 133 - 223
+    assert counts["failed"] == 0
+    assert sum(summary["exclusions"].values()) == counts["excluded"]
     assert summary["exclusions"]["screening:scan_without_participant"] == 133
     assert summary["exclusions"]["screening:all_values_missing"] == 275
     # 161 rows have no mask; 52 of them are all n/a, which comes first
@@ -44,18 +44,19 @@ def test_everybody_is_accounted_for(results: Path) -> None:
 
 def test_severity_is_told_apart_as_well_as_expected_by_every_map(results: Path) -> None:
     statistics = read_table(results / "tables" / "statistics.parquet")
-    aucs = statistics[(statistics["section"] == "roc") & statistics["quantity"].str.startswith("auc:")]
+    aucs = statistics[(statistics["section"] == "roc") & (statistics["quantity"] == "auc")]
     assert set(aucs["source"]) == {"lesion-classic", "lesion-territory", "lesion-public", "lesion"}
     assert aucs["estimate"].between(0.75, 0.79).all()
     assert (aucs["lower"] < aucs["estimate"]).all()
-    scored = aucs[aucs["stratum"] == "scored"]
-    assert (scored["n"] == 666).all()
-    assert (scored["n_positive"] == 268).all()
+    examined = aucs[aucs["analysis_set"] == "examined"]
+    assert (examined["n"] == 666).all()
+    assert (examined["n_positive"] == 268).all()
+    assert (aucs.loc[aucs["analysis_set"] == "included", "n"] == 355).all()
 
 
 def test_our_maps_agree_with_the_public_one(results: Path) -> None:
     statistics = read_table(results / "tables" / "statistics.parquet")
-    icc = statistics[(statistics["quantity"] == "icc_a1") & (statistics["stratum"] == "scored")]
+    icc = statistics[(statistics["quantity"] == "icc_a1") & (statistics["analysis_set"] == "measured")]
     public = icc[icc["source"].eq("lesion-public") | icc["reference"].eq("lesion-public")]
     assert len(public) == 2
     assert (public["lower"] >= 0.85).all()
@@ -67,12 +68,12 @@ def test_auc_of_the_report_is_that_of_the_tables(results: Path) -> None:
     tables = {
         name: read_table(results / "tables" / f"{name}.parquet") for name in ("participants", "lesions", "scores")
     }
-    people = tables["participants"].query("is_scored").set_index("participant_id")
+    people = tables["participants"].query("is_examined").set_index("participant_id")
     volume = tables["lesions"].set_index("participant_id")["volume_ml"]
     score = tables["scores"].query("source == 'lesion-classic'").set_index("participant_id")["score"]
     severe = (people["nihss"] >= 8).astype(int)
     statistics = pd.read_parquet(results / "tables" / "statistics.parquet").set_index("statistic_id")["estimate"]
     expected = roc_auc_score(severe, volume.loc[people.index])
-    assert statistics["roc/auc:volume_ml/lesion/nihss/scored"] == pytest.approx(expected, abs=1e-12)
+    assert statistics["roc/auc:volume_ml/lesion/nihss/examined"] == pytest.approx(expected, abs=1e-12)
     expected = roc_auc_score(severe, -score.loc[people.index].astype(float))
-    assert statistics["roc/auc:score/lesion-classic/nihss/scored"] == pytest.approx(expected, abs=1e-12)
+    assert statistics["roc/auc:score/lesion-classic/nihss/examined"] == pytest.approx(expected, abs=1e-12)

@@ -156,10 +156,10 @@ def test_printed_numbers_are_those_of_their_rows(
     hostile: tuple[ReportInput, pd.DataFrame, Document], page: Page
 ) -> None:
     rows = hostile[1].set_index("statistic_id")
-    auc = rows.loc["roc/auc:score/mask-classic/nihss/scored"]
+    auc = rows.loc["roc/auc:score/mask-classic/nihss/examined"]
     printed = f"ASPECTS mask-classic {auc['n']} {auc['n_positive']} {auc['estimate']:.3f} {auc['lower']:.3f} to"
     assert printed in page.words
-    sensitivity = rows.loc["dichotomies/sensitivity:wei_le6/mask-classic/nihss/scored"]
+    sensitivity = rows.loc["dichotomies/sensitivity:wei_le6/mask-classic/nihss/included"]
     counts = f"{sensitivity['numerator']}/{sensitivity['denominator']}"
     assert f"{100 * sensitivity['estimate']:.1f} % {100 * sensitivity['lower']:.1f} to " in page.words
     assert f"; {counts}) and specificity" in page.words
@@ -170,6 +170,43 @@ def test_the_flowchart_is_checked_in_words(page: Page) -> None:
     assert found is not None
     screened, *parts = (int(number) for number in found.groups())
     assert screened == 60 == sum(parts)
+
+
+def test_the_summary_is_about_the_included_and_its_numbers_sum(
+    hostile: tuple[ReportInput, pd.DataFrame, Document], page: Page
+) -> None:
+    found = re.search(
+        r"(\d+) patients included of (\d+) screened .* (\d+) participants were screened: (\d+) are included, (\d+) are "
+        r"excluded with a reason, and (\d+) failed\. The eligibility rules were asked of (\d+): the (\d+) included, "
+        r"and (\d+) whom they exclude",
+        page.words,
+    )
+    assert found is not None
+    tile, of, screened, included, excluded, failed, examined, again, by_rules = map(int, found.groups())
+    assert (tile, of, again) == (included, screened, included)
+    assert screened == included + excluded + failed
+    assert examined == included + by_rules
+    assert f"; {examined} examined = {included} included + {by_rules} excluded by the eligibility rules." in page.words
+    row = hostile[1].set_index("statistic_id").loc["roc/auc:score/mask-classic/nihss/included"]
+    assert f"{row['n_positive']} of {row['n']} patients), the area" in page.words
+    assert row["n"] <= included
+
+
+def test_every_p_of_the_summary_is_adjusted(hostile: tuple[ReportInput, pd.DataFrame, Document], page: Page) -> None:
+    key = "roc/auc_difference:score:volume_ml/mask-classic/lesion/included"
+    row = hostile[1].set_index("statistic_id").loc[key]
+    assert row["p_adjusted"] > row["p_value"]
+    summary = page.words.split("Who is in this report")[1].split("Check:")[0]
+    assert re.findall(r"p = (\d\.\d+)", summary) == [f"{row['p_adjusted']:.3f}"]
+
+
+def test_what_is_not_computed_says_so_and_no_cell_is_a_dash() -> None:
+    data = synthetic_input(40, readers=False, config=synthetic_config(study=SMALL, outcome="sex"))
+    found = Page(document(data, analyse(data), synthetic_run()).html)
+    cells = [text.strip() for text in found.text]
+    assert cells.count("n/c") > 3
+    assert not {"–", "-", "nan", "None"} & set(cells)
+    assert "n/c means: not computed" in found.words
 
 
 def test_synthetic_data_are_marked_in_every_section(page: Page) -> None:
@@ -238,7 +275,7 @@ def test_the_same_input_gives_the_same_bytes_in_any_row_order(
         drawing = (tmp_path / "a/figures" / name).read_text()
         assert drawing == (tmp_path / "b/figures" / name).read_text()
         assert ElementTree.fromstring(drawing).tag == "{http://www.w3.org/2000/svg}svg"
-    assert {"flowchart.svg", "roc-scored.svg", "roc-eligible.svg", "region-maps-mask-classic-1-scored.svg"} <= set(
+    assert {"flowchart.svg", "roc-included.svg", "roc-examined.svg", "region-maps-mask-classic-1-included.svg"} <= set(
         names
     )
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from statsmodels.discrete.discrete_model import Logit
 
-from reports.estimators.association import kendall_tau_b, ordinal_odds_ratios, spearman
+from reports.estimators.association import OddsRatio, kendall_tau_b, ordinal_odds_ratios, spearman
 
 
 def test_rank_correlations_by_hand() -> None:
@@ -135,3 +135,12 @@ def test_correlation_intervals_cover_as_promised() -> None:
             hits[name] += interval.lower <= truth[name] <= interval.upper
     for name, count in hits.items():
         assert abs(count / n_trials - 0.95) < 3 * math.sqrt(0.95 * 0.05 / n_trials), name
+
+
+def test_an_odds_ratio_whose_limit_is_no_number_has_no_interval() -> None:
+    """Seven patients whose outcome says little: log odds 3, standard error 400; exp(787) overflows."""
+    result = OddsRatio("score", math.exp(3), 400.0, 0.9, 7, True)
+    interval = result.confidence_interval()
+    assert math.isnan(interval.lower)
+    assert math.isnan(interval.upper)
+    assert interval.method == "log Wald, not estimable: the upper limit is beyond every number"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +10,11 @@ from sklearn.metrics import cohen_kappa_score
 
 from reports.estimators.categorical_agreement import (
     WEIGHTS,
-    BinaryAgreement,
-    McNemar,
     Weights,
     binary_agreement,
     contingency_table,
     gwet_ac,
     kappa,
-    mcnemar,
-    mcnemar_of,
 )
 
 # Two abstractors, 100 records (Gwet's handbook; data set cont3x3abstractors of R's irrCAC 1.0)
@@ -145,39 +139,6 @@ def test_too_few_patients(n: int) -> None:
         assert math.isnan(result.confidence_interval().upper)
 
 
-@pytest.mark.real_data
-def test_mcnemar_equals_r(real_data: Path) -> None:
-    expected = json.loads((real_data / "stats" / "reference.json").read_text())["mcnemar"]
-    result = mcnemar_of(BinaryAgreement(0, expected["b"], expected["c"], 0))
-    assert round(result.chi2_corrected, 6) == expected["chi2_cc"]
-    assert float(f"{result.p_corrected:.4e}") == expected["p_cc"]
-    assert float(f"{result.p_exact:.5e}") == expected["p_exact"]
-
-
-def test_mcnemar_by_hand() -> None:
-    reference, candidate = [1] * 3 + [1] * 1 + [0] * 6, [1] * 3 + [0] * 1 + [1] * 5 + [0] * 1
-    result = mcnemar(reference=reference, candidate=candidate)
-    assert (result.only_reference, result.only_candidate, result.estimate) == (1, 5, 0.4)
-    assert result.chi2_corrected == pytest.approx((5 - 1 - 1) ** 2 / 6)
-    assert result.p_exact == pytest.approx(2 * (1 + 6) / 2**6)
-    swapped = mcnemar(reference=candidate, candidate=reference)
-    assert (swapped.estimate, swapped.p_exact) == (-0.4, result.p_exact)
-    interval = result.confidence_interval()  # (6 - 2) / 12 +- z sqrt((8 / 12 - (4 / 12)^2) / 12)
-    assert interval.upper == pytest.approx(1 / 3 + 1.959963984540054 * math.sqrt((2 / 3 - 1 / 9) / 12))
-
-
-def test_mcnemar_without_discordance() -> None:
-    alike = mcnemar(reference=[0, 1, 1], candidate=[0, 1, 1])
-    assert (alike.estimate, alike.p_exact) == (0, 1)
-    assert math.isnan(alike.chi2_corrected)
-    assert alike.reason == "no patient is discordant"
-    assert alike.confidence_interval().lower < 0 < alike.confidence_interval().upper
-    nobody = mcnemar_of(BinaryAgreement(0, 0, 0, 0))
-    assert math.isnan(nobody.p_exact)
-    assert math.isnan(nobody.confidence_interval().lower)
-    assert all(math.isnan(index.estimate) for index in BinaryAgreement(0, 0, 0, 0).indices().values())
-
-
 def test_misuse_is_refused() -> None:
     with pytest.raises(ValueError, match="every value must be one of the categories, got 11"):
         kappa(reference=[1, 11], candidate=[1, 2], categories=range(11))
@@ -194,15 +155,13 @@ def test_intervals_cover_as_promised() -> None:
     truth = {
         "kappa": kappa(reference=big[0], candidate=big[1], categories=range(3)).estimate,
         "gwet": gwet_ac(reference=big[0], candidate=big[1], categories=range(3), weights="quadratic").estimate,
-        "mcnemar": (shares[0, 1:].sum() - shares[1:, 0].sum()),
     }
     hits = dict.fromkeys(truth, 0)
     for _ in range(n_trials):
         x, y = np.divmod(rng.choice(9, size=n, p=shares.ravel()), 3)
-        results: dict[str, McNemar] = {
-            "kappa": kappa(reference=x, candidate=y, categories=range(3)),  # type: ignore[dict-item]
-            "gwet": gwet_ac(reference=x, candidate=y, categories=range(3), weights="quadratic"),  # type: ignore[dict-item]
-            "mcnemar": mcnemar(reference=x > 0, candidate=y > 0),
+        results = {
+            "kappa": kappa(reference=x, candidate=y, categories=range(3)),
+            "gwet": gwet_ac(reference=x, candidate=y, categories=range(3), weights="quadratic"),
         }
         for name, result in results.items():
             interval = result.confidence_interval()

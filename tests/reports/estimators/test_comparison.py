@@ -1,4 +1,4 @@
-"""Group tests by their stated rule, standardised differences, regions and their correction."""
+"""Group tests by their stated rule, standardised differences."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from reports.estimators.comparison import (
     compare_categories,
     compare_numbers,
-    compare_region_frequencies,
     standardised_difference_of_categories,
     standardised_difference_of_numbers,
 )
@@ -142,30 +140,6 @@ def test_standardised_difference_interval_covers() -> None:
     assert abs(hits / n_trials - 0.95) < 3 * math.sqrt(0.95 * 0.05 / n_trials)
 
 
-def test_regions_are_counted_tested_and_corrected_as_one_family() -> None:
-    groups = np.repeat(["mild", "moderate", "severe"], 40)
-    affected = np.zeros((120, 3), dtype=bool)
-    affected[np.r_[0:5, 40:50, 80:110], 0] = True  # 5, 10, 30
-    affected[np.r_[0:12, 40:52, 80:92], 1] = True  # 12, 12, 12
-    caudate, insula, never = compare_region_frequencies(
-        affected=affected, regions=("caudate", "insula", "m1"), groups=groups, correction="bh"
-    )
-    assert caudate.n_affected == {"mild": 5, "moderate": 10, "severe": 30}
-    expected = stats.chi2_contingency([[5, 10, 30], [35, 30, 10]], correction=False).pvalue
-    assert caudate.test.p == pytest.approx(expected)
-    assert caudate.p_adjusted == pytest.approx(2 * expected)
-    assert (insula.test.p, insula.p_adjusted) == pytest.approx((1, 1))
-    assert math.isnan(never.p_adjusted)
-    assert never.n_affected == {"mild": 0, "moderate": 0, "severe": 0}
-    assert {row.family_size for row in (caudate, insula, never)} == {2}
-    two = compare_region_frequencies(
-        affected=affected,
-        regions=("caudate", "insula", "m1"),
-        groups=np.where(groups == "mild", "mild", "moderate-severe"),
-    )
-    assert two[0].n_affected == {"mild": 5, "moderate-severe": 40}
-
-
 def test_results_do_not_depend_on_the_order_of_patients() -> None:
     rng = np.random.default_rng(7)
     values, groups, flags = rng.normal(size=60), rng.choice(list("abc"), 60), rng.random(60) < 0.4
@@ -187,5 +161,3 @@ def test_misuse_is_refused() -> None:
         compare_numbers(values=[1, 2], groups=["a"])
     with pytest.raises(ValueError, match="groups must have one label per patient"):
         compare_categories(categories=["x", "y"], groups=["a"])
-    with pytest.raises(ValueError, match=r"affected must be boolean .* got int64 \(2, 1\)"):
-        compare_region_frequencies(affected=np.array([[0], [1]]), regions=["m1"], groups=["a", "b"])

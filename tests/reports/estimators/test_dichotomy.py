@@ -1,4 +1,4 @@
-"""Two-by-two performance by hand and against scikit-learn; decision curve."""
+"""Two-by-two performance by hand and against scikit-learn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from reports.estimators.dichotomy import BinaryPerformance, binary_performance, decision_curve, dichotomy_performance
+from reports.estimators.dichotomy import BinaryPerformance, dichotomy_performance
 from tasks.thresholds import Threshold
 
 
@@ -28,7 +28,8 @@ def test_all_indices_equal_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     truth = rng.random(200) < 0.3
     test = rng.random(200) < np.where(truth, 0.8, 0.25)
-    table = binary_performance(reference=truth, candidate=test)
+    yes = Threshold("yes", 1, "ge", "high", "by hand")
+    table = dichotomy_performance(reference=truth, candidate=test, threshold=yes)
     shares = {name: share.estimate for name, share in table.proportions().items()}
     values = {name: index.estimate for name, index in table.indices().items()}
     assert shares["sensitivity"] == pytest.approx(metrics.recall_score(truth, test))
@@ -62,16 +63,6 @@ def test_likelihood_ratio_interval_by_hand() -> None:
     interval = ratio.confidence_interval()
     assert interval.lower == pytest.approx(ratio.estimate * math.exp(-1.959963984540054 * error))
     assert interval.upper == pytest.approx(ratio.estimate * math.exp(1.959963984540054 * error))
-
-
-def test_predictive_values_at_a_declared_prevalence() -> None:
-    table = BinaryPerformance(tp=90, fn=10, fp=20, tn=80)
-    ppv, npv = table.predictive_values_at(0.1)  # 0.09 / (0.09 + 0.18), 0.72 / (0.72 + 0.01)
-    assert (ppv, npv) == pytest.approx((1 / 3, 72 / 73))
-    own = table.proportions()
-    assert table.predictive_values_at(0.5) == pytest.approx((own["ppv"].estimate, own["npv"].estimate))
-    with pytest.raises(ValueError, match="prevalence must be > 0 and < 1"):
-        table.predictive_values_at(0)
 
 
 @pytest.mark.parametrize(
@@ -110,27 +101,7 @@ def test_a_ratio_of_zero_has_no_interval() -> None:
 def test_misuse_is_refused() -> None:
     with pytest.raises(ValueError, match="counts must be >= 0, got fp=-1"):
         BinaryPerformance(1, 1, -1, 1)
-    with pytest.raises(ValueError, match="candidate must be true or false, got 2"):
-        binary_performance(reference=[0, 1], candidate=[2, 1])
-
-
-def test_net_benefit_by_hand() -> None:
-    curve = decision_curve(
-        reference=[1, 1, 0, 0, 0], probability=[0.9, 0.2, 0.6, 0.1, 0.25], threshold_probability=[0.2, 0.5]
-    )
-    # at .2: TP 2, FP 2, odds 1/4 -> (2 - 0.5) / 5; at .5: TP 1, FP 1, odds 1 -> 0; treat all (2 - 3 odds) / 5
-    assert curve.estimate == pytest.approx([0.3, 0.0])
-    assert curve.treat_all == pytest.approx([0.25, -0.2])
-    assert curve.standard_error[1] == pytest.approx(np.std([1, 0, -1, 0, 0], ddof=1) / math.sqrt(5))
-    first = curve.confidence_interval()[0]
-    assert (first.lower + first.upper) / 2 == pytest.approx(0.3)
-
-
-def test_decision_curve_refuses_and_degenerates() -> None:
-    with pytest.raises(
-        ValueError, match=r"probability must be within 0\.\.1.*threshold_probability must be > 0 and < 1"
-    ):
-        decision_curve(reference=[1], probability=[1.2], threshold_probability=[1.0])
-    single = decision_curve(reference=[1], probability=[0.4], threshold_probability=[0.5])
-    assert math.isnan(single.estimate[0])
-    assert single.reason == "1 patients, at least 2 are needed"
+    with pytest.raises(ValueError, match="reference must be true or false, got 2"):
+        dichotomy_performance(
+            reference=[2, 1], candidate=[0, 1], threshold=Threshold("yes", 1, "ge", "high", "by hand")
+        )

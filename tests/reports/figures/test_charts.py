@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reports.document.tables import Row, Statistics, cell, interval, number, percent, proportion_cell
+from reports.document.tables import cell, interval, number, percent, proportion_cell
 from reports.figures.brain_maps import AtlasLevel, AtlasSlices, deduction_maps
 from reports.figures.charts import (
     Scatter,
@@ -25,6 +25,7 @@ from reports.figures.charts import (
     score_distributions,
 )
 from reports.figures.drawing import Chart, canvas, chart, file_stem, grade_colours, source_colours, style
+from reports.statistics.rows import Row, Statistics
 from tasks.anatomy import ASPECTS_REGIONS, Label, LabelTable
 from tasks.views.convention import Convention
 
@@ -185,16 +186,24 @@ def test_cells_round_and_carry_counts() -> None:
     assert cell(row(-0.17, -0.3063, -0.0337)).under == "−0.31 to −0.03"
     assert interval(row(0.5)) == ""
     assert number(float("inf")) == "∞"
-    assert percent(None) == "–"
-    assert proportion_cell(None).text == "–"
+    assert percent(None) == "n/c"  # not computed; a dash would pass for none
+    assert proportion_cell(None).text == ""  # there is no such number
+
+
+def test_a_forest_of_few_patients_keeps_its_scale_and_says_the_number() -> None:
+    drawn = forest([("a", row(-8.0, n=2)), ("b", row(0.5, 0.1, 0.8, n=9))], name="icc", x_label="x", title="Forest")
+    assert "−8.00, n = 2" in texts(drawn)
+    ticks = [float(text.replace("−", "-")) for text in texts(drawn) if re.fullmatch(r"−?\d\.\d\d?", text)]
+    assert min(ticks) == -1.0
 
 
 def test_statistics_are_found_by_their_names() -> None:
-    frame = pd.DataFrame([{**EMPTY_ROW.__dict__, "statistic_id": "a", "section": "roc", "quantity": "auc:score",
-                           "source": "s", "stratum": "scored", "estimate": 0.7, "n": 5}])  # fmt: skip
+    frame = pd.DataFrame([{**EMPTY_ROW.__dict__, "statistic_id": "a", "section": "roc", "quantity": "auc",
+                           "measure": "score", "source": "s", "analysis_set": "included",
+                           "estimate": 0.7, "n": 5}])  # fmt: skip
     statistics = Statistics(frame)
-    found = statistics.get("roc", "auc:score", "s", None, "scored")
+    found = statistics.get("roc", "auc:score", "s", None, "included")
     assert found is not None
-    assert (found.estimate, found.n, found.name, found.detail, found.lower) == (0.7, 5, "auc", "score", None)
-    assert statistics.get("roc", "auc:score", "other", None, "scored") is None
+    assert (found.estimate, found.n, found.quantity, found.measure, found.lower) == (0.7, 5, "auc", "score", None)
+    assert statistics.get("roc", "auc:score", "other", None, "included") is None
     assert [item.statistic_id for item in statistics.select("roc", "auc")] == ["a"]

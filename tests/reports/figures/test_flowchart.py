@@ -12,13 +12,13 @@ from reports.figures.flowchart import Departure, Reason, Station, flowchart
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def stations(scored: int = 7, mild: int = 4) -> list[Station]:
+def stations(included: int = 7, mild: int = 4) -> list[Station]:
     leaving = (
         Departure("At screening", (Reason("no scan", 2),)),
         Departure("At scoring", (Reason("empty <mask> & more", 1),)),
     )
     parts = (Reason("mild", mild), Reason("severe", 3))
-    return [Station("Screened", 10), Station("Scored", scored, leaving, parts)]
+    return [Station("Screened", 10), Station("Included", included, leaving, parts)]
 
 
 def lines(svg: str) -> list[str]:
@@ -28,17 +28,17 @@ def lines(svg: str) -> list[str]:
 def test_boxes_hold_the_counts_in_the_order_of_the_stages() -> None:
     assert lines(flowchart(stations()).svg) == [
         "Screened: 10", "At screening: 2", "2 no scan", "At scoring: 1", "1 empty <mask> & more",
-        "Scored: 7", "4 mild", "3 severe",
+        "Included: 7", "4 mild", "3 severe",
     ]  # fmt: skip
 
 
 def test_a_box_that_does_not_follow_from_the_one_before_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Scored must be Screened less those who left, 10 - 3 = 7, got 8"):
-        flowchart(stations(scored=8, mild=5))
+    with pytest.raises(ValueError, match=r"Included must be Screened less those who left, 10 - 3 = 7, got 8"):
+        flowchart(stations(included=8, mild=5))
 
 
 def test_parts_that_do_not_sum_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"the parts of Scored must sum to 7, got 8"):
+    with pytest.raises(ValueError, match=r"the parts of Included must sum to 7, got 8"):
         flowchart(stations(mild=5))
 
 
@@ -55,7 +55,7 @@ def test_boxes_do_not_overlap_and_lie_inside_the_drawing() -> None:
 
 def test_a_long_reason_is_wrapped_and_keeps_every_word() -> None:
     label = "word " * 60 + "end"
-    chart = flowchart([Station("Screened", 1), Station("Scored", 0, (Departure("At intake", (Reason(label, 1),)),))])
+    chart = flowchart([Station("Screened", 1), Station("Included", 0, (Departure("At intake", (Reason(label, 1),)),))])
     wrapped = lines(chart.svg)[2:-1]
     assert max(len(line) for line in wrapped) <= 72
     assert " ".join(wrapped) == f"1 {label}"

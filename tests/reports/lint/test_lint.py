@@ -8,24 +8,25 @@ mean, a p value that does not follow from its limits of agreement, an F1 of the 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from reports.lint.lint import ImpossibleReportError, lint, refuse
+from reports.lint.lint import lint, refusal
 from reports.statistics.analysis import analyse
 from reports.statistics.inputs import ReportInput
 from tests.reports.builders import synthetic_config, synthetic_input
 
-ACCURACY = "dichotomies/accuracy:wei_le6/mask-classic/nihss/scored"
-SENSITIVITY = "dichotomies/sensitivity:wei_le6/mask-classic/nihss/scored"
-SPECIFICITY = "dichotomies/specificity:wei_le6/mask-classic/nihss/scored"
-BALANCED = "dichotomies/balanced_accuracy:wei_le6/mask-classic/nihss/scored"
-AUC = "roc/auc:score/mask-classic/nihss/scored"
-EXACT = "agreement/exact/reader:B/reader:A/scored"
-WITHIN_1 = "agreement/within_1/reader:B/reader:A/scored"
-BIAS = "agreement/bias/reader:B/reader:A/scored"
-CAUDATE = "regions/affected:left:caudate/mask-classic/-/scored"
+ACCURACY = "dichotomies/accuracy:wei_le6/mask-classic/nihss/examined"
+SENSITIVITY = "dichotomies/sensitivity:wei_le6/mask-classic/nihss/examined"
+SPECIFICITY = "dichotomies/specificity:wei_le6/mask-classic/nihss/examined"
+BALANCED = "dichotomies/balanced_accuracy:wei_le6/mask-classic/nihss/examined"
+AUC = "roc/auc:score/mask-classic/nihss/examined"
+EXACT = "agreement/exact/reader:B/reader:A/measured"
+WITHIN_1 = "agreement/within_1/reader:B/reader:A/measured"
+BIAS = "agreement/bias/reader:B/reader:A/measured"
+CAUDATE = "regions/affected:left:caudate/mask-classic/-/examined"
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +65,17 @@ def test_an_honest_report_passes(statistics: pd.DataFrame, data: ReportInput) ->
 
 PLANTED: dict[str, tuple[str, dict[str, object], str]] = {
     "WEI N14: 14/60 printed as 18.3 %": (
-        "cohort/level:true/-/diabetes/scored",
+        "cohort/share:true/-/diabetes/examined",
         {"estimate": 0.183, "numerator": 14, "denominator": 60},
         "equal numerator/denominator = 14/60 = 0.233333, got 0.183",
     ),
     "WEI N14: 11/60 printed as 24.5 %": (
-        "cohort/level:true/-/diabetes/scored",
+        "cohort/share:true/-/diabetes/examined",
         {"estimate": 0.245, "numerator": 11, "denominator": 60},
         "equal numerator/denominator = 11/60 = 0.183333, got 0.245",
     ),
     "WEI N14: 46/154 printed as 26.1 %": (
-        "cohort/level:true/-/diabetes/scored",
+        "cohort/share:true/-/diabetes/examined",
         {"estimate": 0.261, "numerator": 46, "denominator": 154},
         "equal numerator/denominator = 46/154 = 0.298701, got 0.261",
     ),
@@ -86,7 +87,7 @@ PLANTED: dict[str, tuple[str, dict[str, object], str]] = {
     "DASP N2: three patients unaccounted for": (EXACT, {"n": 106}, "have a denominator <= n = 106, got 110"),
     "DANET N8: p = .28 beside limits that say otherwise": (BIAS, {"p_value": 0.28}, "as its limits of agreement"),
     "RAD N10: the interval of fewer patients": (
-        "agreement/icc_a1/reader:B/reader:A/scored",
+        "agreement/icc_a1/reader:B/reader:A/measured",
         {"lower": 0.56, "upper": 0.96},
         "that n = 110 and the limits of agreement give, got 0.56..0.96",
     ),
@@ -101,42 +102,50 @@ PLANTED: dict[str, tuple[str, dict[str, object], str]] = {
     "interval without level": (AUC, {"level": None}, "state the level of its interval"),
     "level of 95": (AUC, {"level": 95}, "state the level of its interval within 0..1, got 95"),
     "area above one": (AUC, {"estimate": 1.2, "lower": None, "upper": None}, "be within 0..1, got 1.2"),
-    "negative SD": ("cohort/sd/-/age/scored", {"estimate": -1.0}, "be within 0..inf, got -1"),
-    "mean score of eleven": ("distribution/mean/reader:A/score/scored", {"estimate": 11.0}, "be within 0..10, got 11"),
-    "kappa above one": ("agreement/kappa_linear/reader:B/reader:A/scored", {"estimate": 1.1}, "be within -1..1"),
+    "negative SD": ("cohort/sd/-/age/examined", {"estimate": -1.0}, "be within 0..inf, got -1"),
+    "mean score of eleven": (
+        "distribution/mean/reader:A/score/examined",
+        {"estimate": 11.0},
+        "be within 0..10, got 11",
+    ),
+    "kappa above one": ("agreement/kappa_linear/reader:B/reader:A/measured", {"estimate": 1.1}, "be within -1..1"),
     "p above one": (BIAS, {"p_value": 1.5}, "have a p_value within 0..1, got 1.5"),
     "adjusted below raw": (
-        "regions/class_test:any:m1/mask-classic/nihss/scored",
+        "regions/class_test:any:m1/mask-classic/nihss/examined",
         {"p_value": 0.5, "p_adjusted": 0.1},
         "have p_adjusted >= p_value = 0.5, got 0.1",
     ),
     "adjusted in no family": (
-        "regions/class_test:any:m1/mask-classic/nihss/scored",
+        "regions/class_test:any:m1/mask-classic/nihss/examined",
         {"family": None},
         "name the family of its adjusted p",
     ),
     "empty without reason": (AUC, {"estimate": None, "lower": None, "upper": None}, "say in note why"),
-    "id of another row": (AUC, {"quantity": "auc:volume_ml"}, "have the statistic_id roc/auc:volume_ml/mask-classic"),
+    "id of another row": (AUC, {"measure": "volume_ml"}, "have the statistic_id roc/auc:volume_ml/mask-classic"),
     "screened do not sum": ("flow/n_failed/-/-/screened", {"estimate": 4.0}, "equal the sum of its reasons = 3, got 4"),
-    "more eligible than scored": ("flow/n_eligible/-/-/screened", {"estimate": 115.0}, "be <= n_scored = 110"),
-    "median outside its quartiles": ("cohort/median/-/age/scored", {"estimate": 200.0}, "lie within the quartiles"),
+    "examined do not sum": (
+        "flow/n_examined/-/-/screened",
+        {"estimate": 115.0},
+        "equal the included and those excluded",
+    ),
+    "median outside its quartiles": ("cohort/median/-/age/examined", {"estimate": 200.0}, "lie within the quartiles"),
     "mean that no integers have": (
-        "cohort/mean/-/nihss/scored",
+        "cohort/mean/-/nihss/examined",
         {"estimate": 8.3333},
         "be a mean of 102 integers, such as 850/102, got 8.3333",
     ),
-    "grades do not sum": ("cohort/n/-/-/scored/mild", {"estimate": 60.0}, "be 70 as in participants, got 60"),
+    "grades do not sum": ("cohort/n/-/-/examined/mild", {"estimate": 60.0}, "be 70 as in participants, got 60"),
     "J is not its parts": (
-        "youden/j:score/mask-classic/nihss/scored",
+        "youden/j:score/mask-classic/nihss/examined",
         {"estimate": 0.9},
         "equal sensitivity + specificity - 1",
     ),
     "less agreement with more tolerance": (EXACT, {"numerator": 110, "estimate": 1.0}, "count at most within_1's"),
     "bias off its limits": (BIAS, {"estimate": 0.0}, "lie midway between the limits of agreement"),
-    "stratum that is not there": (CAUDATE, {"stratum": "scored/fatal"}, "have a stratum that is one of screened"),
-    "more patients than the set has": (AUC, {"n": 999}, "have n <= 110, the participants of scored, got 999"),
+    "stratum that is not there": (CAUDATE, {"grade": "fatal"}, "have a stratum that is one of screened"),
+    "more patients than the set has": (AUC, {"n": 999}, "have n <= 110, the participants of examined, got 999"),
     "mean is not that of the counts": (
-        "distribution/mean/reader:A/score/scored",
+        "distribution/mean/reader:A/score/examined",
         {"estimate": 5.0},
         "equal the mean of the score counts",
     ),
@@ -187,7 +196,7 @@ def test_danet_n7_counts_that_belong_to_another_n(statistics: pd.DataFrame, data
 
 
 def test_rrcnn_n17_an_f1_of_the_other_class(statistics: pd.DataFrame, data: ReportInput) -> None:
-    f1 = "dichotomies/f1_positive:wei_le6/mask-classic/nihss/scored"
+    f1 = "dichotomies/f1_positive:wei_le6/mask-classic/nihss/examined"
     other = cell(statistics, f1.replace("positive", "negative", 1), "estimate")
     assert_found(lint(planted(statistics, f1, estimate=other), data), f1, "counts say (TP ")
 
@@ -207,16 +216,16 @@ def test_a_repeated_statistic_is_found(statistics: pd.DataFrame, data: ReportInp
 
 
 def test_score_counts_must_sum_to_n(statistics: pd.DataFrame, data: ReportInput) -> None:
-    key = "distribution/score_eq_7/mask-classic/score/scored"
+    key = "distribution/share:7/mask-classic/score/examined"
     k = int(cell(statistics, key, "numerator"))
     problems = lint(planted(statistics, key, numerator=k + 1, estimate=(k + 1) / 110), data)
     assert_found(problems, key, f"count {k}/110 as the tables do, got {k + 1}/110")
-    first = "distribution/score_eq_0/mask-classic/score/scored"
+    first = "distribution/share:0/mask-classic/score/examined"
     assert_found(problems, first, "have the counts of all score values sum to n = 110, got 111")
 
 
 def test_levels_must_sum_to_the_known(statistics: pd.DataFrame, data: ReportInput) -> None:
-    key = "cohort/level:F/-/sex/scored"
+    key = "cohort/share:F/-/sex/examined"
     k = int(cell(statistics, key, "numerator"))
     problems = lint(planted(statistics, key, numerator=k - 1, estimate=(k - 1) / 110), data)
     assert_found(problems, key, "have the counts of all levels sum to n = 110, got 109")
@@ -248,7 +257,7 @@ def test_a_score_changed_after_the_analysis_is_found(statistics: pd.DataFrame, d
     problems = lint(statistics, replace(data, scores=scores))
     assert_found(problems, EXACT, "as the tables do")
     assert_found(problems, BIAS, "be the mean difference")
-    assert_found(problems, "roc/auc:score/reader:B/nihss/scored", "rank sums")
+    assert_found(problems, "roc/auc:score/reader:B/nihss/examined", "rank sums")
 
 
 def test_an_exclusion_without_its_reason_is_found(statistics: pd.DataFrame, data: ReportInput) -> None:
@@ -266,11 +275,11 @@ def test_an_exclusion_that_contradicts_the_participant_is_found(statistics: pd.D
     assert any(problem.startswith("participants: sub-0001 must say") for problem in problems)
 
 
-def test_someone_eligible_but_not_scored_is_found(statistics: pd.DataFrame, data: ReportInput) -> None:
+def test_someone_included_but_not_examined_is_found(statistics: pd.DataFrame, data: ReportInput) -> None:
     people = data.participants.copy()
-    people.loc[people["participant_id"] == "sub-0001", "is_eligible"] = True
+    people.loc[people["participant_id"] == "sub-0001", "is_included"] = True
     problems = lint(statistics, replace(data, participants=people))
-    assert "participants: sub-0001 must be is_scored to be is_eligible, got is_scored false." in problems
+    assert "participants: sub-0001 must be is_examined to be is_included, got is_examined false." in problems
 
 
 def test_another_table_is_no_statistics(statistics: pd.DataFrame, data: ReportInput) -> None:
@@ -278,8 +287,8 @@ def test_another_table_is_no_statistics(statistics: pd.DataFrame, data: ReportIn
     assert problem == "statistics must have the columns of its contract, got none of seed."
 
 
-def test_refuse_names_every_problem_and_accepts_none() -> None:
-    refuse([])
-    with pytest.raises(ImpossibleReportError, match=r"got 2:\n  first\n  second\nThis is a fault") as caught:
-        refuse(["first", "second"])
-    assert isinstance(caught.value, ValueError)
+def test_a_refusal_names_the_first_number_and_where_the_tables_lie() -> None:
+    number, why, where = refusal(["roc/auc must be within 0..1, got 2."], Path("out/results/refused")).splitlines()
+    assert number == "No report: roc/auc must be within 0..1, got 2."
+    assert "fault of the program or of edited tables" in why
+    assert where.endswith("in refused.txt, lie in out/results/refused; the latest report stays as it is.")

@@ -18,7 +18,7 @@ from reports.lint.lint import lint
 from reports.statistics.analysis import SECTIONS, analyse
 from reports.statistics.inputs import ReportInput
 from reports.statistics.patients import patients_of
-from reports.statistics.rows import Rows, Scope
+from reports.statistics.rows import Builder, Scope
 from tasks.anatomy import ASPECTS_REGIONS
 from tests.reports.builders import PANDAS_TYPE, shuffled, synthetic_config, synthetic_input
 
@@ -52,8 +52,9 @@ def six_patients() -> ReportInput:
             "stage": [None] * 6 + ["screening"],
             "reason": [None] * 6 + ["participant_without_scan"],
             "is_listed": True,
-            "is_scored": [True] * 6 + [False],
-            "is_eligible": [True] * 6 + [False],
+            "is_measured": [True] * 6 + [False],
+            "is_examined": [True] * 6 + [False],
+            "is_included": [True] * 6 + [False],
             "severity": [*GRADE, None],
             "nihss": pd.array([*NIHSS, None], dtype="Int64"),
             "sex": [*SEX, None],
@@ -89,7 +90,9 @@ def six_patients() -> ReportInput:
     lesions = pd.DataFrame({"participant_id": ids, "source": "lesion", "volume_ml": VOLUME_ML, "status": "ok"})
     return ReportInput(
         config=config,
-        participants=people.astype(dict.fromkeys(("is_listed", "is_scored", "is_eligible"), "boolean")),
+        participants=people.astype(
+            dict.fromkeys(("is_listed", "is_measured", "is_examined", "is_included"), "boolean")
+        ),
         scans=pd.DataFrame(),
         exclusions=pd.DataFrame([exclusions | {"status": "excluded", "is_primary": True}]),
         regions=regions.astype({"affected": "boolean"}),
@@ -119,28 +122,28 @@ def statistics(cohort: ReportInput) -> pd.DataFrame:
         ("flow/n_screened/-/-/screened", 7),
         ("flow/n_excluded/-/-/screened", 1),
         ("flow/n_excluded:screening:participant_without_scan/-/-/screened", 1),
-        ("flow/n_scored/-/-/screened", 6),
-        ("cohort/n/-/-/scored/mild", 3),
-        ("cohort/n/-/-/scored/ungraded", 1),
-        ("cohort/median/-/nihss/scored", 5),  # of 2 3 5 10 20
-        ("cohort/n_missing/-/nihss/scored", 1),
-        ("cohort/mean/a/score/scored/mild", 25 / 3),  # 10 8 7
-        ("distribution/mean/b/score/scored", 7),  # 9 8 7 2 9
-        ("distribution/n_missing/b/score/scored", 1),
-        ("distribution/q1/lesion/volume_ml/scored", 3.5),  # 1 3 5 28 30 80: between the 2nd and the 3rd
-        ("roc/auc:score/a/nihss/scored", 4.5 / 6),  # 8 against 10 8 7 gives 1.5 of 3, 2 gives 3 of 3
-        ("roc/auc:volume_ml/lesion/nihss/scored", 1.0),
-        ("dichotomies/balanced_accuracy:wei_le6/a/nihss/scored", 0.75),
-        ("dichotomies/mcc:wei_le6/a/nihss/scored", 3 / math.sqrt(24)),  # TP 1, FN 1, FP 0, TN 3
-        ("dichotomies/lr_positive:wei_volume/lesion/nihss/scored", 3),  # 2/2 over 1/3
-        ("youden/cut:score/a/nihss/scored", 2),  # J is 1/2 at <= 2, 1/6 at <= 7, 1/3 at <= 8
-        ("youden/j:score/a/nihss/scored", 0.5),
-        ("youden/cut:volume_ml/lesion/nihss/scored", 30),
-        ("youden/cut_published:volume_ml/lesion/nihss/scored", 27.86),
-        ("youden/j_published:volume_ml/lesion/nihss/scored", 2 / 3),
-        ("association/spearman:score/a/nihss/scored", -6.5 / math.sqrt(95)),
-        ("agreement/bias/b/a/scored", -0.4),  # b - a: -1 0 -1 0 0
-        ("agreement/loa_lower/b/a/scored", -0.4 - 1.96 * math.sqrt(0.3)),
+        ("flow/n_examined/-/-/screened", 6),
+        ("cohort/n/-/-/included/mild", 3),
+        ("cohort/n/-/-/included/ungraded", 1),
+        ("cohort/median/-/nihss/included", 5),  # of 2 3 5 10 20
+        ("cohort/n_missing/-/nihss/included", 1),
+        ("cohort/mean/a/score/included/mild", 25 / 3),  # 10 8 7
+        ("distribution/mean/b/score/included", 7),  # 9 8 7 2 9
+        ("distribution/n_missing/b/score/included", 1),
+        ("distribution/q1/lesion/volume_ml/included", 3.5),  # 1 3 5 28 30 80: between the 2nd and the 3rd
+        ("roc/auc:score/a/nihss/included", 4.5 / 6),  # 8 against 10 8 7 gives 1.5 of 3, 2 gives 3 of 3
+        ("roc/auc:volume_ml/lesion/nihss/included", 1.0),
+        ("dichotomies/balanced_accuracy:wei_le6/a/nihss/included", 0.75),
+        ("dichotomies/mcc:wei_le6/a/nihss/included", 3 / math.sqrt(24)),  # TP 1, FN 1, FP 0, TN 3
+        ("dichotomies/lr_positive:wei_volume/lesion/nihss/included", 3),  # 2/2 over 1/3
+        ("youden/cut:score/a/nihss/included", 2),  # J is 1/2 at <= 2, 1/6 at <= 7, 1/3 at <= 8
+        ("youden/j:score/a/nihss/included", 0.5),
+        ("youden/cut:volume_ml/lesion/nihss/included", 30),
+        ("youden/cut_published:volume_ml/lesion/nihss/included", 27.86),
+        ("youden/j_published:volume_ml/lesion/nihss/included", 2 / 3),
+        ("association/spearman:score/a/nihss/included", -6.5 / math.sqrt(95)),
+        ("agreement/bias/b/a/measured", -0.4),  # b - a: -1 0 -1 0 0
+        ("agreement/loa_lower/b/a/measured", -0.4 - 1.96 * math.sqrt(0.3)),
     ],
 )
 def test_estimates_are_those_worked_by_hand(by_hand: pd.DataFrame, statistic_id: str, estimate: float) -> None:
@@ -150,23 +153,23 @@ def test_estimates_are_those_worked_by_hand(by_hand: pd.DataFrame, statistic_id:
 @pytest.mark.parametrize(
     ("statistic_id", "numerator", "denominator", "n"),
     [
-        ("cohort/level:M/-/sex/scored", 3, 5, 5),
-        ("cohort/level:F/-/sex/scored/mild", 1, 3, 3),
-        ("distribution/score_eq_8/a/score/scored", 2, 6, 6),
-        ("regions/affected:left:caudate/a/-/scored", 5, 6, 6),  # every score below 10
-        ("regions/affected:left:lentiform/a/-/scored", 4, 6, 6),  # every score below 9
-        ("regions/affected:any:lentiform/a/-/scored/mild", 2, 3, 3),
-        ("regions/affected:right:caudate/a/-/scored", 0, 6, 6),
-        ("dichotomies/test_positive:wei_le6/a/-/scored", 1, 6, 6),
-        ("dichotomies/sensitivity:wei_le6/a/nihss/scored", 1, 2, 5),
-        ("dichotomies/specificity:wei_le6/a/nihss/scored", 3, 3, 5),
-        ("dichotomies/accuracy:wei_le6/a/nihss/scored", 4, 5, 5),
-        ("dichotomies/ppv:wei_volume/lesion/nihss/scored", 2, 3, 5),
-        ("youden/specificity_published:volume_ml/lesion/nihss/scored", 2, 3, 5),
-        ("agreement/exact/b/a/scored", 3, 5, 5),
-        ("agreement/within_1/b/a/scored", 5, 5, 5),
-        ("agreement/region_agreement:caudate/b/a/scored", 4, 5, 5),  # 10 against 9 differs
-        ("agreement/region_prevalence_candidate:caudate/b/a/scored", 5, 5, 5),
+        ("cohort/share:M/-/sex/included", 3, 5, 5),
+        ("cohort/share:F/-/sex/included/mild", 1, 3, 3),
+        ("distribution/share:8/a/score/included", 2, 6, 6),
+        ("regions/affected:left:caudate/a/-/included", 5, 6, 6),  # every score below 10
+        ("regions/affected:left:lentiform/a/-/included", 4, 6, 6),  # every score below 9
+        ("regions/affected:any:lentiform/a/-/included/mild", 2, 3, 3),
+        ("regions/affected:right:caudate/a/-/included", 0, 6, 6),
+        ("dichotomies/test_positive:wei_le6/a/-/included", 1, 6, 6),
+        ("dichotomies/sensitivity:wei_le6/a/nihss/included", 1, 2, 5),
+        ("dichotomies/specificity:wei_le6/a/nihss/included", 3, 3, 5),
+        ("dichotomies/accuracy:wei_le6/a/nihss/included", 4, 5, 5),
+        ("dichotomies/ppv:wei_volume/lesion/nihss/included", 2, 3, 5),
+        ("youden/specificity_published:volume_ml/lesion/nihss/included", 2, 3, 5),
+        ("agreement/exact/b/a/measured", 3, 5, 5),
+        ("agreement/within_1/b/a/measured", 5, 5, 5),
+        ("agreement/region_agreement:caudate/b/a/measured", 4, 5, 5),  # 10 against 9 differs
+        ("agreement/region_prevalence_candidate:caudate/b/a/measured", 5, 5, 5),
     ],
 )
 def test_shares_carry_their_counts(
@@ -184,10 +187,10 @@ def test_rows_of_the_severity_question_state_their_positive_class(by_hand: pd.Da
 
 
 def test_notes_name_the_form_of_a_cut_its_source_and_shared_masks(by_hand: pd.DataFrame) -> None:
-    primary = by_hand.loc["dichotomies/sensitivity:wei_le6/a/nihss/scored", "note"]
+    primary = by_hand.loc["dichotomies/sensitivity:wei_le6/a/nihss/included", "note"]
     assert primary == "primary; ASPECTS <= 6; Wei 2026: score <= 6 marks moderate-severe"
-    assert by_hand.loc["youden/cut:score/a/nihss/scored", "note"] == "ASPECTS <= 2"
-    shared = by_hand.loc["agreement/icc_a1/b/a/scored", "note"]
+    assert by_hand.loc["youden/cut:score/a/nihss/included", "note"] == "ASPECTS <= 2"
+    shared = by_hand.loc["agreement/icc_a1/b/a/measured", "note"]
     assert shared == "shared-method agreement: both sources rest on the same measurement"
 
 
@@ -202,9 +205,9 @@ def test_the_frame_is_the_statistics_contract(statistics: pd.DataFrame) -> None:
 
 
 def test_two_rows_of_one_id_are_refused() -> None:
-    rows = Rows()
+    rows = Builder()
     for _ in range(2):
-        rows.count(Scope("flow", "screened"), "n_screened", 7, 7)
+        rows.count(Scope(section="flow", analysis_set="screened"), "n_screened", 7, 7)
     with pytest.raises(ValueError, match="got flow/n_screened/-/-/screened more than once"):
         rows.frame()
 
@@ -233,32 +236,31 @@ def test_another_seed_of_the_study_moves_the_bootstrap_only() -> None:
 
 
 def test_both_analysis_sets_are_given_where_rules_are_declared(statistics: pd.DataFrame) -> None:
-    assert set(statistics["stratum"].str.partition("/")[0]) == {"screened", "scored", "eligible"}
+    assert set(statistics["analysis_set"]) == {"screened", "measured", "examined", "included"}
     none = analyse(synthetic_input(readers=False, config=synthetic_config(eligibility={})))
-    assert set(none["stratum"].str.partition("/")[0]) == {"screened", "scored"}
-    assert "n_eligible" not in set(none["quantity"])
+    assert set(none["analysis_set"]) == {"screened", "measured", "included"}
 
 
 def test_readers_shown_the_template_are_named_beside_what_they_agree_with(statistics: pd.DataFrame) -> None:
     notes = statistics.set_index("statistic_id")["note"]
-    assert notes["agreement/exact/mask-classic/reader:C/scored"] == (
+    assert notes["agreement/exact/mask-classic/reader:C/measured"] == (
         "shared-method agreement: reader:C was shown the registered template"
     )
-    assert notes["agreement/exact/reader:C/reader:A/scored"] == "reader:C was shown the registered template"
-    assert pd.isna(notes["agreement/exact/mask-classic/reader:A/scored"])
+    assert notes["agreement/exact/reader:C/reader:A/measured"] == "reader:C was shown the registered template"
+    assert pd.isna(notes["agreement/exact/mask-classic/reader:A/measured"])
 
 
 def test_region_tests_are_adjusted_within_a_named_family(statistics: pd.DataFrame) -> None:
-    tests = statistics[statistics["quantity"].str.contains("_test:any:") & (statistics["source"] == "mask-classic")]
-    tests = tests[tests["stratum"] == "scored"].sort_values("p_value")
+    tests = statistics.query("side == 'any' and source == 'mask-classic' and analysis_set == 'examined'")
+    tests = tests[tests["quantity"].str.endswith("_test")].sort_values("p_value")
     assert len(tests) == 20  # ten regions, three grades and two classes
-    assert set(tests["family"]) == {"mask-classic, scored, any: regions x contrasts, Holm over 20"}
+    assert set(tests["family"]) == {"mask-classic, examined, any: regions x contrasts, Holm over 20"}
     steps = tests["p_value"].to_numpy() * np.arange(20, 0, -1)  # Holm (1979): p(i) times the tests that remain
     assert tests["p_adjusted"].to_numpy() == pytest.approx(np.minimum(np.maximum.accumulate(steps), 1))
 
 
 def test_the_severity_column_is_not_tested_against_its_own_grades(statistics: pd.DataFrame) -> None:
-    row = statistics.set_index("statistic_id").loc["cohort/difference/-/nihss/scored"]
+    row = statistics.set_index("statistic_id").loc["cohort/difference/-/nihss/examined"]
     assert pd.isna(row["p_value"])
     assert row["note"] == "the grades are made from this column"
 
@@ -275,7 +277,15 @@ def without_rows(*names: str) -> ReportInput:
     return replace(data, **{name: getattr(data, name).iloc[:0] for name in names})
 
 
-NOBODY = pd.array([False] * 40, dtype="boolean")
+def only(kept: Callable[[pd.DataFrame], pd.Series]) -> ReportInput:
+    """Some participants of a small synthetic cohort, in all tables."""
+    data = synthetic_input(40, readers=False)
+    ids = data.participants.loc[kept(data.participants), "participant_id"]
+    names = ("participants", "exclusions", "scans", "scores", "regions", "lesions")
+    tables = {name: getattr(data, name) for name in names}
+    return replace(data, **{name: table[table["participant_id"].isin(ids)] for name, table in tables.items()})
+
+
 DEGENERATE: dict[str, Callable[[], ReportInput]] = {
     "no severity": lambda: synthetic_input(40, readers=False, config=synthetic_config(severity=None)),
     "no outcome": lambda: synthetic_input(40, readers=False, config=synthetic_config(outcome=None)),
@@ -287,10 +297,9 @@ DEGENERATE: dict[str, Callable[[], ReportInput]] = {
     "one source": lambda: synthetic_input(40, config=synthetic_config(source=[{"name": "lesion", "kind": "mask"}])),
     "one class": lambda: with_people(nihss=pd.array([3] * 40, dtype="Int64"), severity="mild"),
     "no grade": lambda: with_people(nihss=pd.array([None] * 40, dtype="Int64"), severity=None),
-    "nobody scored": lambda: with_people(is_scored=NOBODY, is_eligible=NOBODY),
-    "one scored": lambda: with_people(
-        is_scored=pd.array([at == 20 for at in range(40)], dtype="boolean"), is_eligible=NOBODY
-    ),
+    "nobody included": lambda: only(lambda people: ~people["is_included"]),
+    "nobody examined": lambda: only(lambda people: ~people["is_examined"]),
+    "one included": lambda: only(lambda people: ~people["is_included"] | (people["participant_id"] == "sub-0021")),
     "no scores": lambda: without_rows("scores", "regions"),
     "no lesions": lambda: without_rows("lesions"),
     "nobody": lambda: without_rows("participants", "exclusions", "scans", "scores", "regions", "lesions"),
@@ -309,13 +318,13 @@ def test_a_degenerate_cohort_gives_reasons_and_no_exception(name: str) -> None:
 
 
 def test_fewer_patients_than_cells_are_not_tested(by_hand: pd.DataFrame) -> None:
-    row = by_hand.loc["regions/grades_test:any:caudate/a/nihss/scored"]
+    row = by_hand.loc["regions/grades_test:any:caudate/a/nihss/included"]
     assert pd.isna(row["p_value"])
     assert row["note"] == "5 patients for 6 cells"
 
 
 def test_one_class_gives_no_area_and_says_so() -> None:
-    row = analyse(DEGENERATE["one class"]()).set_index("statistic_id").loc["roc/auc:score/mask-classic/nihss/scored"]
+    row = analyse(DEGENERATE["one class"]()).set_index("statistic_id").loc["roc/auc:score/mask-classic/nihss/examined"]
     assert pd.isna(row["estimate"])
     assert row["note"] == "both classes are needed, got 0 positive and 30 negative"
 
@@ -323,13 +332,13 @@ def test_one_class_gives_no_area_and_says_so() -> None:
 def test_without_a_severity_column_only_the_share_below_a_cut_is_given() -> None:
     rows = analyse(DEGENERATE["no severity"]())
     assert not {"roc", "youden"} & set(rows["section"])
-    assert set(rows.loc[rows["section"] == "dichotomies", "quantity"].str.partition(":")[0]) == {"test_positive"}
+    assert set(rows.loc[rows["section"] == "dichotomies", "quantity"]) == {"test_positive"}
 
 
 def test_a_declared_pair_whose_source_gave_no_score_says_so() -> None:
     config = synthetic_config(agreement=[{"reference": "reader:A", "candidate": "mask-classic"}])
     rows = analyse(synthetic_input(40, readers=False, config=config))
-    row = rows.set_index("statistic_id").loc["agreement/icc_a1/mask-classic/reader:A/scored"]
+    row = rows.set_index("statistic_id").loc["agreement/icc_a1/mask-classic/reader:A/measured"]
     assert pd.isna(row["estimate"])
     assert row["note"] == "reader:A gave no score"
 
