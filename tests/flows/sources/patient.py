@@ -43,6 +43,12 @@ def _flow():
     return np.where(phantom.truth.brain, phantom.truth.cbf, 0).astype(np.float32), phantom.affine
 
 
+def _arrival():
+    phantom = perfusion._phantom()
+    late = phantom.truth.core | phantom.truth.penumbra
+    return np.where(late, 9.0, np.where(phantom.truth.brain, 2.0, 0.0)).astype(np.float32), phantom.affine
+
+
 #: Modality -> (values, affine); the CT is of the perfusion's own head, so that a map of flow may use it.
 IMAGES: dict[str, Callable] = {
     "lesion": _lesion,
@@ -52,6 +58,7 @@ IMAGES: dict[str, Callable] = {
     "dwi-b0": lambda: _diffusion("b0"),
     "ctp": lambda: (perfusion._phantom().series, perfusion._phantom().affine),
     "cbf": _flow,
+    "tmax": _arrival,
 }
 SIDECARS = {"ctp": perfusion.TIMED, "cbf": {"Units": "ml/100 g/min"}}
 
