@@ -5,11 +5,11 @@ python intruder.py UID '{"ports": [...], "scheduler": ..., "api": ..., "folders"
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import json
 import os
+import socket
 import sys
 import urllib.error
 import urllib.request
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client
-from distributed.comm import connect
 from distributed.security import Security
 
 PAGES = ("", "health", "metrics", "info/main/workers.html", "json/identity.json", "api/v1/get_workers")
@@ -45,16 +44,11 @@ def ran(address: str, security: Security | None) -> Any:
 
 
 def spoke(port: int) -> bool:
-    """Whether a port answers Dask's own question who it is, in clear text."""
-
-    async def question() -> Any:
-        comm = await connect(f"tcp://127.0.0.1:{port}", timeout=3)
-        await comm.write({"op": "identity"})
-        return await asyncio.wait_for(comm.read(), 5)
-
+    """Whether a port greets in clear text, as Dask does there; behind TLS nothing comes before the client's hello."""
     try:
-        return isinstance(asyncio.run(question()), dict)
-    except (OSError, TimeoutError):
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            return bool(connection.recv(8))
+    except OSError:
         return False
 
 
@@ -72,7 +66,6 @@ def main() -> None:
     for address in ("tcp://127.0.0.1:9", "tls://127.0.0.1:9"):  # what is imported late is imported as root
         with contextlib.suppress(Exception):
             ran(address, security if address.startswith("tls") else None)
-    spoke(9)
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)
@@ -82,7 +75,7 @@ def main() -> None:
         "scheduler, clear text": ran(f"tcp://{place}", None),
         "scheduler, certificates of one's own": ran(f"tls://{place}", security),
         "pages": sum(asked(f"http://127.0.0.1:{port}/{page}") == 200 for port in target["ports"] for page in PAGES),
-        "answers to Dask in clear text": sum(spoke(port) for port in target["ports"]),
+        "ports in clear text": sum(spoke(port) for port in target["ports"]),
         "api": asked(f"{target['api']}/flows/filter"),
         "api, guessed": asked(f"{target['api']}/flows/filter", Authorization="Basic YXNwZWN0czo="),
         "folders": [listed(folder) for folder in target["folders"]],

@@ -148,7 +148,7 @@ def test_another_user_of_the_machine_is_refused_everywhere(house: dict[str, Any]
         "uid": NOBODY,
         "scheduler, clear text": "CommClosedError",
         "scheduler, certificates of one's own": "FatalCommClosedError",
-        "answers to Dask in clear text": 0,
+        "ports in clear text": 0,
         "pages": 0,
         "api": 401,
         "api, guessed": 401,
