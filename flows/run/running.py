@@ -67,7 +67,11 @@ class RunRequest:
     @property
     def work(self) -> Path:
         """Folder for what may be deleted between runs."""
-        return (self.work_dir or self.out / WORK).resolve()
+        folder = self.work_dir or self.out / WORK
+        try:
+            return folder.resolve()
+        except RuntimeError:  # links in a circle: making the folder names them
+            return folder.absolute()
 
 
 @dataclass

@@ -106,11 +106,8 @@ def raise_as_storage_failure(error: OSError, *folders: Path) -> None:
         for name in (error.filename, error.filename2)
         if isinstance(name, str | bytes)
     ]
-    inside = any(
-        name == str(folder.absolute()) or name.startswith(f"{folder.absolute()}/") or _is_parent(name, folder)
-        for name in named
-        for folder in folders
-    )
+    written = {str(place) for folder in folders for place in (folder.absolute(), _resolved(folder))}
+    inside = any(f"{name}/".startswith(f"{place}/") or _is_parent(name, place) for name in named for place in written)
     if not inside and error.errno not in (_ON_A_DEVICE if not named else FULL):
         return
     where = named[0] if named else " or ".join(map(str, folders)) or "the folder"
@@ -131,9 +128,17 @@ def _is_of_python(error: OSError) -> bool:
     return error.filename is not None and os.fsdecode(error.filename) == sys.executable
 
 
-def _is_parent(name: str, folder: Path) -> bool:
+def _is_parent(name: str, place: str) -> bool:
     """Whether a folder cannot be made because of one above it."""
-    return name != "/" and f"{folder.absolute()}/".startswith(f"{name}/")
+    return name != "/" and place.startswith(f"{name}/")
+
+
+def _resolved(folder: Path) -> Path:
+    """Where a folder really is; itself where that cannot be found out."""
+    try:
+        return folder.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return folder.absolute()
 
 
 def _is_full(folder: Path) -> bool:

@@ -94,13 +94,17 @@ class Scene:
         return found
 
     def unfinished(self) -> int:
-        """Prefect flow and task runs that are not in a final state."""
+        """Prefect flow and task runs that are not in a final state; -1 where the database cannot be read."""
         database = self.out / "work" / "prefect" / "prefect.db"
         if not database.is_file():
             return 0
         query = "select count(*) from {} where state_type in ('RUNNING', 'PENDING', 'CANCELLING')"
-        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        with (
+            contextlib.suppress(sqlite3.DatabaseError),
+            sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection,
+        ):
             return sum(connection.execute(query.format(table)).fetchone()[0] for table in ("flow_run", "task_run"))
+        return -1
 
     def digests(self) -> dict[str, str]:
         """sha256 of every table but the timings."""

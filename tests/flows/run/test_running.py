@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from cohorts.tables.storage import read_table
 from flows.commands.compare import compare_runs
@@ -190,6 +192,38 @@ def test_sigterm_stops_everything_with_its_exit_code(tiny: TinyCohort) -> None:
     assert "What is committed stays" in errors
     assert not living(str(tiny.out))
     assert not living(f"--parent {process.pid}")
+
+
+NO_LINKS = """import errno, os
+def symlink(source, target, *more, **options):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM), os.fspath(target))
+os.symlink = symlink
+"""
+
+
+def test_nights_on_a_share_without_links_publish_once_and_verify(
+    tiny: TinyCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NO_LINKS)
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    )
+    other = TinyCohort(tiny.folder, tmp_path / "out")
+    for status in ("changed", "unchanged"):
+        other.aspects("nightly", str(other.folder), str(other.out))
+        assert json.loads((other.out / "summary.json").read_text())["status"] == status
+    (run,) = (path for path in (other.out / "results").iterdir() if path.is_dir())
+    assert (other.out / "results" / "latest.txt").read_text() == f"{run.name}\n"
+    assert not (other.out / "results" / "latest").exists()
+    lines = (other.out / "nightly.log").read_text().splitlines()
+    assert [line.split("\t")[1:4] for line in lines] == [
+        ["exit=0", "changed", f"run={run.name}"],
+        ["exit=0", "unchanged", f"run={run.name}"],
+    ]
+    (run / "report.html").write_text("x")
+    assert "1 damaged" in other.aspects("verify", str(other.out), expect=1).stdout
+    why = other.aspects("status", str(other.folder), str(other.out)).stdout
+    assert "Results up to date      no" in why
 
 
 def start(tiny: TinyCohort) -> subprocess.Popen[str]:

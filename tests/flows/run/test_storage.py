@@ -52,6 +52,12 @@ def test_an_error_of_a_folder_that_is_written_is_one_of_storage(tmp_path, place,
     assert failure_of(error).exit_code == 74
 
 
+def test_a_folder_given_by_a_link_is_known_by_its_real_place_too(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to("real")
+    assert isinstance(raised(tmp_path, on(tmp_path / "real" / "records", errno.EACCES)), StorageFailedError)
+
+
 def test_a_parent_that_forbids_the_folder_is_named(tmp_path):
     error = raised(tmp_path, on(tmp_path, errno.EACCES))
     assert str(error) == (

@@ -235,15 +235,19 @@ def test_every_end_by_an_error_is_told_once_and_logged(site: Site, error: BaseEx
     assert [line[1:] for line in site.lines] == [[f"exit={code}", word, "run=none", "on_failure=0"]]
 
 
-@pytest.mark.parametrize("kind", ["a file", "below a file", "a closed folder", "a link to nowhere", "a name too long"])
+@pytest.mark.parametrize(
+    "kind", ["a file", "below a file", "a closed folder", "a link to nowhere", "a circle", "a name too long"]
+)
 def test_an_output_folder_that_cannot_be_made_is_told(site: Site, capfd: pytest.CaptureFixture[str], kind: str) -> None:
     (site.folder / "file").touch()
     (site.folder / "nowhere").symlink_to(site.folder / "absent" / "too")
+    (site.folder / "circle").symlink_to("circle")
     places = {
         "a file": site.folder / "file",
         "below a file": site.folder / "file" / "out",
         "a closed folder": Path("/proc/none/out"),
         "a link to nowhere": site.folder / "nowhere",
+        "a circle": site.folder / "circle",
         "a name too long": site.folder / ("n" * 300),
     }
     site.out = places[kind]
