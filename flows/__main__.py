@@ -139,6 +139,14 @@ def check(cohort: CohortFolder, n_cpus: Cpus = 0) -> None:
 
 
 @app.command()
+def sources() -> None:
+    """List the kinds of source: what each reads, needs and gives."""
+    from flows.commands.sources import show_sources
+
+    show_sources(Console())
+
+
+@app.command()
 def run(
     cohort: CohortFolder,
     out: OutFolder,

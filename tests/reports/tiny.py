@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cohorts.folder.study import StudyConfig
 from cohorts.tables.participants import participants_contract
 from cohorts.tables.schemas import EXCLUSIONS, LESIONS, REGIONS, SCANS, SCORES, Table
+from flows.sources.registry import STUDY
 from reports.statistics.inputs import ReportInput
 from tasks.anatomy import ASPECTS_REGIONS
 from tests.reports.builders import PANDAS_TYPE
@@ -32,7 +32,7 @@ class TinyPatient:
 
 def tiny_input(patients: Sequence[TinyPatient], *, rules: bool = False) -> ReportInput:
     """The tables of these patients; the mask scores ten less one per 10 ml, readers deduct in the order of regions."""
-    config = StudyConfig.model_validate(
+    config = STUDY.model_validate(
         {
             "study": {"name": "Tiny", "synthetic": True, "bootstrap_resamples": 100},
             "source": [{"name": "mask", "kind": "mask"}, {"name": "readers", "kind": "readings"}],

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cohorts.store.findings import Findings
 from cohorts.store.records import Record, commit, load, record_path
 from flows.commands.verify import verify_output
 from flows.run.latest import latest_folder
@@ -38,7 +39,7 @@ def fail(plan: Plan, out: Path, reason: str) -> None:
     """End every pending case by a technical failure."""
     for measurement, case in plan.pending:
         key = step_key(case, plan.settings[measurement])
-        commit(out, Record(case.participant_id, key, "failed", reason, f"{reason}.", payload={}))
+        commit(out, Record(case.participant_id, key, "failed", reason, f"{reason}.", payload=Findings()))
 
 
 def verified(out: Path) -> tuple[int, str]:

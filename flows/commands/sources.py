@@ -1,0 +1,63 @@
+"""``aspects sources``: every kind of source that there is, what it reads, needs and gives."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from cohorts.folder.source import Source
+from flows.sources.interface import Method
+from flows.sources.registry import METHODS
+from models.weights import WeightsMissingError, find_weights
+
+_GIVES = {
+    "regions": "regions",
+    "score": "score",
+    "low_score_probability": "low-score probability",
+    "lesion": "lesion",
+    "features": "features",
+}
+
+
+def show_sources(console: Console) -> None:
+    """Print one block for each kind, and how to declare it."""
+    table = Table(show_header=False, show_edge=False, pad_edge=False, box=None)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for kind, method in METHODS.items():
+        source = _declared(method)
+        table.add_row(kind, method.source.about)
+        table.add_row("", f"reads  {_reads(source)}")
+        table.add_row("", f"needs  {_needs(method, source)}")
+        table.add_row("", f"gives  {', '.join(word for name, word in _GIVES.items() if name in source.gives)}")
+        table.add_row("", "")
+    table.add_row("readings", "every reader of readings.tsv becomes a source reader:<name>")
+    console.print(table, highlight=False, markup=False)
+    console.print('\nDeclare one in cohort.toml:  [[source]]  name = "..."  kind = "..."', highlight=False, markup=False)
+
+
+def _declared(method: Method) -> Source:
+    """A source of this kind as it is declared with nothing but its name."""
+    return method.source.model_validate({"name": "any", "kind": method.kind})
+
+
+def _reads(source: Source) -> str:
+    """The modalities of scans.tsv, with what may be missing in brackets."""
+    first, *others = source.scans
+    optional = f" [{', '.join(others)}]" if others else ""
+    return f"{first}{optional}{', with its sidecar' if source.reads_sidecar else ''}"
+
+
+def _needs(method: Method, source: Source) -> str:
+    """Weights, memory, time and device."""
+    weights = [_weights(name) for name in source.weights]
+    parts = [*weights, f"about {method.memory_mib} MiB", f"at most {method.cpu_limit_s:g} CPU s a case"]
+    return ", ".join([*parts, *(["a GPU where there is one"] if method.wants_gpu else [])])
+
+
+def _weights(name: str) -> str:
+    """Weights by name, and whether they can be used."""
+    try:
+        return f"weights {find_weights(name).name}"
+    except WeightsMissingError as error:
+        return f"weights {name} (cannot be used: {error})"
