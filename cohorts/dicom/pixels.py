@@ -23,6 +23,7 @@ from pydicom.pixels.utils import pixel_array
 from cohorts.dicom.attributes import number_of
 from cohorts.dicom.headers import Frame, silent_pydicom
 from cohorts.images.mask import ImageProblemError
+from cohorts.images.padding import connected_to_edge
 
 #: Ten times what 1,000 slices took, so that only a hang ends here.
 DCM2NIIX_TIMEOUT_S = 300.0
@@ -32,11 +33,20 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """Voxels of N slices: ``values`` (N, rows, columns) after rescale, ``stored`` before, ``is_padding`` mask."""
+    """Voxels of N slices: ``values`` (N, rows, columns) after rescale, ``stored`` before, ``is_padding`` mask.
+
+    ``is_padding`` marks what the header declares, wherever it lies; ``is_outside`` the part of it that comes in from
+    the edge of the slice.
+    """
 
     values: Array
     stored: Array
     is_padding: npt.NDArray[np.bool_]
+
+    @property
+    def is_outside(self) -> npt.NDArray[np.bool_]:
+        """Padding around the image, (N, rows, columns): the value itself may be real further in, as 0 HU of fluid."""
+        return np.stack([connected_to_edge(one) for one in self.is_padding])
 
 
 def read_slices(frames: Sequence[Frame]) -> Slices:
@@ -127,7 +137,7 @@ def _decode_with_dcm2niix(frame: Frame) -> npt.NDArray[Any]:
 
 
 def _padding(image: npt.NDArray[Any], dataset: pydicom.Dataset) -> npt.NDArray[np.bool_]:
-    """Voxels that the header declares to be padding."""
+    """Voxels of a value that the header declares to be padding."""
     value = number_of(dataset, "PixelPaddingValue")
     if value != value:
         return np.zeros(image.shape, dtype=np.bool_)
