@@ -61,10 +61,11 @@ def core_outcome(
         files |= panel_files(prefix, scan, settings.maps[0], perfusion, found, (core.reason, detail))
         return excluded(case, core.reason, detail, payload, files)
     has_tmax = "tmax" in perfusion.maps
+    is_relative = series is not None and bool(series.relative_reason)
     payload["perfusion"]["core"] = {
         "hypoperfused_volume_ml": core.hypoperfused_ml if has_tmax else None,
         "mismatch_ratio": core.mismatch_ratio if has_tmax else None,
-        "reference_cbf_ml_100g_min": core.reference_cbf,
+        "reference_cbf_ml_100g_min": None if is_relative else core.reference_cbf,
     }
     indices = np.flatnonzero(core.core.reshape(-1, order="F"))
     lesion = measure_lesion(indices, scan.shape, scan.image.affine, scan.registration.moving_to_fixed)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from flows.sources.interface import MapReference
 from flows.sources.mask import planned_map
 from flows.sources.native_scan import PreparedScan, shown
-from flows.sources.perfusion_maps import Perfusion
+from flows.sources.perfusion_maps import RELATIVE_MAPS, Perfusion
 from reports.figures.perfusion_picture import PERFUSION_SUFFIX, PerfusionCurves, PerfusionFindings, perfusion_picture
 from tasks.perfusion.core import CoreSettings, PerfusionCore
 from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, other_side
@@ -57,8 +57,24 @@ def panel_files(
     table = planned_map(reference).table
     curves = None if perfusion.series is None else _curves(perfusion, perfusion.series, found)
     late = None if core is None or "tmax" not in perfusion.maps else core.hypoperfused
-    picture = perfusion_picture(drawn, table, perfusion.maps, late, curves, _findings(perfusion, found, refusal))
+    picture = perfusion_picture(
+        drawn, table, _drawn_maps(perfusion, found), late, curves, _findings(perfusion, found, refusal)
+    )
     return {f"{prefix}{PERFUSION_SUFFIX}": json.dumps(picture, separators=(",", ":"), allow_nan=False).encode()}
+
+
+def _drawn_maps(perfusion: Perfusion, found: CoreFound | None) -> Mapping[str, npt.NDArray[np.float32]]:
+    """The maps; CBF and CBV over their mean in normal tissue where their absolute values are not known."""
+    if perfusion.series is None or not perfusion.series.relative_reason:
+        return perfusion.maps
+    normal = perfusion.tissue
+    if found is not None and found.core.affected_side is not None:
+        normal = found.anatomy.tissue & (found.anatomy.hemisphere == SIDE_SIGN[other_side(found.core.affected_side)])
+    drawn = {name: values for name, values in perfusion.maps.items() if name not in RELATIVE_MAPS}
+    for name in RELATIVE_MAPS:
+        if name in perfusion.maps and (mean := float(np.nanmean(perfusion.maps[name][normal]))) > 0:
+            drawn[f"{name}_relative"] = perfusion.maps[name] / np.float32(mean)
+    return drawn
 
 
 def _findings(perfusion: Perfusion, found: CoreFound | None, refusal: tuple[str, str]) -> PerfusionFindings:
