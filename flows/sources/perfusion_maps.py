@@ -55,7 +55,7 @@ def perfusion_of(found: PerfusionSeries, settings: PerfusionSettings) -> Perfusi
 def kept_maps(
     prefix: str, perfusion: Perfusion, affine: npt.NDArray[np.float64], parameters: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """The maps as files, each with its unit, ``arbitrary`` where only relative values are known, and how it was made."""
+    """The maps as files, each with its unit, ``arbitrary`` where only ratios are known, and how it was made."""
     files: dict[str, bytes] = {}
     is_relative = perfusion.series is not None and bool(perfusion.series.relative_reason)
     for name, values in perfusion.maps.items():

@@ -46,8 +46,8 @@ FULLEST_SHARE = 0.75  # of a cluster's highest peak: thinner branches and edges 
 CLUSTER_DISTANCE = 0.1  # one minus the correlation of two curves of one vessel; at a contrast to noise of 10, 0.05
 #: VOF over AIF area that gives absolute values. An artery that fills a share f of its voxels, beside tissue with 4 % of
 #: blood, has 1 / (f + 0.04 (1 - f)) of the vein's area: at 10, f is 0.06 and over a third of the curve is the tissue's
-#: own late blood; pure tissue has 25. All blood passes both vessels, so that a vein in whole voxels has no less than the
-#: artery: below a half it is no sinus, or the artery's curve is not its own.
+#: own late blood; pure tissue has 25. All blood passes both vessels, so that a vein in whole voxels has no less than
+#: the artery: below a half it is no sinus, or the artery's curve is not its own.
 MINIMUM_RATIO, MAXIMUM_SCALING = 0.5, 10.0
 #: A vein of which the curve holds true so far: its area is one of pure blood, over the frames that there are.
 SHOWS_BLOOD = ("", "vof_bolus_truncated", "vof_scaling_out_of_range")

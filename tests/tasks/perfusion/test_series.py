@@ -168,7 +168,7 @@ def test_given_curves_take_the_place_of_those_found():
 
 
 def test_beyond_the_credible_ratio_of_vein_and_artery_only_absolute_values_are_lost():
-    """An artery of 9.9 and of 10.1 times less area than its vein: the same core, MTT, Tmax and flow over normal flow."""
+    """An artery of 9.9 and of 10.1 times less area than its vein: the same MTT, Tmax and flow over normal flow."""
     found = []
     as_it_is = vof_scaling(phantom().aif_hu, 3 * phantom().vof_hu, np.array(TIMES_S))[0] / 3
     for ratio in (9.9, 10.1):
