@@ -39,7 +39,7 @@ from tasks.perfusion.preparation import MINIMUM_BASELINE_FRAMES, baseline_mean
 from tasks.perfusion.quality import series_quality
 from tasks.perfusion.series import ManualInput, PerfusionSeries, SeriesSettings, measure_series
 from tasks.perfusion.vendor_maps import convert_cbf
-from tasks.registration.affine import SLAB_COVERAGE, register
+from tasks.registration.affine import register
 from tasks.space.resample import Grid, resample_image, resample_labels
 
 METHODS = {"oscillation_index": OscillationIndexSvd, "block_circulant": BlockCirculantSvd, "standard": StandardSvd}
@@ -212,7 +212,7 @@ def _registered(found: PerfusionSeries, affine: npt.NDArray[np.float64]) -> Prep
         return None
     baseline = baseline_mean(found.series, MINIMUM_BASELINE_FRAMES) if found.baseline is None else found.baseline
     working = ct_working_scan(baseline, affine)
-    registration = register(working, found.brain, template_target("ctp"), minimum_coverage=SLAB_COVERAGE)
+    registration = register(working, found.brain, template_target("ctp"))
     return PreparedScan("ctp", ScanImage(baseline, affine), working, found.brain, registration, native=found.brain_mask)
 
 
