@@ -56,7 +56,7 @@ FIGURES = (
     QualityFigure("brain_side_share", "Brain cut at a side", "", 2, "section on a side face, of the largest"),
     QualityFigure("template_coverage", "Template in view", "", 2, "share of the template's brain inside the scan"),
     QualityFigure("registration_dice", "Brain overlap", "", 3, "Dice of the brain masks after registration"),
-    QualityFigure("tissue_correlation", "Tissue correlation", "", 2, "with the template, better half of the brain"),
+    QualityFigure("tissue_correlation", "Tissue correlation", "", 2, "with the template, best third of the brain"),
     QualityFigure("scale_min", "Smallest stretch", "", 2, "from template to scan"),
     QualityFigure("scale_max", "Largest stretch", "", 2, "from template to scan"),
     QualityFigure("ganglionic_coverage", "Ganglionic level in view", "", 2),

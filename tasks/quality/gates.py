@@ -100,7 +100,7 @@ SCALE_LIMITS = (0.65, 1.2)  # adult brains are 0.75 to 1.05 of the ICBM152 templ
 MINIMUM_BRAIN_DICE = 0.9
 #: Of ``tasks.registration.agreement``, on phantoms: right poses have 0.75 and more with infarcts of up to 300 ml on one
 #: or 240 ml on both sides, haemorrhage, atrophy, no cerebellum or noise. Less than this has no pose wrong by less
-#: than 6 mm, a quarter of those wrong by 8 to 10 mm, and nine of ten wrong by 12 mm or more.
+#: than 6 mm, and 17 of 20 wrong by 12 mm or more.
 MINIMUM_TISSUE_CORRELATION = 0.35
 
 #: The limits of brain extraction have acted before; a study may set narrower ones here.

@@ -2,10 +2,13 @@
 
 An infarct, a haemorrhage or a dark cerebellum changes the contrast of its place and nothing else, a wrong pose that of
 the whole brain. So the correlation of scan and synthetic scan is taken in each of 18 *parts* of the template brain (two
-sides, three along either other axis), and the better half of them is averaged: a whole hemisphere may be lesion.
+sides, three along either other axis), and the best third of them is averaged: a whole hemisphere may be lesion, and
+of the other some parts are poor in anyone.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +27,7 @@ INSIDE = 0.5  # of a smoothed mask
 
 
 def tissue_agreement(moving: tuple[MovingLevel, ...], target: Target, warp: Matrix) -> float:
-    """Mean correlation of the tissue channel over the better half of the brain's parts.
+    """Mean correlation of the tissue channel over the best third of the brain's parts.
 
     Parameters
     ----------
@@ -47,8 +50,8 @@ def tissue_agreement(moving: tuple[MovingLevel, ...], target: Target, warp: Matr
         for part in range(parts.max() + 1)
         if (chosen := both & (parts == part)).sum() >= least
     ]
-    better = sorted(found, reverse=True)[: (len(found) + 1) // 2]
-    return float(np.mean(better)) if better else 0.0
+    best = sorted(found, reverse=True)[: math.ceil(len(found) / 3)]
+    return float(np.mean(best)) if best else 0.0
 
 
 def _parts(level: Level) -> npt.NDArray[np.intp]:

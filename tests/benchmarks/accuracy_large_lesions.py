@@ -165,7 +165,7 @@ def draw(found: dict[str, list[Row]], path: Path) -> None:
     axes = figure.subplots(1, 2, sharey=True)
     for axis, field, limit, title in (
         (axes[0], "old_figure", OLD_LIMIT, "whole brain"),
-        (axes[1], "figure", MINIMUM_TISSUE_CORRELATION, "better half of 18 parts"),
+        (axes[1], "figure", MINIMUM_TISSUE_CORRELATION, "best third of 18 parts"),
     ):
         for name, rows in found.items():
             strong = [row for row in rows if row.contrast in ("x 3", "fluid")]
