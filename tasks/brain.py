@@ -115,8 +115,11 @@ def extract_mr_brain(scan: WorkingScan) -> Brain:
     if not len(positive):
         return _measured(np.zeros(values.shape, dtype=bool), scan, False)
     is_stripped = 1 - len(positive) / values.size > STRIPPED_ZERO_SHARE
-    share = STRIPPED_THRESHOLD_SHARE if is_stripped else MR_THRESHOLD_SHARE
-    threshold = share * _otsu(np.minimum(positive, np.percentile(positive, 99)))
+    limited = np.minimum(positive, np.percentile(positive, 99))
+    parting = _otsu(limited)
+    if (limited > parting).sum() * np.prod(spacing) / 1000 < VOLUME_LIMITS_ML[0]:
+        parting = _otsu(np.minimum(limited, parting))  # what was parted from all else is a large bright infarct
+    threshold = (STRIPPED_THRESHOLD_SHARE if is_stripped else MR_THRESHOLD_SHARE) * parting
     smoothed = values if is_stripped else ndimage.uniform_filter(values, (1, 3, 3))
     mask = _largest_part(smoothed > threshold, spacing, OPENING_MM if is_stripped else MR_OPENING_MM)
     return _measured(mask, scan, False)

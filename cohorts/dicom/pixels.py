@@ -22,6 +22,7 @@ from pydicom.pixels.utils import pixel_array
 from cohorts.dicom.attributes import number_of
 from cohorts.dicom.headers import Frame, silent_pydicom
 from cohorts.images.mask import ImageProblemError
+from cohorts.images.padding import connected_to_edge
 from tasks.arrays import AnyArray, Float32Array, FloatArray, Mask
 
 #: Ten times what 1,000 slices took, so that only a hang ends here.
@@ -30,11 +31,20 @@ DCM2NIIX_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """Voxels of N slices: ``values`` (N, rows, columns) after rescale, ``stored`` before, ``is_padding`` mask."""
+    """Voxels of N slices: ``values`` (N, rows, columns) after rescale, ``stored`` before, ``is_padding`` mask.
+
+    ``is_padding`` marks what the header declares, wherever it lies; ``is_outside`` the part of it that comes in from
+    the edge of the slice.
+    """
 
     values: Float32Array
     stored: Float32Array
     is_padding: Mask
+
+    @property
+    def is_outside(self) -> Mask:
+        """Padding around the image, (N, rows, columns): the value itself may be real further in, as 0 HU of fluid."""
+        return np.stack([connected_to_edge(one) for one in self.is_padding])
 
 
 def read_slices(frames: Sequence[Frame]) -> Slices:
@@ -125,7 +135,7 @@ def _decode_with_dcm2niix(frame: Frame) -> AnyArray:
 
 
 def _padding(image: AnyArray, dataset: pydicom.Dataset) -> Mask:
-    """Voxels that the header declares to be padding."""
+    """Voxels of a value that the header declares to be padding."""
     value = number_of(dataset, "PixelPaddingValue")
     if value != value:
         return np.zeros(image.shape, dtype=np.bool_)

@@ -140,8 +140,9 @@ def _static(
         if kind in CT_MODALITIES:
             fill = LOWEST_HU
             values = values.clip(min=LOWEST_HU)
-        values = np.where(slices.is_padding, np.float32(fill), values)
-        numbers["n_padding_voxels"] = int(slices.is_padding.sum())
+        is_outside = slices.is_outside
+        values = np.where(is_outside, np.float32(fill), values)
+        numbers["n_padding_voxels"] = int(is_outside.sum())
     volume, affine = _on_grid(values, geometry, places[0][0], fill)
     _check_constant(volume)
     if kind in CT_MODALITIES:
@@ -166,8 +167,9 @@ def _dynamic(places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: t
     whole, affine, n_padding = np.empty(0, dtype=np.float32), np.eye(4), 0
     for phase in range(len(times)):
         slices = read_slices([place[phase] for place in places])
-        n_padding += int(slices.is_padding.sum())
-        values = np.where(slices.is_padding, np.float32(LOWEST_HU), slices.values.clip(min=LOWEST_HU))
+        is_outside = slices.is_outside
+        n_padding += int(is_outside.sum())
+        values = np.where(is_outside, np.float32(LOWEST_HU), slices.values.clip(min=LOWEST_HU))
         volume, affine = _on_grid(values, geometry, places[0][0], LOWEST_HU)
         if not phase:
             whole = np.empty((*volume.shape, len(times)), dtype=np.float32, order="F")  # one frame after the other

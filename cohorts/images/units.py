@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cohorts.images.nifti import ImageProblemError
+from cohorts.images.padding import padding_of
 from tasks.arrays import Float32Array
 
 #: Air in a scan of plain HU lies below this; nothing else in a head does (lungs are not in the field).
@@ -54,7 +55,8 @@ def as_hounsfield(values: Float32Array, name: str) -> tuple[Float32Array, tuple[
 
     Returns
     -------
-    Values in HU, the notes and the measured numbers: ``tissue_peak_hu``, ``offset_hu``, ``clipped_share``.
+    Values in HU, the notes and the measured numbers: ``tissue_peak_hu``, ``offset_hu``, ``clipped_share``; of padding
+    that no header declared, which becomes the darkest value of the rest, ``padding_value`` and ``n_padding_voxels``.
 
     Raises
     ------
@@ -62,15 +64,14 @@ def as_hounsfield(values: Float32Array, name: str) -> tuple[Float32Array, tuple[
         ``hounsfield_unknown``: no known offset puts the commonest value of soft tissue where it must be, or air is
         neither near -1000 nor clipped to one value.
     """
+    values, padding = _bright_padding_as_air(values)
     lowest = float(values.min())
-    if lowest < PLAIN_AIR_HU:
-        peak = tissue_peak(values)
-        n_tissue = 0 if peak is None else peak[1]
-        notes = () if n_tissue >= MINIMUM_PEAK_SHARE * values.size else ("no_soft_tissue",)
-        return values, notes, {"smallest_hu": lowest}
+    above = values[values > lowest]  # air clipped to one value is no tissue
+    has_air = lowest < PLAIN_AIR_HU
+    if has_air and (not above.size or above.min() < PLAIN_AIR_HU):
+        return values, _tissue_note(values), {"smallest_hu": lowest, **padding}
     share = max(float((values <= lowest).mean()), float((np.abs(values) < 0.5).mean()))  # interpolation rings below 0
     low, high = SOFT_TISSUE_PEAK_HU
-    above = values[values > lowest]  # air clipped to one value is no tissue
     usable = {}
     for offset in (0.0, *OFFSETS_HU):
         peak = tissue_peak(above - np.float32(offset))
@@ -79,6 +80,8 @@ def as_hounsfield(values: Float32Array, name: str) -> tuple[Float32Array, tuple[
             fewest = max(fewest, OFFSET_PEAK_SHARE * int((above > offset + PLAIN_AIR_HU).sum()))
         if peak is not None and low <= peak[0] <= high and peak[1] >= fewest:
             usable[offset] = peak
+    if has_air and not (usable and _likeliest_offset(usable)):  # one value is all the air, as around a stripped brain
+        return values, _tissue_note(values), {"smallest_hu": lowest, **padding}
     if not usable:
         raise ImageProblemError(
             "hounsfield_unknown",
@@ -86,9 +89,10 @@ def as_hounsfield(values: Float32Array, name: str) -> tuple[Float32Array, tuple[
             f"{float(values.max()):g} without such a peak. Export it with its rescale slope and intercept.",
         )
     offset = _likeliest_offset(usable)
-    numbers = {"tissue_peak_hu": usable[offset][0], "offset_hu": offset}
+    numbers = {"tissue_peak_hu": usable[offset][0], "offset_hu": offset, **padding}
     if offset:
-        return values - np.float32(offset), ("hu_offset_removed",), numbers
+        air = np.where(values > lowest, values, above.min()) if has_air else values  # -2000 around values of 0 to 4095
+        return air - np.float32(offset), ("hu_offset_removed",), numbers
     if share < CLIPPED_SHARE:
         raise ImageProblemError(
             "hounsfield_unknown",
@@ -98,6 +102,26 @@ def as_hounsfield(values: Float32Array, name: str) -> tuple[Float32Array, tuple[
         )
     notes = ("hu_clipped_at_zero",) if abs(lowest) < 1 else ()
     return values, notes, {**numbers, "clipped_share": share}
+
+
+def _tissue_note(values: Float32Array) -> tuple[str, ...]:
+    """``no_soft_tissue`` where plain HU show no head."""
+    peak = tissue_peak(values)
+    return () if peak is not None and peak[1] >= MINIMUM_PEAK_SHARE * values.size else ("no_soft_tissue",)
+
+
+def _bright_padding_as_air(values: Float32Array) -> tuple[Float32Array, dict[str, float]]:
+    """Values with padding that is no air, as of 0 or 3071, set to the darkest, and what it was.
+
+    Padding of 3071 would pass for bone around the head. In a series the first frame shows where it lies.
+    """
+    found = padding_of(values if values.ndim == 3 else values[..., 0]) if values.ndim in (3, 4) else None
+    if found is None:
+        return values, {}
+    value, where = found
+    filled = values.copy(order="K")
+    filled[where] = values.min()
+    return filled, {"padding_value": value, "n_padding_voxels": float(where.sum())}
 
 
 def _likeliest_offset(peaks: Mapping[float, tuple[float, int]]) -> float:

@@ -33,7 +33,9 @@ def show_sources(console: Console) -> None:
         table.add_row("", "")
     table.add_row("readings", "every reader of readings.tsv becomes a source reader:<name>")
     console.print(table, highlight=False, markup=False)
-    console.print('\nDeclare one in cohort.toml:  [[source]]  name = "..."  kind = "..."', highlight=False, markup=False)
+    console.print(
+        '\nDeclare one in cohort.toml:  [[source]]  name = "..."  kind = "..."', highlight=False, markup=False
+    )
 
 
 def _declared(method: Method) -> Source:

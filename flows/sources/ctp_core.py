@@ -38,7 +38,7 @@ from tasks.perfusion.maps import PerfusionSettings
 from tasks.perfusion.preparation import MINIMUM_BASELINE_FRAMES, baseline_mean
 from tasks.perfusion.quality import series_quality
 from tasks.perfusion.series import ManualInput, PerfusionSeries, SeriesSettings, measure_series
-from tasks.registration.affine import SLAB_COVERAGE, register
+from tasks.registration.affine import register
 
 DECONVOLUTIONS = {
     "oscillation_index": OscillationIndexSvd,
@@ -223,5 +223,5 @@ def _registered(found: PerfusionSeries, affine: npt.NDArray[np.float64]) -> Prep
         return None
     baseline = baseline_mean(found.series, MINIMUM_BASELINE_FRAMES) if found.baseline is None else found.baseline
     working = ct_working_scan(baseline, affine)
-    registration = register(working, found.brain, template_target("ctp"), minimum_coverage=SLAB_COVERAGE)
+    registration = register(working, found.brain, template_target("ctp"))
     return PreparedScan("ctp", ScanImage(baseline, affine), working, found.brain, registration, native=found.brain_mask)

@@ -200,10 +200,11 @@ def _counted(
 ) -> CoreFindings:
     """The findings with the numbers of the core and the counts of every label map."""
     has_tmax = "tmax" in perfusion.maps
+    is_relative = perfusion.series is not None and bool(perfusion.series.relative_reason)
     numbers = CoreNumbers(
         hypoperfused_volume_ml=core.hypoperfused_ml if has_tmax else None,
         mismatch_ratio=core.mismatch_ratio if has_tmax else None,
-        reference_cbf_ml_100g_min=core.reference_cbf,
+        reference_cbf_ml_100g_min=None if is_relative else core.reference_cbf,
     )
     indices = np.flatnonzero(core.core.reshape(-1, order="F"))
     parts = {"n_lesion": core.core, "n_hypoperfused": core.hypoperfused & perfusion.tissue}

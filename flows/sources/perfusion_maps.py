@@ -15,6 +15,7 @@ from tasks.arrays import Float32Array, Mask
 from tasks.perfusion.maps import PerfusionSettings
 from tasks.perfusion.series import PerfusionSeries
 
+RELATIVE_MAPS = ("cbf", "cbv")  # that the scaling of the arterial input multiplies
 MAP_UNITS = {"cbf": "ml/100 g/min", "cbv": "ml/100 g", "mtt": "s", "tmax": "s"}
 
 
@@ -52,8 +53,10 @@ def perfusion_of(found: PerfusionSeries, settings: PerfusionSettings) -> Perfusi
 def kept_maps(
     prefix: str, perfusion: Perfusion, affine: npt.NDArray[np.float64], parameters: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """The maps as files, each with its unit and how it was made."""
+    """The maps as files, each with its unit, ``arbitrary`` where only ratios are known, and how it was made."""
     files: dict[str, bytes] = {}
+    is_relative = perfusion.series is not None and bool(perfusion.series.relative_reason)
     for name, values in perfusion.maps.items():
-        files |= map_files(f"{prefix}_{name}", values, affine, {"Units": MAP_UNITS[name], "Settings": dict(parameters)})
+        unit = "arbitrary" if is_relative and name in RELATIVE_MAPS else MAP_UNITS[name]
+        files |= map_files(f"{prefix}_{name}", values, affine, {"Units": unit, "Settings": dict(parameters)})
     return files

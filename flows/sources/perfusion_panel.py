@@ -13,7 +13,7 @@ import numpy.typing as npt
 from flows.sources.interface import MapReference
 from flows.sources.label_maps import VASCULAR_MAP, planned_map
 from flows.sources.native_scan import PreparedScan, shown
-from flows.sources.perfusion_maps import Perfusion
+from flows.sources.perfusion_maps import RELATIVE_MAPS, Perfusion
 from reports.figures.perfusion_picture import (
     PERFUSION_SUFFIX,
     WINDOW_HU,
@@ -22,7 +22,7 @@ from reports.figures.perfusion_picture import (
     perfusion_picture,
 )
 from reports.figures.scan_picture import picture_files, scan_picture
-from tasks.arrays import FloatArray
+from tasks.arrays import Float32Array, FloatArray
 from tasks.perfusion.core import CoreSettings, PerfusionCore
 from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, other_side
 from tasks.perfusion.preparation import mean_curve
@@ -67,7 +67,7 @@ def panel_files(
     findings = _findings(perfusion, found, refusal)
     table = planned_map(first).table
     drawn = shown(scan, first, lesion, values)
-    picture = perfusion_picture(drawn, table, perfusion.maps, late, curves, findings, first.sha256)
+    picture = perfusion_picture(drawn, table, _drawn_maps(perfusion, found), late, curves, findings, first.sha256)
     pictures = [picture["base"]]
     for other in others:
         table = planned_map(other).table
@@ -75,6 +75,20 @@ def panel_files(
         pictures.append(scan_picture(slices, table, "HU", other.sha256))
     panel = json.dumps(picture, separators=(",", ":"), allow_nan=False).encode()
     return {f"{prefix}{PERFUSION_SUFFIX}": panel} | dict(list(picture_files(prefix, pictures).items())[1:])
+
+
+def _drawn_maps(perfusion: Perfusion, found: CoreFound | None) -> Mapping[str, Float32Array]:
+    """The maps; CBF and CBV over their mean in normal tissue where their absolute values are not known."""
+    if perfusion.series is None or not perfusion.series.relative_reason:
+        return perfusion.maps
+    normal = perfusion.tissue
+    if found is not None and found.core.affected_side is not None:
+        normal = found.anatomy.tissue & (found.anatomy.hemisphere == SIDE_SIGN[other_side(found.core.affected_side)])
+    drawn = {name: values for name, values in perfusion.maps.items() if name not in RELATIVE_MAPS}
+    for name in RELATIVE_MAPS:
+        if name in perfusion.maps and (mean := float(np.nanmean(perfusion.maps[name][normal]))) > 0:
+            drawn[f"{name}_relative"] = perfusion.maps[name] / np.float32(mean)
+    return drawn
 
 
 def _findings(perfusion: Perfusion, found: CoreFound | None, refusal: tuple[str, str]) -> PerfusionFindings:

@@ -41,6 +41,9 @@ SCALES: Mapping[str, MapScale] = MappingProxyType(
             MapScale(name="cbf", title="CBF", unit="ml/100 g/min", low=0.0, high=60.0),
             # grey matter has about 4; vessels begin at 8 (``tasks.perfusion.masks``, Kudo et al., AJNR 2003;24:419-426)
             MapScale(name="cbv", title="CBV", unit="ml/100 g", low=0.0, high=6.0),
+            # of normal tissue, which is the middle, where the artery gives no absolute values
+            MapScale(name="cbf_relative", title="CBF", unit="times normal", low=0.0, high=2.0),
+            MapScale(name="cbv_relative", title="CBV", unit="times normal", low=0.0, high=2.0),
             # tissue at risk begins at 12 to 13.5 (Kamalian et al., AJNR 2012;33:545-549)
             MapScale(name="mtt", title="MTT", unit="s", low=0.0, high=15.0),
             # the limit of hypoperfusion, 6 s (``tasks.perfusion.core``), is the middle

@@ -12,15 +12,19 @@ _UNIT = (
 )
 _VIEW = (
     "Not all of the brain is on the scan. If the archive has a series of the whole head from the same examination, "
-    "name that one in scans.tsv; otherwise this patient cannot be scored from this scan."
+    "name that one in scans.tsv. If the study can do with a part, set a wider limit of the figure that the detail "
+    "names ([[gate]] in cohort.toml)."
 )
 _REGISTRATION = (
     "The template does not fit this head. Look at the registration check below, where there is one: if the orange "
     "outline does not follow the brain, the scan may be in the wrong orientation, cut, or of another modality than "
-    "scans.tsv says. If the anatomy itself is far from normal, leave the patient out."
+    "scans.tsv says. If the outline does follow the brain, the anatomy is far from normal and the pose right: set a "
+    "wider limit of the figure that the detail names ([[gate]] in cohort.toml)."
 )
 _VOXEL_SIZE = (
-    "A head of this size does not exist. Check the voxel size that the export wrote, and export the series again."
+    "A head of this size does not exist among adults. Check the voxel size that the export wrote, and export the "
+    "series again; for small or large heads set wider limits of the figure that the detail names ([[gate]] in "
+    "cohort.toml)."
 )
 _NOISE = (
     "The image is too poor to see an early infarct. If the archive has another reconstruction or series of the same "
@@ -77,7 +81,8 @@ REMEDIES = {
     "no_brain_found": "No head was found on this scan. Check that the row of scans.tsv names the right series and "
     "modality: scouts, dose pages and scans of other body parts end here.",
     "head_tilt_too_large": "The head lies at an angle at which nobody is scanned. Check the orientation that the "
-    "export wrote; a volume turned by a viewer and saved again is the usual cause.",
+    "export wrote; a volume turned by a viewer and saved again is the usual cause. If the head did lie so, set a "
+    "larger maximum of tilt_deg ([[gate]] in cohort.toml).",
     "wrong_affine": "The file does not say properly where its voxels lie. Convert it again from DICOM; a series with "
     "gantry tilt goes through 'aspects import', which corrects it.",
     "forms_disagree": "The file holds two positions in space (qform and sform) that contradict each other. Find out "
@@ -86,7 +91,8 @@ REMEDIES = {
     "segment it again.",
     "mask_values_not_binary": "The mask holds more than two values. Save the lesion alone, 0 outside and 1 inside.",
     "slices_too_thick": "Slices this thick mix an infarct with healthy tissue. If the archive has thinner slices of "
-    "the same examination, name that series in scans.tsv.",
+    "the same examination, name that series in scans.tsv; if the whole cohort was scanned so, set a larger maximum of "
+    "slice_step_mm ([[gate]] in cohort.toml).",
     "slice_count_out_of_range": "The scan has more or fewer slices than this study allows. Check that all slices of "
     "one series, and only those, were exported.",
     "hemispheres_differ": "One half of the brain is brighter than the other as a whole. Check for shading and that the "

@@ -28,12 +28,14 @@ from tasks.diffusion.adc import normal_adc
 from tasks.diffusion.normal_tissue import ball, normal_tissue, normalised, smoothed
 from tasks.gaussian import MAD_TO_SIGMA
 from tasks.lesion import NEIGHBOURS_26
-from tasks.space.affines import MIRROR, voxel_sizes_mm
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid, resample_image
 
 #: Typical excess of an infarct in its first days: 0.13 + 0.11 in log10 of ADC and T2 part at 0 to 63 h is 1.74 times
 #: normal (Eastwood et al., AJNR 2003;24:680-687). A scan whose noise hides less than that is refused.
 MAXIMUM_NOISE = 0.74 / 3
+#: Between the two excesses that begin and extend a lesion without ADC, and above what a coil does to two halves.
+NORMAL_OVER_MIRROR = 1.3
 #: Normal tissue must be at least this share of the brain: an infarct of one hemisphere and fluid leave more.
 MINIMUM_NORMAL_SHARE = 0.2
 MIRROR_REACH_MM = 4.0  # the two halves of a head differ by this much after an affine; the brightest place within counts
@@ -193,7 +195,11 @@ def segment_dwi(
         known = inside & (adc[box] != 0)
         relative = smoothed(adc[box], known, spacing) / np.float32(peak or np.nan)
     empty = np.zeros(dwi.shape, dtype=bool)
+    to_template = np.linalg.inv(fixed_to_moving) @ local
+    mirror = fixed_to_moving @ np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.linalg.inv(fixed_to_moving)
     normal = normal_tissue(inside, relative, spacing)
+    if relative is None:
+        normal &= ~_is_brighter_than_mirror(dwi[box], inside, Grid(inside.shape, local), mirror)
     share = float(normal.sum() / max(1, inside.sum()))
     if share < MINIMUM_NORMAL_SHARE or not (dwi[box][normal] > 0).mean() > 0.5:
         detail = (
@@ -206,8 +212,6 @@ def segment_dwi(
     if noise > MAXIMUM_NOISE:
         detail = f"noise must be <= {MAXIMUM_NOISE:.2f} of normal tissue, got {noise:.2f}. Take a scan with less noise."
         return DwiLesion(empty, adc is not None, 0.0, peak, level, noise, {}, "noise_too_high", detail)
-    to_template = np.linalg.inv(fixed_to_moving) @ local
-    mirror = fixed_to_moving @ MIRROR @ np.linalg.inv(fixed_to_moving)
     seeds = {
         "symmetric": _excess_over_mirror(signal, inside, Grid(signal.shape, local), mirror) > chosen.asymmetry,
         "at_border": _is_deep(inside, chosen.seed_depth_mm, spacing),
@@ -225,6 +229,15 @@ def _box(mask: Mask) -> tuple[slice, slice, slice]:
     found = ndimage.find_objects(mask.view(np.uint8))
     x, y, z = found[0] if found else (slice(0, 1),) * 3
     return x, y, z
+
+
+def _is_brighter_than_mirror(dwi: Float32Array, inside: Mask, grid: Grid, mirror: Affine) -> Mask:
+    """Voxels that ADC cannot tell from normal tissue but the other hemisphere can: a field fitted to a large infarct
+    would take its brightness for the coil's.
+    """
+    smooth = smoothed(dwi, inside, np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0)))
+    across = resample_image(smooth, grid.affine, grid, mirror)
+    return np.asarray((across > 0) & (smooth > NORMAL_OVER_MIRROR * across))
 
 
 def _excess_over_mirror(signal: Float32Array, inside: Mask, grid: Grid, mirror: Affine) -> Float32Array:

@@ -41,7 +41,7 @@ from tasks.perfusion.preparation import (
     mean_curve,
     order_frames,
 )
-from tasks.perfusion.vessels import ArterialInput, arterial_input_of, find_arterial_input
+from tasks.perfusion.vessels import SHOWS_BLOOD, ArterialInput, arterial_input_of, find_arterial_input
 from tasks.space.affines import voxel_sizes_mm
 
 NOISE_VOXELS = 5000  # of tissue, evenly chosen: their median is then known to 0.2 %
@@ -124,6 +124,11 @@ class PerfusionSeries:
     notes: tuple[str, ...] = ()
     reason: str = ""
     detail: str = ""
+
+    @property
+    def relative_reason(self) -> str:
+        """Empty, or why CBF and CBV are known relative to normal tissue only: the ``vof_reason``."""
+        return "" if self.arterial is None else self.arterial.vof_reason
 
 
 def measure_series(
@@ -222,7 +227,7 @@ def _find_vessels(
             vein_mask=(vein_search(masks, spacing) & trusted).T,
             minimum_frames=settings.minimum_frames,
         )
-    if arterial.aif is not None and arterial.vof is not None and not arterial.vof_reason:
+    if arterial.aif is not None and arterial.vof is not None and arterial.vof_reason in SHOWS_BLOOD:
         blood = max(float(np.trapezoid(one, times)) for one in (arterial.aif, arterial.vof))
         masks = ctp_masks(baseline, area, brain, spacing, blood_area_hu_s=blood)
     notes = (*found.notes, arterial.vof_reason) if arterial.vof_reason else found.notes

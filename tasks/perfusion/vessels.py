@@ -6,7 +6,10 @@ width, rise and noise (after Rempp et al., Radiology 1994;193:637-641); the best
 curves, and the AIF is the mean of the largest cluster (cf. Mouridsen et al., Magn Reson Med 2006;55:524-531).
 
 Arteries are thinner than voxels, large sinuses are not: the AIF is scaled up to the area of the VOF (partial-volume
-correction), both areas taken over the same part of the bolus. A scaling never lowers the AIF.
+correction), both areas taken over the same part of the bolus. The scaling follows the ratio of the areas between 1 and
+``MAXIMUM_SCALING`` and stays at the nearer limit outside; it never lowers the AIF. It multiplies CBF and CBV alike, so
+that where the ratio is not credible both are still known relative to each other, and MTT and Tmax as they are; a
+``vof_reason`` says that their absolute values are not.
 """
 
 from __future__ import annotations
@@ -38,8 +41,14 @@ N_BEST = 100  # ranked best, to be clustered
 N_VOXELS = 20  # of a vessel's curve: noise falls to less than a quarter; more would reach into thinner branches
 FULLEST_SHARE = 0.75  # of a cluster's highest peak: thinner branches and edges of a sinus are diluted
 CLUSTER_DISTANCE = 0.1  # one minus the correlation of two curves of one vessel; at a contrast to noise of 10, 0.05
-#: Beyond, the artery fills less than a tenth of its voxels, and half of the curve is the tissue's own blood.
-MAXIMUM_SCALING = 10.0
+#: VOF over AIF area that gives absolute values. An artery that fills a share f of its voxels, beside tissue with 4 % of
+#: blood, has 1 / (f + 0.04 (1 - f)) of the vein's area: at 10, f is 0.06 and over a third of the curve is the tissue's
+#: own late blood; pure tissue has 25. All blood passes both vessels, so that a vein in whole voxels has no less than
+#: the artery: below a half it is no sinus, or the artery's curve is not its own.
+MINIMUM_RATIO, MAXIMUM_SCALING = 0.5, 10.0
+#: A vein of which the curve holds true so far: its area is one of pure blood, over the frames that there are.
+SHOWS_BLOOD = ("", "vof_bolus_truncated", "vof_scaling_out_of_range")
+_ONLY_RELATIVE = "CBF and CBV are known relative to normal tissue only."
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +60,15 @@ class ArterialInput:
     aif : (T,) float array, HU over baseline, mean of its voxels, not scaled; None where refused
     vof : (T,) float array, HU over baseline; None where no vein was found or given
     aif_voxels, vof_voxels : (n,) int array, flat C-order indices in a frame; empty where curves were given
-    scaling : factor by which the AIF is raised to the VOF's area; 1 without a credible VOF
+    scaling : factor by which the AIF is raised to the VOF's area, 1 to ``MAXIMUM_SCALING``; 1 without a VOF
     quality : float in [0, 1]; the product of the voxels' mean correlation with the AIF, the share of its peak above the
         least contrast to noise, and the share by which it has fallen at the end; 0 where refused
     is_manual : whether the curves were given
     reason : empty, or ``too_few_frames``, ``frames_out_of_order``, ``bolus_before_start``, ``no_arterial_input``,
         ``bolus_truncated``, ``two_bolus_peaks``
-    vof_reason : empty, or why the AIF is not scaled: ``no_venous_output``, ``vof_bolus_truncated``,
-        ``vof_two_bolus_peaks``, ``vof_bolus_before_start``, ``vof_before_aif``, ``vof_scaling_out_of_range``
+    vof_reason : empty, or why the scaling, and with it every absolute value, is not known: ``no_venous_output``,
+        ``vof_bolus_truncated``, ``vof_two_bolus_peaks``, ``vof_bolus_before_start``, ``vof_before_aif``,
+        ``vof_scaling_out_of_range``
     detail : every reason with its measured value, the rule and the remedy
     """
 
@@ -201,25 +211,30 @@ def arterial_input_of(
 def vof_scaling(
     aif: npt.NDArray[np.floating], vof: npt.NDArray[np.floating] | None, times_s: FloatArray
 ) -> tuple[float, str, str]:
-    """Area of the VOF over that of the AIF, as (factor >= 1, reason, detail); 1 with a reason where not credible.
+    """Area of the VOF over that of the AIF within 1 to ``MAXIMUM_SCALING``, as (factor, reason, detail).
 
-    The vein runs late by the lag between the two rises, so the AIF's area leaves out as much time at its end.
+    The factor never jumps: where the ratio is not credible it stays what it is beside that, and the reason says so. The
+    vein runs late by the lag between the two rises, so the AIF's area leaves out as much time at its end.
     """
     if vof is None:
-        return 1.0, "no_venous_output", "A vein must enhance after tissue, got none. Absolute CBF and CBV read high."
-    reason, detail = bolus_problem(vof, times_s)
-    if reason:
-        return 1.0, "no_venous_output" if reason == "no_bolus" else f"vof_{reason}", detail
+        return 1.0, "no_venous_output", f"A vein must enhance after tissue, got none. {_ONLY_RELATIVE}"
     rise_s = bolus_shape(np.stack([aif, vof], axis=1), times_s).rise_s
     lag_s = float(rise_s[1] - rise_s[0])
+    delay_s = max(0.0, float(np.nan_to_num(lag_s)))
+    same_part = np.interp(times_s - delay_s, times_s, aif) * (times_s - delay_s >= times_s[0])
+    area = float(np.trapezoid(same_part, times_s))
+    ratio = float(np.trapezoid(vof, times_s)) / area if area > 0 else 0.0
+    factor = min(max(1.0, ratio), MAXIMUM_SCALING)
+    reason, detail = bolus_problem(vof, times_s)
+    if reason:
+        return factor, "no_venous_output" if reason == "no_bolus" else f"vof_{reason}", f"{detail} {_ONLY_RELATIVE}"
     if not lag_s > 0:
-        return 1.0, "vof_before_aif", f"The vein must rise after the artery, got {lag_s:.1f} s. Choose another vein."
-    same_part = np.interp(times_s - lag_s, times_s, aif) * (times_s - lag_s >= times_s[0])
-    ratio = float(np.trapezoid(vof, times_s) / np.trapezoid(same_part, times_s))
-    if not 0 < ratio <= MAXIMUM_SCALING:
-        rule = f"VOF area over AIF area must be in (0, {MAXIMUM_SCALING:g}], got {ratio:.1f}."
-        return 1.0, "vof_scaling_out_of_range", f"{rule} Choose a larger artery."
-    return max(1.0, ratio), "", ""
+        rule = f"The vein must rise after the artery, got {lag_s:.1f} s. Choose another vein."
+        return factor, "vof_before_aif", f"{rule} {_ONLY_RELATIVE}"
+    if not MINIMUM_RATIO <= ratio <= MAXIMUM_SCALING:
+        rule = f"VOF area over AIF area must be {MINIMUM_RATIO:g} to {MAXIMUM_SCALING:g}, got {ratio:.1f}."
+        return factor, "vof_scaling_out_of_range", f"{rule} Choose a larger artery and vein. {_ONLY_RELATIVE}"
+    return factor, "", ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.brain import MAXIMUM_SIDE_SHARE, VOLUME_LIMITS_ML
-from tasks.registration.affine import (
-    MAXIMUM_TILT_DEG,
-    MINIMUM_BRAIN_DICE,
-    MINIMUM_COVERAGE,
-    MINIMUM_TISSUE_CORRELATION,
-    SCALE_LIMITS,
-)
 
 Limits = tuple[float | None, float | None]
 
@@ -32,7 +25,7 @@ class QualityFigure:
     meaning : str
         What it says, in a few words.
     limits : (minimum, maximum)
-        Of any modality: brain extraction and registration refuse a scan beyond them before any gate acts.
+        Of any modality: brain extraction refuses a scan beyond them before any gate acts.
     """
 
     column: str
@@ -62,29 +55,19 @@ QUALITY_FIGURES = (
         (None, MAXIMUM_SIDE_SHARE),
     ),
     QualityFigure(
-        "template_coverage", "Template in view", "", 2, "Registration", "share of the template's brain inside the scan",
-        (MINIMUM_COVERAGE, None),
+        "template_coverage", "Template in view", "", 2, "Registration", "share of the template's brain inside the scan"
     ),
     QualityFigure("ganglionic_coverage", "Ganglionic level in view", "", 2, "Registration"),
     QualityFigure("supraganglionic_coverage", "Supraganglionic level in view", "", 2, "Registration"),
     QualityFigure(
-        "registration_dice", "Brain overlap", "", 3, "Registration", "Dice of the brain masks after registration",
-        (MINIMUM_BRAIN_DICE, None),
+        "registration_dice", "Brain overlap", "", 3, "Registration", "Dice of the brain masks after registration"
     ),
     QualityFigure(
-        "tissue_correlation", "Tissue correlation", "", 2, "Registration", "with a synthetic scan of the template",
-        (MINIMUM_TISSUE_CORRELATION, None),
+        "tissue_correlation", "Tissue correlation", "", 2, "Registration", "with the template, best third of the brain"
     ),
-    QualityFigure(
-        "tilt_deg", "Tilt", "°", 1, "Registration", "angle between the axes of scan and template",
-        (None, MAXIMUM_TILT_DEG),
-    ),
-    QualityFigure(
-        "scale_min", "Smallest stretch", "", 2, "Registration", "from template to scan", (SCALE_LIMITS[0], None)
-    ),
-    QualityFigure(
-        "scale_max", "Largest stretch", "", 2, "Registration", "from template to scan", (None, SCALE_LIMITS[1])
-    ),
+    QualityFigure("tilt_deg", "Tilt", "°", 1, "Registration", "angle between the axes of scan and template"),
+    QualityFigure("scale_min", "Smallest stretch", "", 2, "Registration", "from template to scan"),
+    QualityFigure("scale_max", "Largest stretch", "", 2, "Registration", "from template to scan"),
     QualityFigure("noise_hu", "Noise", "HU", 1, "Image", "in the brain"),
     QualityFigure("noise_share", "Noise", "share", 3, "Image", "of the brain's median"),
     QualityFigure("signal_to_noise", "Signal to noise", "", 1, "Image"),

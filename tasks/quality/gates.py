@@ -7,10 +7,9 @@ what kept it from being measured has a reason of its own.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.modality import ScanContrast
 from tasks.quality.catalogue import Limits
@@ -78,7 +77,7 @@ class Finding:
     ----------
     reason : str
     detail : str
-        Measured value, rule and remedy.
+        Measured value, rule, remedy, and the setting that would let the scan pass.
     """
 
     reason: str
@@ -90,8 +89,43 @@ class Finding:
 MINIMUM_LEVEL_COVERAGE = 0.9
 #: Noise and streak stronger than this hide the early sign: the contrast of grey and white matter, 37 and 28 HU.
 TISSUE_CONTRAST_HU = 9.0
+#: Between the world axes of scan and template: 30 of a badly placed head and 20 of the gantry.
+MAXIMUM_TILT_DEG = 50.0
+#: Share of the template brain in view; half a brain lost leaves at most 0.64 in most scans.
+MINIMUM_COVERAGE = 0.7
+#: Of a perfusion slab: 40 mm of the phantom's head leave 0.43 to 0.46 and register within 0.9 mm (slices of 5 mm) or
+#: 3.3 mm (10 mm) everywhere in the brain.
+SLAB_COVERAGE = 0.35
+SCALE_LIMITS = (0.65, 1.2)  # adult brains are 0.75 to 1.05 of the ICBM152 template along an axis
+#: Whole heads reach 0.93 to 0.97; a third of the head blanked, or a wrong pose, 0.89.
+MINIMUM_BRAIN_DICE = 0.9
+#: Of ``tasks.registration.agreement``, on phantoms: right poses have 0.75 and more with infarcts of up to 300 ml on one
+#: or 240 ml on both sides, haemorrhage, atrophy, no cerebellum or noise. Less than this has no pose wrong by less
+#: than 6 mm, and 17 of 20 wrong by 12 mm or more.
+MINIMUM_TISSUE_CORRELATION = 0.35
 
-_GEOMETRY = (
+#: The limits of brain extraction have acted before; a study may set narrower ones here.
+_BRAIN = (
+    Gate("brain_volume_ml", None, None, "brain_volume_out_of_range", "Check the brain mask by eye."),
+    Gate("brain_side_share", None, None, "brain_cut_at_side", "Use a complete scan."),
+)
+_REGISTRATION = (
+    Gate("tilt_deg", None, MAXIMUM_TILT_DEG, "head_tilt_too_large", "Check the orientation of the scan."),
+    Gate("template_coverage", MINIMUM_COVERAGE, None, "field_of_view_too_small", "Use a complete scan."),
+    Gate("scale_min", SCALE_LIMITS[0], None, "registration_scale_out_of_range", "Check the voxel size."),
+    Gate("scale_max", None, SCALE_LIMITS[1], "registration_scale_out_of_range", "Check the voxel size."),
+    Gate(
+        "registration_dice", MINIMUM_BRAIN_DICE, None, "registration_overlap_too_low", "Check the registration by eye."
+    ),
+    Gate(
+        "tissue_correlation",
+        MINIMUM_TISSUE_CORRELATION,
+        None,
+        "registration_tissue_mismatch",
+        "Check the modality and the registration by eye.",
+    ),
+)
+_VIEW = (
     Gate("ganglionic_coverage", MINIMUM_LEVEL_COVERAGE, None, "ganglionic_level_not_covered", "Use a complete scan."),
     Gate(
         "supraganglionic_coverage",
@@ -100,24 +134,25 @@ _GEOMETRY = (
         "supraganglionic_level_not_covered",
         "Use a complete scan.",
     ),
-    # The gates of brain extraction and registration have acted before; a study may set narrower ones here.
-    Gate("tilt_deg", None, None, "head_tilt_too_large", "Check the registration by eye."),
-    Gate("brain_volume_ml", None, None, "brain_volume_out_of_range", "Check the brain mask by eye."),
+)
+_EXPORT = (
     Gate("brain_open_share", None, None, "brain_cut_at_end", "Use a complete scan."),
-    Gate("brain_side_share", None, None, "brain_cut_at_side", "Use a complete scan."),
-    Gate("template_coverage", None, None, "field_of_view_too_small", "Use a complete scan."),
-    Gate("registration_dice", None, None, "registration_overlap_too_low", "Check the registration by eye."),
-    Gate("tissue_correlation", None, None, "registration_tissue_mismatch", "Check the registration by eye."),
-    Gate("scale_min", None, None, "registration_scale_out_of_range", "Check the voxel size."),
-    Gate("scale_max", None, None, "registration_scale_out_of_range", "Check the voxel size."),
     Gate("n_slices", None, None, "slice_count_out_of_range", "Check that every slice was exported."),
     Gate("clipped_share", None, None, "values_clipped", "Export the values unclipped."),
 )
+_GEOMETRY = (*_BRAIN, *_REGISTRATION, *_VIEW, *_EXPORT)
+#: Levels need not be covered: of a slab, regions out of view are marked one by one.
+_SLAB = (
+    *_BRAIN,
+    *(replace(gate, minimum=SLAB_COVERAGE) if gate.figure == "template_coverage" else gate for gate in _REGISTRATION),
+    *_EXPORT,
+)
+_THICK = "Use thinner slices where the archive has them."
 
 _CT = (
     *_GEOMETRY,
     # Paper 3 takes slices of 3 to 6 mm (METHODS A.3); e-ASPECTS changes its score above 6 mm (Neuberger 2020).
-    Gate("slice_step_mm", None, 6.0, "slices_too_thick", "Use a reconstruction with thinner slices."),
+    Gate("slice_step_mm", None, 6.0, "slices_too_thick", _THICK),
     Gate("streak_hu", None, TISSUE_CONTRAST_HU, "streak_artefact", "Use a series without the artefact."),
     Gate("asymmetry_hu", None, None, "hemispheres_differ", "Check for shading and for a wrong mid-plane."),
     Gate("saturated_share", None, None, "metal_in_scan", "Use a series without metal."),
@@ -139,10 +174,9 @@ _BY_CONTRAST: dict[ScanContrast, tuple[Gate, ...]] = {
         Gate("contrast_hu", CONTRAST_HU, None, "contrast_missing", "Use the arterial phase, or score as CT."),
     ),
     "ctp": (
-        # Levels need not be covered: of a slab, regions out of view are marked one by one.
-        *(gate for gate in _GEOMETRY if not gate.figure.endswith("ganglionic_coverage")),
+        *_SLAB,
         # The thickest slices of dynamic scanners; beyond, a slice holds more than a region of one level.
-        Gate("slice_step_mm", None, 10.0, "slices_too_thick", "Use a reconstruction with thinner slices."),
+        Gate("slice_step_mm", None, 10.0, "slices_too_thick", _THICK),
         Gate("noise_hu", None, None, "noise_too_high", "Use a smoother or thicker reconstruction."),
         Gate("motion_mm", None, None, "head_moved", "Check the motion trace by eye."),
         Gate("rejected_frame_share", None, 0.25, "too_many_frames_rejected", "Look at the series: the head moved."),
@@ -154,7 +188,7 @@ _BY_CONTRAST: dict[ScanContrast, tuple[Gate, ...]] = {
     "dwi": (
         *_GEOMETRY,
         # The largest spacing of paper 4's scanners (METHODS G4: thickness and spacing 7/8 mm).
-        Gate("slice_step_mm", None, 8.0, "slices_too_thick", "Use a series with thinner slices."),
+        Gate("slice_step_mm", None, 8.0, "slices_too_thick", _THICK),
         # Below a signal of 3 the magnitude image is biased (Gudbjartsson & Patz, Magn Reson Med 1995;34:910-914).
         Gate("noise_share", None, 0.33, "noise_too_high", "Use a series with more averages."),
         Gate("signal_to_noise", 3.0, None, "signal_too_low", "Use a series with more averages."),
@@ -188,7 +222,7 @@ def with_limits(gates: tuple[Gate, ...], limits: Mapping[str, Limits]) -> tuple[
     for gate in gates:
         minimum, maximum = limits.get(gate.figure, (gate.minimum, gate.maximum))
         try:
-            changed.append(dataclasses.replace(gate, minimum=minimum, maximum=maximum))
+            changed.append(replace(gate, minimum=minimum, maximum=maximum))
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -224,8 +258,14 @@ def judge_quality(figures: Mapping[str, Figure], gates: tuple[Gate, ...]) -> tup
             raise ValueError(f"{gate.figure} must not be NaN, got NaN. Give null for what was not measured.")
         if (gate.minimum is not None and value < gate.minimum) or (gate.maximum is not None and value > gate.maximum):
             measured = f"{value:.4g}{_unit(gate.figure)}"
-            findings.append(Finding(gate.reason, f"{gate.figure} must be {gate.rule}, got {measured}. {gate.remedy}"))
+            detail = f"{gate.figure} must be {gate.rule}, got {measured}. {gate.remedy} {_setting(gate.figure)}"
+            findings.append(Finding(gate.reason, detail))
     return tuple(findings)
+
+
+def _setting(figure: str) -> str:
+    """Where a study that can do with less sets its own limit."""
+    return f'Set [[gate]] figure = "{figure}" in cohort.toml for another limit.'
 
 
 def _unit(figure: str) -> str:

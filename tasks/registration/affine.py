@@ -1,9 +1,12 @@
-"""Affine registration of a scan to a template: the result, its figures of merit, and the gates that refuse it.
+"""Affine registration of a scan to a template: the result, its figures of merit, and what makes it impossible.
 
 *Fixed* is the template, *moving* the scan; ``fixed_to_moving`` maps a template point (world, RAS, mm) to the scan's
 world. It brings a scan onto the template grid, and its inverse a label map onto the scan, in one resampling
 (``tasks.space.resample``). Two profiles: ``gauss-newton`` (``tasks.registration.solver``, the default) and ``as-paper``
 (``tasks.registration.as_paper``).
+
+Only what cannot be a head's pose is refused here. Whether a pose is good enough for a study is decided from the stored
+figures, by limits that a study can set (``tasks.quality.gates``).
 """
 
 from __future__ import annotations
@@ -17,23 +20,20 @@ from scipy.spatial.transform import Rotation
 
 from tasks.arrays import Affine
 from tasks.brain import Brain
-from tasks.registration.solver import moving_levels, sample, solve
+from tasks.registration.agreement import tissue_agreement
+from tasks.registration.solver import moving_levels, solve
 from tasks.registration.target import Target
 from tasks.space.working_grid import WorkingScan
 
 Profile = Literal["gauss-newton", "as-paper"]
 Rows = tuple[tuple[float, float, float, float], ...]
 
-#: Gates. Each bound lies far outside what adult heads need and inside what a wrong pose gives.
-MINIMUM_BRAIN_DICE = 0.90  # whole heads reach 0.93 to 0.97; a third of the head blanked, or a wrong pose, 0.89
-#: Of a perfusion slab: 40 mm of the phantom's head leave 0.43 to 0.46 and register within 0.9 mm (slices of 5 mm) or
-#: 3.3 mm (10 mm) everywhere in the brain.
-SLAB_COVERAGE = 0.35
-MINIMUM_COVERAGE = 0.7  # share of the template brain in view; half a brain lost leaves at most 0.64 in most scans
-SCALE_LIMITS = (0.65, 1.2)  # adult brains are 0.75 to 1.05 of the ICBM152 template along an axis
-MINIMUM_TISSUE_CORRELATION = 0.2  # a mirrored or turned brain has none
+#: What no head can be: beyond, nothing is measured. A study's limits (``tasks.quality.gates``) lie well inside.
+IMPOSSIBLE_DICE = 0.7  # two brains of one size laid beside each other by 20 mm
+IMPOSSIBLE_COVERAGE = 0.2  # of the template brain in view: two regions of one level at most
+IMPOSSIBLE_SCALES = (0.4, 1.8)  # half and one and a half of the range of adult brains
+IMPOSSIBLE_CORRELATION = 0.1  # wrong poses of the phantoms have 0.15 to 0.3
 OVERLAP_STEP = 2  # voxels of 2 mm: overlap is measured at every 4 mm
-MAXIMUM_TILT_DEG = 50.0  # between the world axes of scan and template: 30 of a badly placed head and 20 of the gantry
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Registration:
     brain_dice : float in [0, 1]
         Overlap of the scan's brain mask with the template's, inside the scan's field of view.
     tissue_correlation : float in [-1, 1]
-        Correlation of the scan with the synthetic scan inside both brains; null for ``as-paper`` without tissue maps.
+        Correlation of the scan with the synthetic scan, of ``tasks.registration.agreement``; null for ``as-paper``.
     coverage : float in [0, 1]
         Share of the template brain inside the scan's field of view.
     scale_min, scale_max : float
@@ -56,9 +56,9 @@ class Registration:
         Angle of the rotation between the world axes of template and scan.
     n_steps : int
     reason : str
-        Empty, or why the result is refused: a reason of the brain mask, ``registration_diverged``,
-        ``head_tilt_too_large``, ``field_of_view_too_small``, ``registration_scale_out_of_range``,
-        ``registration_overlap_too_low``, ``registration_tissue_mismatch``.
+        Empty, or why there is no pose: a reason of the brain mask, ``registration_diverged``,
+        ``field_of_view_too_small``, ``registration_scale_out_of_range``, ``registration_overlap_too_low``,
+        ``registration_tissue_mismatch``.
     detail : str
         Every broken rule with its measured value and the remedy; empty without a reason.
     """
@@ -77,7 +77,7 @@ class Registration:
 
     @property
     def is_usable(self) -> bool:
-        """Whether no gate was broken."""
+        """Whether there is a pose to measure by."""
         return not self.reason
 
     @property
@@ -99,9 +99,7 @@ class Registration:
         return np.asarray(np.linalg.inv(self.matrix))
 
 
-def register(
-    scan: WorkingScan, brain: Brain, target: Target, *, minimum_coverage: float = MINIMUM_COVERAGE
-) -> Registration:
+def register(scan: WorkingScan, brain: Brain, target: Target) -> Registration:
     """Register a scan to the template by robust Gauss-Newton on its brain mask and its tissue contrast.
 
     The same input gives the same bytes, whatever the number of threads.
@@ -113,8 +111,6 @@ def register(
         The mask of the same scan; a mask with a reason is refused without registration.
     target : Target
         The template prepared for the scan's modality.
-    minimum_coverage : float
-        Share of the brain that must be in view, such as ``SLAB_COVERAGE`` for perfusion CT.
     """
     if brain.reason:
         return refusal("gauss-newton", brain.reason, brain.detail)
@@ -126,12 +122,8 @@ def register(
             "registration_diverged",
             "the scan must come to lie on the template, got no pose with enough of it in view. Check the scan by eye.",
         )
-    level = target.levels[-1]
-    sampled, is_inside = sample(moving[-1].channels, moving[-1].world_to_voxel @ fit.warp, level.points)
-    both = is_inside & (sampled.real > 0.5) & (level.values[0] > 0.5)
-    correlation = float(np.corrcoef(sampled.imag[both], level.values[1][both])[0, 1]) if both.any() else 0.0
-    pair = (scan, brain, target)
-    return judge("gauss-newton", fit.warp, pair, correlation, fit.n_steps, minimum_coverage=minimum_coverage)
+    agreement = tissue_agreement(moving, target, fit.warp)
+    return judge("gauss-newton", fit.warp, (scan, brain, target), agreement, fit.n_steps)
 
 
 def centroid_start(scan: WorkingScan, brain: Brain, target: Target) -> Affine:
@@ -148,10 +140,8 @@ def judge(
     pair: tuple[WorkingScan, Brain, Target],
     tissue_correlation: float | None,
     n_steps: int,
-    *,
-    minimum_coverage: float = MINIMUM_COVERAGE,
 ) -> Registration:
-    """Figures of merit of a transform and the gates it breaks.
+    """Figures of merit of a transform, and whether it can be a head's pose.
 
     Parameters
     ----------
@@ -160,7 +150,6 @@ def judge(
     pair : the scan, its brain mask and the target
     tissue_correlation : null if not known
     n_steps : of the optimiser
-    minimum_coverage : share of the brain that must be in view
     """
     scan, brain, target = pair
     dice, coverage = _overlap(warp, scan, brain.mask, target)
@@ -168,17 +157,13 @@ def judge(
     is_mirrored = bool(np.linalg.det(warp[:3, :3]) <= 0)
     left, _, right = np.linalg.svd(warp[:3, :3])
     tilt = float(np.degrees(Rotation.from_matrix(left @ right * (-1 if is_mirrored else 1)).magnitude()))
-    low, high = SCALE_LIMITS
+    low, high = IMPOSSIBLE_SCALES
     rules = (
         (
-            "head_tilt_too_large",
-            tilt > MAXIMUM_TILT_DEG,
-            f"tilt must be <= {MAXIMUM_TILT_DEG:g} degrees, got {tilt:.0f} degrees. Check the orientation of the scan.",
-        ),
-        (
             "field_of_view_too_small",
-            coverage < minimum_coverage,
-            f"coverage must be >= {minimum_coverage:g} of the brain, got {coverage:.2f}. Scan the whole head.",
+            coverage < IMPOSSIBLE_COVERAGE,
+            f"template_coverage must be >= {IMPOSSIBLE_COVERAGE:g} of the brain, got {coverage:.2f}. "
+            "Scan the whole head.",
         ),
         (
             "registration_scale_out_of_range",
@@ -187,13 +172,13 @@ def judge(
         ),
         (
             "registration_overlap_too_low",
-            dice < MINIMUM_BRAIN_DICE,
-            f"brain_dice must be >= {MINIMUM_BRAIN_DICE:g}, got {dice:.2f}. Check the scan by eye.",
+            dice < IMPOSSIBLE_DICE,
+            f"registration_dice must be >= {IMPOSSIBLE_DICE:g}, got {dice:.2f}. Check the scan by eye.",
         ),
         (
             "registration_tissue_mismatch",
-            tissue_correlation is not None and tissue_correlation < MINIMUM_TISSUE_CORRELATION,
-            f"tissue_correlation must be >= {MINIMUM_TISSUE_CORRELATION:g}, got {tissue_correlation or 0:.2f}. "
+            tissue_correlation is not None and tissue_correlation < IMPOSSIBLE_CORRELATION,
+            f"tissue_correlation must be >= {IMPOSSIBLE_CORRELATION:g}, got {tissue_correlation or 0:.2f}. "
             "Check the modality and the scan by eye.",
         ),
     )

@@ -340,7 +340,7 @@ KINDS: dict[str, _Kind] = {
     "one_slice": _Kind(lambda good: _nifti(good.hu[:, :, 17:18], good.affine), "wrong_dimensions"),
     "two_slices": _Kind(lambda good: _nifti(good.hu[:, :, 17:19], good.affine), "brain_too_small"),
     "axes_reversed": _Kind(
-        lambda good: _nifti(good.hu.transpose(2, 1, 0), good.affine), "registration_scale_out_of_range"
+        lambda good: _nifti(good.hu.transpose(2, 1, 0), good.affine), "registration_overlap_too_low"
     ),
     "axes_swapped_in_plane": _Kind(
         lambda good: _nifti(good.hu.transpose(1, 0, 2), good.affine), "registration_overlap_too_low"

@@ -64,9 +64,12 @@ def scans_table(n=60):
     return pd.DataFrame([*rows, scan_row(f"sub-{n - 1:04d}", **bad)])
 
 
+REGISTERED = {"ncct": {"registration_dice": (0.9, None)}}  # a limit of the study
+
+
 def cohort_view(scans=None, **changes):
     """What all pages share."""
-    quality = cohort_quality(scans_table() if scans is None else scans)
+    quality = cohort_quality(scans_table() if scans is None else scans, REGISTERED)
     settings = {"study": "Study A", "run": RUN, "quality": quality, "columns": {"age": "Age, year"}}
     return CohortView(**{**settings, **changes})
 

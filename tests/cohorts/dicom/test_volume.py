@@ -143,6 +143,23 @@ def test_padding_becomes_air(tmp_path):
     assert volume.values.max() == 80
 
 
+@pytest.mark.parametrize("padding", [-2000, -1024, 0, 80, 3071])
+def test_padding_of_a_value_that_is_real_inside_the_head_ends_at_its_border(tmp_path, padding):
+    """Signed CT whose stored values are HU: a ventricle of 0 HU, a bleeding of 80 and a clip of 3071 stay."""
+    for number in range(4):
+        pixels = head_hu(number)
+        pixels[9:12, 8:11], pixels[12, 12] = 0, 3071
+        pixels[:2] = pixels[:, :3] = padding
+        attributes = {"PixelRepresentation": 1, "RescaleIntercept": 0, "PixelPaddingValue": padding}
+        write_slice(tmp_path, number, pixels, (0, 0, 5.0 * number), **attributes)
+    volume = _volume(tmp_path)
+    ventricle = np.moveaxis(volume.values[:, ::-1], 1, 0)[9:12, :]
+    assert (ventricle == 0).sum() == 4 * 9
+    assert (volume.values == 3071).sum() == 4
+    assert (volume.values == 80).sum() == 4 * 6
+    assert volume.numbers["n_padding_voxels"] == 4 * (2 * COLUMNS + 3 * (ROWS - 2))
+
+
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [

@@ -63,6 +63,7 @@ def test_every_kind_has_its_outcome(images, name):
             "It",
             "Take",
             "Use",
+            "Set",
         }, found.message
 
 

@@ -39,8 +39,10 @@ def test_every_broken_gate_is_in_the_detail_and_the_first_is_the_reason():
     judged = _judged(record, "ratio-ncct")
     assert (judged.status, judged.reason) == ("excluded", "slices_too_thick")
     assert judged.detail == (
-        "ncct: slice_step_mm must be <= 6 mm, got 7.5 mm. Use a reconstruction with thinner slices. "
-        "ncct: noise_hu must be <= 12.5 HU, got 14 HU. Use a smoother or thicker reconstruction."
+        "ncct: slice_step_mm must be <= 6 mm, got 7.5 mm. Use thinner slices where the archive has them. "
+        'Set [[gate]] figure = "slice_step_mm" in cohort.toml for another limit. '
+        "ncct: noise_hu must be <= 12.5 HU, got 14 HU. Use a smoother or thicker reconstruction. "
+        'Set [[gate]] figure = "noise_hu" in cohort.toml for another limit.'
     )
     assert judged.payload == record.payload
     assert judged.key == record.key
@@ -73,3 +75,17 @@ def test_masks_and_figures_that_were_not_taken_break_nothing():
     assert _judged(_record({"noise_hu": 99.0}, "lesion"), "lesion").status == "ok"
     assert _judged(_record(dict.fromkeys(GOOD)), "ratio-ncct").status == "ok"
     assert _judged(_record(GOOD | {"noise_hu": 99.0}, "adc"), "ratio-ncct").status == "ok"  # of another scan
+
+
+def test_limits_of_the_registration_can_be_wider_and_narrower():
+    """Of stored figures alone: an overlap of 0.87 and slices of 9 mm, which pass in a study that says so."""
+    record = _record(GOOD | {"registration_dice": 0.87, "slice_step_mm": 9.0, "tissue_correlation": 0.5})
+    judged = _judged(record, "ratio-ncct")
+    assert judged.reason == "registration_overlap_too_low"
+    assert "registration_dice must be >= 0.9, got 0.87." in judged.detail
+    assert "slice_step_mm must be <= 6 mm, got 9 mm." in judged.detail
+    assert '[[gate]] figure = "registration_dice"' in judged.detail
+    wider = [{"figure": "registration_dice", "minimum": 0.8}, {"figure": "slice_step_mm", "maximum": 10}]
+    assert _judged(record, "ratio-ncct", gate=wider).status == "ok"
+    narrower = [*wider, {"figure": "tissue_correlation", "minimum": 0.6}]
+    assert _judged(record, "ratio-ncct", gate=narrower).reason == "registration_tissue_mismatch"

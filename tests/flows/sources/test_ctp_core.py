@@ -127,6 +127,26 @@ def test_the_core_is_found_on_its_side_with_its_volume(record):
     assert core.mismatch_ratio == pytest.approx(core.hypoperfused_volume_ml / record.payload.lesion.volume_ml)
 
 
+def test_without_a_credible_vein_flow_is_told_relative_to_normal_flow_only(record, out, tmp_path):
+    """An artery of less than a tenth of its vein: the core stays, the flow in ml/100 g/min and its unit go."""
+    body = TIMED | {
+        "ArterialInputFunction": (_phantom().aif_hu / 20).tolist(),
+        "VenousOutputFunction": _phantom().vof_hu.tolist(),
+    }
+    found = run_case(_case(tmp_path / "cases", sidecar=body), _settings(threshold="nominal"), tmp_path)
+    assert (found.status, found.reason) == ("ok", None)
+    assert found.payload["perfusion"]["series"]["arterial"]["vof_reason"] == "vof_scaling_out_of_range"
+    assert found.payload["perfusion"]["core"]["reference_cbf_ml_100g_min"] is None
+    assert found.payload["lesion"]["volume_ml"] == pytest.approx(record.payload["lesion"]["volume_ml"], rel=0.25)
+    files = _files(found, tmp_path)
+    units = {name: json.loads(path.read_text()).get("Units") for name, path in files.items() if name.endswith(".json")}
+    assert {units[name] for name in units if name.endswith(("_cbf.json", "_cbv.json"))} == {"arbitrary"}
+    assert {units[name] for name in units if name.endswith(("_mtt.json", "_tmax.json"))} == {"s"}
+    panel = json.loads(next(path for name, path in files.items() if name.endswith("_perfusion.json")).read_text())
+    assert [scale["name"] for scale in panel["scales"]] == ["cbf_relative", "cbv_relative", "mtt", "tmax"]
+    assert {scale["unit"] for scale in panel["scales"][:2]} == {"times normal"}
+
+
 def test_regions_are_affected_where_the_true_core_fills_more_than_a_tenth(record):
     labels = load_label_map("classic")
     counts = record.payload.counts[CLASSIC.sha256]

@@ -21,6 +21,7 @@ from flows.sources.interface import step_key
 from models.anatomy.template import load_label_map
 from tasks.anatomy import TEMPLATE_SPACE
 from tasks.density.rule import BUILT_IN_DENSITY_RULES
+from tasks.quality.gates import GATES, judge_quality
 from tests.flows.scan_phantom import (
     CLASSIC,
     POSE,
@@ -207,18 +208,20 @@ def test_a_scan_without_a_side_of_the_head_is_refused_with_a_picture(out, tmp_pa
     assert all(plane["grey"] and not plane["regions"] for plane in planes)
 
 
-def test_a_registration_that_is_refused_keeps_its_transform(out, tmp_path):
-    """Two thirds of a head blanked: what overlap was reached stays in the sidecar."""
+def test_a_registration_that_a_gate_refuses_keeps_its_transform_and_its_numbers(out, tmp_path):
+    """Two thirds of a head blanked: a study that widens every limit gets what was measured."""
     hu, _ = ct()
     blanked = hu.copy()
     blanked[:56] = -1000
     record = run_case(ct_case(tmp_path / "cases", blanked), ratio_settings(), out)
-    assert record.status == "excluded"
-    assert record.reason.startswith("registration_")
-    files = _files(record, out)
-    sidecar = json.loads(files[f"sub-1_ncct_from-orig_to-{TEMPLATE_SPACE}_mode-image_xfm.json"].read_text())
-    assert sidecar["Refused"] == record.reason
-    assert not [name for name in files if "refinement" in name]
+    assert record.status == "ok"
+    findings = judge_quality(record.payload.quality["ncct"], GATES["ct"])
+    assert {"registration_scale_out_of_range", "registration_overlap_too_low"} <= {one.reason for one in findings}
+    sidecar = json.loads(
+        _files(record, out)[f"sub-1_ncct_from-orig_to-{TEMPLATE_SPACE}_mode-image_xfm.json"].read_text()
+    )
+    assert sidecar["Refused"] is None
+    assert sidecar["BrainDice"] == record.payload.quality["ncct"]["registration_dice"] < 0.9
 
 
 def test_labels_are_made_once_per_map(out, monkeypatch):

@@ -42,7 +42,7 @@ def test_lightness_rises_from_colour_to_colour():
     assert (np.diff(luminance) > 0).all()
 
 
-@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("name", ["cbf", "cbv", "mtt", "tmax"])
 def test_a_decoded_map_has_the_values_of_the_series(name):
     plane, scale = full()["maps"][0], SCALES[name]
     values = _values(plane["maps"][name], scale)

@@ -12,7 +12,7 @@ from reports.figures.quality_figures import cohort_quality, numbers
 from reports.pages.patient import write_patient_pages
 from reports.pages.quality import MOST_INSIDE, drawn_points, quality_page
 from reports.pages.view import PatientView
-from tests.reports.page_views import cohort_view, scan_row, scans_table
+from tests.reports.page_views import REGISTERED, cohort_view, scan_row, scans_table
 
 NOBODY = pd.DataFrame(columns=["participant_id", "stage", "reason", "status", "is_primary", "detail"])
 
@@ -53,7 +53,7 @@ def test_a_scan_left_out_is_a_cross_and_the_limit_is_drawn():
     assert figure.count("<circle") == 59
     assert figure.count("limit</text>") == 1
     assert "limits ≥ 0.900: 1 outside" in figure
-    strip = cohort_quality(scans).of("ncct")["registration_dice"]
+    strip = cohort_quality(scans, REGISTERED).of("ncct")["registration_dice"]
     (limit,) = strip.limits()
     assert limit == 0.9
     assert f"M{strip.x(0.9, 960):g},10V" in figure
@@ -140,11 +140,12 @@ def test_one_value_repeated_makes_a_scale():
 
 def test_limits_of_a_study_are_added_to_the_common_ones():
     scans = scans_table()
-    limits = {"ncct": {"slice_step_mm": (None, 4.0), "registration_dice": (None, None)}}
+    limits = {"ncct": {"slice_step_mm": (None, 4.0), "registration_dice": (0.8, None), "brain_volume_ml": (None, None)}}
     strips = cohort_quality(scans, limits).of("ncct")
     assert strips["slice_step_mm"].gate == (None, 4.0)
     assert not strips["slice_step_mm"].is_within(5.0)
-    assert strips["registration_dice"].gate == (0.9, None)
+    assert strips["registration_dice"].gate == (0.8, None)
+    assert strips["brain_volume_ml"].gate == (500, 2300)  # brain extraction has refused what lies beyond
     assert cohort_quality(scans).of("ncct")["slice_step_mm"].gate == (None, None)
 
 

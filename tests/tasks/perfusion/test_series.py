@@ -14,6 +14,7 @@ from tasks.perfusion.denoising import Denoising
 from tasks.perfusion.normal_flow import CoreAnatomy
 from tasks.perfusion.series import ManualInput, SeriesSettings, measure_series
 from tasks.perfusion.vendor_maps import convert_cbf
+from tasks.perfusion.vessels import vof_scaling
 from tasks.phantoms.curves import Bolus
 from tasks.phantoms.lesion import lesion_domain
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
@@ -164,6 +165,25 @@ def test_given_curves_take_the_place_of_those_found():
     late = ManualInput(phantom().aif_hu[::-1].cumsum())
     refused = measure_series(phantom().series, phantom().affine, TIMES_S, AT_REST, manual=late)
     assert refused.reason == "bolus_truncated"
+
+
+def test_beyond_the_credible_ratio_of_vein_and_artery_only_absolute_values_are_lost():
+    """An artery of 9.9 and of 10.1 times less area than its vein: the same MTT, Tmax and flow over normal flow."""
+    found = []
+    as_it_is = vof_scaling(phantom().aif_hu, 3 * phantom().vof_hu, np.array(TIMES_S))[0] / 3
+    for ratio in (9.9, 10.1):
+        given = ManualInput(phantom().aif_hu, phantom().vof_hu * ratio / as_it_is)
+        found.append(measure_series(phantom().series, phantom().affine, TIMES_S, AT_REST, manual=given))
+    assert [one.relative_reason for one in found] == ["", "vof_scaling_out_of_range"]
+    assert [one.reason for one in found] == ["", ""]
+    assert found[1].notes == ("vof_scaling_out_of_range",)
+    assert found[0].arterial.scaling == pytest.approx(found[1].arterial.scaling, rel=0.03)
+    assert np.mean(found[0].tissue != found[1].tissue) < 1e-3
+    both = found[0].tissue & found[1].tissue
+    flows = [one.maps.cbf[both] / one.maps.cbf[both].mean() for one in found]
+    np.testing.assert_allclose(flows[0], flows[1], rtol=1e-3, atol=1e-4)
+    for name in ("mtt", "tmax"):
+        np.testing.assert_allclose(*(getattr(one.maps, name)[both] for one in found), rtol=1e-3, atol=1e-3)
 
 
 def test_smoothing_is_a_setting():

@@ -7,7 +7,7 @@ import pytest
 from scipy import io
 
 from tasks.perfusion.bolus import bolus_problem, bolus_shape, frames_problem
-from tasks.perfusion.vessels import MAXIMUM_SCALING, arterial_input_of, find_arterial_input, vof_scaling
+from tasks.perfusion.vessels import MAXIMUM_SCALING, MINIMUM_RATIO, arterial_input_of, find_arterial_input, vof_scaling
 from tests.tasks.perfusion.test_deconvolution import gamma_variate, tissue
 
 TIMES_S = np.arange(60.0)
@@ -155,9 +155,10 @@ def test_given_curves_obey_the_same_rules():
         (VOF, 1.5, ""),
         (gamma_variate(TIMES_S, 14.0, peak=200.0), 1.0, ""),  # a sinus below its artery never lowers it
         (None, 1.0, "no_venous_output"),
-        (np.maximum.accumulate(VOF), 1.0, "vof_bolus_truncated"),
+        (np.maximum.accumulate(VOF), 9.446, "vof_bolus_truncated"),
         (gamma_variate(TIMES_S, 4.0), 1.0, "vof_before_aif"),
-        (12 * VOF, 1.0, "vof_scaling_out_of_range"),
+        (12 * VOF, MAXIMUM_SCALING, "vof_scaling_out_of_range"),
+        (0.2 * VOF, 1.0, "vof_scaling_out_of_range"),
     ],
 )
 def test_scaling_by_the_vein(vof, factor, reason):
@@ -165,6 +166,36 @@ def test_scaling_by_the_vein(vof, factor, reason):
     assert found == pytest.approx(factor, rel=1e-3)
     assert why == reason
     assert bool(detail) == bool(reason)
+    assert not reason or detail.endswith("CBF and CBV are known relative to normal tissue only.")
+
+
+def test_the_scaling_never_jumps_whatever_the_ratio():
+    """From half the artery's area to thirty times: the ratio itself between 1 and 10, the nearer limit outside."""
+    ratios = np.arange(0.3, 30, 0.02)
+    found = [vof_scaling(AIF, VOF * ratio / 1.5, TIMES_S) for ratio in ratios]
+    factors = np.array([one[0] for one in found])
+    np.testing.assert_allclose(factors, np.clip(ratios, 1, MAXIMUM_SCALING), rtol=1e-3)
+    assert np.diff(factors).max() < 0.021
+    reasons = np.array([one[1] for one in found])
+    is_absolute = (ratios > MINIMUM_RATIO * 1.001) & (ratios < MAXIMUM_SCALING * 0.999)
+    assert (reasons[is_absolute] == "").all()
+    is_relative = (ratios < MINIMUM_RATIO * 0.999) | (ratios > MAXIMUM_SCALING * 1.001)
+    assert (reasons[is_relative] == "vof_scaling_out_of_range").all()
+
+
+def test_the_scaling_never_jumps_where_the_scan_ends_before_the_vein_has_fallen():
+    """A vein at 49 % of its peak in the last frame is named, one at 51 % is not; both scale alike."""
+    found = [vof_scaling(AIF[:n], VOF[:n], TIMES_S[:n]) for n in range(len(TIMES_S), 20, -1)]
+    assert {one[1] for one in found} == {"", "vof_bolus_truncated"}
+    assert np.abs(np.diff([one[0] for one in found])).max() < 0.1
+    np.testing.assert_allclose([one[0] for one in found], 1.5, atol=0.2)
+
+
+def test_the_scaling_never_jumps_as_the_vein_moves_from_late_to_early():
+    lags = np.arange(6.0, -3.0, -0.05)
+    found = [vof_scaling(AIF, 3 * np.interp(TIMES_S - lag, TIMES_S, AIF), TIMES_S) for lag in lags]
+    assert {one[1] for one in found} == {"", "vof_before_aif"}
+    np.testing.assert_allclose([one[0] for one in found], 3, rtol=0.02)
 
 
 def test_a_vein_cut_short_scales_over_the_part_both_show():

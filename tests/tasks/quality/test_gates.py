@@ -43,6 +43,13 @@ def test_every_gate_names_a_figure():
         ("dwi", "noise_share", 0.33, 0.34, "noise_too_high"),
         ("dwi", "signal_to_noise", 3.0, 2.9, "signal_too_low"),
         ("b0", "signal_to_noise", 3.0, 2.9, "signal_too_low"),
+        ("ct", "tilt_deg", 50.0, 51.0, "head_tilt_too_large"),
+        ("cta", "template_coverage", 0.7, 0.69, "field_of_view_too_small"),
+        ("ctp", "template_coverage", 0.35, 0.34, "field_of_view_too_small"),
+        ("ct", "scale_min", 0.65, 0.64, "registration_scale_out_of_range"),
+        ("dwi", "scale_max", 1.2, 1.21, "registration_scale_out_of_range"),
+        ("ct", "registration_dice", 0.9, 0.89, "registration_overlap_too_low"),
+        ("dwi", "tissue_correlation", 0.35, 0.34, "registration_tissue_mismatch"),
     ],
 )
 def test_default_limits(modality, figure, allowed, broken, reason):
@@ -52,9 +59,12 @@ def test_default_limits(modality, figure, allowed, broken, reason):
 
 def test_a_finding_says_what_was_measured():
     (finding,) = judge_quality({"slice_step_mm": 7.5, "noise_hu": None}, GATES["ct"])
-    assert finding.detail == "slice_step_mm must be <= 6 mm, got 7.5 mm. Use a reconstruction with thinner slices."
+    assert finding.detail == (
+        "slice_step_mm must be <= 6 mm, got 7.5 mm. Use thinner slices where the archive has them. "
+        'Set [[gate]] figure = "slice_step_mm" in cohort.toml for another limit.'
+    )
     (finding,) = judge_quality({"ganglionic_coverage": 0.4321}, GATES["dwi"])
-    assert finding.detail == "ganglionic_coverage must be >= 0.9, got 0.4321. Use a complete scan."
+    assert finding.detail.startswith("ganglionic_coverage must be >= 0.9, got 0.4321. Use a complete scan. Set ")
     (finding,) = judge_quality({"contrast_hu": 12.0}, GATES["cta"])
     assert finding.detail.startswith("contrast_hu must be >= 60 HU, got 12 HU.")
 
@@ -77,6 +87,33 @@ def test_a_study_replaces_limits():
     assert [one.reason for one in findings] == ["head_tilt_too_large", "hemispheres_differ"]
     assert findings[1].detail.startswith("asymmetry_hu must be -3 to 3 HU, got -4 HU.")
     assert [one.reason for one in judge_quality(figures, GATES["ct"])] == ["slices_too_thick"]
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "limits"),
+    [
+        ("slice_step_mm", 9.0, (None, 10.0)),
+        ("registration_dice", 0.85, (0.8, None)),
+        ("tissue_correlation", 0.2, (0.15, None)),
+        ("template_coverage", 0.5, (0.4, None)),
+        ("tilt_deg", 60.0, (None, 70.0)),
+        ("scale_min", 0.6, (0.5, None)),
+        ("scale_max", 1.3, (None, 1.4)),
+        ("ganglionic_coverage", 0.5, (0.4, None)),
+    ],
+)
+@pytest.mark.parametrize("image", ["ct", "cta", "dwi"])
+def test_a_study_can_widen_every_limit_of_geometry(figure, value, limits, image):
+    assert len(judge_quality({figure: value}, GATES[image])) == 1
+    assert judge_quality({figure: value}, with_limits(GATES[image], {figure: limits})) == ()
+
+
+def test_every_detail_names_the_setting_that_changes_its_limit():
+    for gates in GATES.values():
+        for gate in gates:
+            narrow = with_limits((gate,), {gate.figure: (0.0, 1.0)})
+            (finding,) = judge_quality({gate.figure: 2.0}, narrow)
+            assert finding.detail.endswith(f'Set [[gate]] figure = "{gate.figure}" in cohort.toml for another limit.')
 
 
 def test_flags_can_be_gated():
