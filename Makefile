@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test clean
 
 demo: $(READY)
-	@echo "Running the demo: an invented cohort, scored and reported (one to two minutes)"
+	@echo "Running the demo: a synthetic cohort, scored and reported (one to two minutes)"
 	@$(BIN)/aspects demo demo
 	@echo "Open demo/out/results/latest/report.html in a browser"
 

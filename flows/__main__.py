@@ -22,7 +22,7 @@ from flows.schedule.hooks import BUSY_LIMIT_H, Hooks
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 some cases failed, or nothing that was due could be measured, or verify found damage; "
-    "2 wrong usage; 3 the study must be mended first; 70 internal error; 74 the output folder cannot be written; "
+    "2 wrong usage; 3 the study must be fixed first; 70 internal error; 74 the output folder cannot be written; "
     "75 another run is at work there, or the workers are gone: run again later; 130 and 143 stopped by a signal."
 )
 
@@ -280,7 +280,7 @@ def serve(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make")] = Path("demo"),
-    n_participants: Annotated[int, typer.Option("--participants", min=40, max=5000, help="Invented patients")] = 80,
+    n_participants: Annotated[int, typer.Option("--participants", min=40, max=5000, help="Synthetic patients")] = 80,
     n_cpus: Cpus = 0,
     gpu: Gpu = "try",
 ) -> None:

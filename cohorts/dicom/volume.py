@@ -55,7 +55,7 @@ class Volume:
     affine : (4, 4) array, voxel -> world, RAS, mm
     unit : as written to the sidecar
     converter : dcm2niix, or aspects for our own reader
-    faults : what was found and mended by resampling
+    faults : what was found and fixed by resampling
     notes, numbers : further findings and measured numbers
     frame_times_s : start of every frame after the first one's, for CT perfusion
     """

@@ -59,7 +59,7 @@ class Cohort:
 
     @property
     def study_problems(self) -> tuple[Problem, ...]:
-        """What must be mended before any work."""
+        """What must be fixed before any work."""
         return tuple(problem for problem in self.problems if problem.stops_the_study)
 
     @property

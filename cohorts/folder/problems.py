@@ -55,7 +55,7 @@ class Problem:
 
     @property
     def stops_the_study(self) -> bool:
-        """Whether nothing can be computed before this is mended."""
+        """Whether nothing can be computed before this is fixed."""
         return self.participant_id is None and not self.is_warning
 
     @property

@@ -149,7 +149,9 @@ def parse_header(raw: bytes, name: str) -> Any:
             is_zero = header["pixdim"][1:4] == 0
             header.check_fix(logger=_SILENT)
             if not header["sform_code"]:
-                header["pixdim"][1:4][is_zero] = 0  # nibabel mends a missing voxel size to 1 mm, which invents a volume
+                header["pixdim"][1:4][is_zero] = (
+                    0  # nibabel fixes a missing voxel size to 1 mm, which makes up a volume
+                )
             header.get_slope_inter()
             offset = int(header.get_data_offset())
         except (nib.spatialimages.HeaderDataError, ValueError, OverflowError) as error:

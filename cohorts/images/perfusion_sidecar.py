@@ -46,12 +46,12 @@ def read_sidecar(content: bytes | None, name: str) -> Mapping[str, Any]:
         body = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ImageProblemError(
-            "sidecar_unreadable", f"{name}: sidecar must be a JSON object, got: {error}. Mend or delete it."
+            "sidecar_unreadable", f"{name}: sidecar must be a JSON object, got: {error}. Fix or delete it."
         ) from error
     if not isinstance(body, dict):
         raise ImageProblemError(
             "sidecar_unreadable",
-            f"{name}: sidecar must be a JSON object, got {type(body).__name__}. Mend it.",
+            f"{name}: sidecar must be a JSON object, got {type(body).__name__}. Fix it.",
         )
     return body
 

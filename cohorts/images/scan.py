@@ -41,7 +41,7 @@ class ScanImage:
     ----------
     values : (X, Y, Z) or, for CT perfusion, (X, Y, Z, T) float32 array; HU for CT, 10^-3 mm2/s for ADC
     affine : (4, 4) array, voxel -> world, RAS, mm
-    notes : what was mended, by its code: ``hu_offset_removed``, ``hu_clipped_at_zero``, ``adc_unit_changed``,
+    notes : what was fixed, by its code: ``hu_offset_removed``, ``hu_clipped_at_zero``, ``adc_unit_changed``,
         ``forms_disagree``; or seen, ``no_soft_tissue``
     numbers : the measured numbers behind the notes
     """

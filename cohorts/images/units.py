@@ -1,6 +1,6 @@
 """What the stored numbers of a scan mean: HU, ADC or signal, recognised by the values themselves.
 
-Three habits of exporters are known and mended, with a note: HU stored with an offset of 1000 or 1024, HU clipped at
+Three habits of exporters are known and fixed, with a note: HU stored with an offset of 1000 or 1024, HU clipped at
 zero, and ADC in mm2/s, 10^-3 or 10^-6 mm2/s. Values that are none of these are refused with a reason.
 """
 

@@ -1,4 +1,4 @@
-"""Write the demo: a cohort folder of invented patients, with faulty cases on purpose.
+"""Write the demo: a cohort folder of synthetic patients, with faulty cases on purpose.
 
 Lesions are grown in vascular territories (``tasks.phantoms.lesion``), patients and readers are drawn from the models of
 ``cohorts.phantom.patients``, faults are those of ``cohorts.phantom.faults``. The same seed gives the same bytes.
@@ -84,7 +84,7 @@ def write_phantom_cohort(
 
     planted = tuple(kind.planted(participant_id, _mask_path(participant_id)) for participant_id, kind in faults.items())
     pseudonyms = {
-        "Description": "Invented pseudonym; nobody stands behind it. Levels name the faults planted on purpose",
+        "Description": "Synthetic pseudonym; nobody stands behind it. Levels name the faults planted on purpose",
         "Levels": {fault.participant_id: fault.fault for fault in planted},
     }
     dictionary = {"participant_id": pseudonyms, **COLUMN_DICTIONARY}
@@ -170,7 +170,7 @@ def _readme(planted: tuple[PlantedFault, ...]) -> str:
     )
     return f"""# Phantom cohort (synthetic)
 
-**Every patient, lesion, date and reading in this folder is invented by a program.** Nobody stands behind any row. The
+**Every patient, lesion, date and reading in this folder is synthetic, created by a program.** Nobody stands behind any row. The
 cohort shows how a cohort folder looks and what a report says; its results mean nothing and must not be cited.
 
 Lesions are grown at random inside vascular territories of a brain template. Clinical values come from the models that

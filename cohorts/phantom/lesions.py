@@ -17,7 +17,7 @@ from tasks.scoring import BUILT_IN_RULES
 #: Territory of a lesion kind -> regions of the territory map that make it up.
 TERRITORY_REGIONS = {"mca": ("mca", "mca_deep"), "perforators": ("mca_deep",), "aca": ("aca",), "pca": ("pca",)}
 PERFORATORS = "mca_deep"
-WATERSHED_MARGIN_MM = 12.0  # invented: how far a person's watershed may step back from the atlas's
+WATERSHED_MARGIN_MM = 12.0  # chosen here: how far a person's watershed may step back from the atlas's
 LARGEST_SHARE = 0.75  # of a territory that one lesion may fill
 PERFORATOR_REACH_MM = 4.0  # lenticulostriate infarcts reach this far beyond the deep nuclei into the corona radiata
 N_EMBOLI = (3, 7)

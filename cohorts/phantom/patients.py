@@ -1,4 +1,4 @@
-"""The invented patients of the phantom cohort: which stroke, which clinical data, and what three readers see.
+"""The synthetic patients of the phantom cohort: which stroke, which clinical data, and what three readers see.
 
 Nothing here is estimated from a person. Each number is chosen to resemble a published margin, named on its line: WEI is
 Wei et al. 2026 (doi 10.1093/braincomms/fcag053, Table 1 and text); SOOP is the public Stroke Outcome Optimization
@@ -26,7 +26,7 @@ from tasks.anatomy import ASPECTS_REGIONS, DEEP_REGIONS, HEMISPHERES, LEFT, Side
 
 Shape = Literal["single", "emboli", "lacune"]
 SITES = ("north", "south")
-NORTH_SHARE = 0.55  # invented: the thrombectomy centre is the larger one
+NORTH_SHARE = 0.55  # chosen here: the thrombectomy centre is the larger one
 
 #: WEI, Fig. 4 and its text: insula, M2 and M5 mark severe stroke; capsule and lentiform take the motor tract along.
 ELOQUENT_REGIONS = ("internal_capsule", "lentiform", "insula", "m2", "m5")
@@ -52,7 +52,7 @@ class LesionKind:
     is_bilateral: bool = False
 
 
-#: Medians and spreads are invented; together they give a mixture near SOOP's median and quartiles. About 70 % are MCA
+#: Medians and spreads are chosen here; together they give a mixture near SOOP's median and quartiles. About 70 % are MCA
 #: infarcts larger than a lacune; WEI excluded 356 lacunar and 416 ACA or posterior infarcts of 1,372.
 LESION_KINDS = (
     LesionKind("mca_stem", "mca", ("insula", "lentiform"), 110, 0.5, 260, 0.16, 0.07),
@@ -93,7 +93,7 @@ class PlannedLesion:
 
 @dataclass(frozen=True)
 class PlannedPatient:
-    """One invented patient before the images are made."""
+    """One synthetic patient before the images are made."""
 
     site: str
     lesion: PlannedLesion
@@ -129,15 +129,15 @@ NIHSS_NOISE_SD = 0.64  # gives volume an AUC near .77 for NIHSS >= 8 (WEI .752, 
 MRS_PER_NIHSS = 0.16
 MRS_PER_DECADE = 0.35
 MRS_PER_LN_VOLUME = 0.25
-MRS_CUTS = (-0.5, 0.9, 1.8, 2.8, 4.4, 5.2)  # invented
+MRS_CUTS = (-0.5, 0.9, 1.8, 2.8, 4.4, 5.2)  # chosen here
 MISSING_SHARE = {"nihss": 0.05, "mrs_90d": 0.12, "atrial_fibrillation": 0.04}  # WEI lacks NIHSS in 130 of 738
 
 
 #: What ``participants.json`` says of each column: the model, so that nobody mistakes it for data.
 COLUMN_DICTIONARY: dict[str, dict[str, object]] = {
     "site": {
-        "Description": "Invented site; the north one sees more large infarcts, the south one more lacunes",
-        "Levels": {"north": "invented thrombectomy centre", "south": "invented general hospital"},
+        "Description": "Synthetic site; the north one sees more large infarcts, the south one more lacunes",
+        "Levels": {"north": "synthetic thrombectomy centre", "south": "synthetic general hospital"},
     },
     "age": {
         "Description": "Age, drawn from a normal distribution of mean 70 and SD 12, kept in 28 to 97",
@@ -149,8 +149,8 @@ COLUMN_DICTIONARY: dict[str, dict[str, object]] = {
         "Description": "Atrial fibrillation, 40 % in stem and embolic infarcts, else 12 %, at random",
         "Levels": {"0": "no", "1": "yes"},
     },
-    "onset_date": {"Description": "Invented day of onset, uniform over 540 days from 2024-01-08"},
-    "scan_date": {"Description": "Invented day of the scan: onset and onset_to_scan_h"},
+    "onset_date": {"Description": "Synthetic day of onset, uniform over 540 days from 2024-01-08"},
+    "scan_date": {"Description": "Synthetic day of the scan: onset and onset_to_scan_h"},
     "onset_to_scan_h": {"Description": "Log-normal, median 9 h, sigma 0.7, kept in 0.5 to 24 h", "Units": "h"},
     "affected_side": {
         "Description": "Hemisphere of the lesion; n/a where both are affected",
@@ -207,7 +207,7 @@ def simulate_clinical(patients: Sequence[PlannedPatient], rng: np.random.Generat
         "age": pd.array(age, dtype="Int64"),
         "sex": np.where(rng.random(n) < 0.57, "M", "F"),  # WEI, Table 1: 54 % to 65 % male
         "hypertension": pd.array((rng.random(n) < 0.73).astype(int), dtype="Int64"),  # WEI, Table 1
-        # WEI, Table 1: 12 % to 18 %; invented: more in embolic strokes
+        # WEI, Table 1: 12 % to 18 %; chosen here: more in embolic strokes
         "atrial_fibrillation": pd.array((rng.random(n) < np.where(is_embolic, 0.40, 0.12)).astype(int), dtype="Int64"),
         "onset_date": onset.strftime("%Y-%m-%d"),
         "scan_date": scan.strftime("%Y-%m-%d"),
@@ -258,7 +258,7 @@ class ReaderModel:
         return flags
 
 
-#: Invented. A misses a quarter and adds little; B misses more and over-calls; C scores on the registered template, as
+#: Synthetic. A misses a quarter and adds little; B misses more and over-calls; C scores on the registered template, as
 #: the template-assisted raters of WEI did (Table 2: ICC with the automated score .91 to .92, else .80 to .84).
 READERS = (
     ReaderModel("A", 0.82, 0.74, 0.07, 0.05),

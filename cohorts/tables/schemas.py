@@ -95,7 +95,7 @@ SCANS = Table(
         text("spacing_mm", "Voxel size along each axis, as 1x1x1", nullable=True),
         text("orientation", "Axis codes, as LAS", nullable=True),
         number("voxel_volume_mm3", "Absolute determinant of the affine", "mm3", minimum=0),
-        text("notes", "What was mended or seen when the scan was read", nullable=True),
+        text("notes", "What was fixed or seen when the scan was read", nullable=True),
         *QUALITY_FIGURES,
         STATUS,
         REASON,

@@ -18,26 +18,26 @@ from flows.run.running import RunRequest, run_cohort
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map, load_template
 
-SCANNED_LESION_ML = 5.0  # who has a smaller one gets no invented scans
+SCANNED_LESION_ML = 5.0  # who has a smaller one gets no synthetic scans
 #: The baselines and CT perfusion, for the patients that have scans.
 SCAN_SOURCES = """
 [[source]]
 name = "ncct-ratio"
 kind = "density_ratio"
 modality = "ncct"
-description = "Baseline without weights on six patients' invented CT"
+description = "Baseline without weights on six patients' synthetic CT"
 
 [[source]]
 name = "dwi-threshold"
 kind = "dwi_threshold"
 modality = "dwi"
-description = "Baseline without weights on six patients' invented diffusion scans"
+description = "Baseline without weights on six patients' synthetic diffusion scans"
 
 [[source]]
 name = "ctp-core"
 kind = "ctp_core"
 modality = "ctp"
-description = "Core on six patients' invented CT perfusion: rCBF < 30 % in more than 10 % of a region"
+description = "Core on six patients' synthetic CT perfusion: rCBF < 30 % in more than 10 % of a region"
 
 [[agreement]]
 reference = "ctp-core"
@@ -63,7 +63,7 @@ def run_demo(folder: Path, *, n_participants: int, n_cpus: int, gpu: GpuChoice, 
     cohort, out = folder / "cohort", folder / "out"
     started = time.perf_counter()
     if not (cohort / "cohort.toml").is_file():
-        console.print(f"Inventing {n_participants} patients in {cohort} ...", highlight=False)
+        console.print(f"Creating {n_participants} patients in {cohort} ...", highlight=False)
         draft = folder / ".cohort-draft"  # an interrupted demo leaves no half cohort
         shutil.rmtree(draft, ignore_errors=True)
         faults = make_demo_cohort(draft, n_participants)
@@ -77,7 +77,7 @@ def run_demo(folder: Path, *, n_participants: int, n_cpus: int, gpu: GpuChoice, 
     request = RunRequest(cohort, out, n_cpus=n_cpus, gpu=gpu, command=f"aspects demo {folder}")
     outcome = run_cohort(request, console)
     screens.show_outcome(outcome, request, console)
-    console.print(f"Demo took {time.perf_counter() - started:.1f} s. All of it is invented.", highlight=False)
+    console.print(f"Demo took {time.perf_counter() - started:.1f} s. All of it is synthetic.", highlight=False)
     return outcome.exit_code
 
 

@@ -49,7 +49,7 @@ class Failure:
 def failure_of(error: BaseException) -> Failure:
     """Return how a command ends that raised ``error``; an unknown error keeps its traceback."""
     if isinstance(error, CohortError):
-        return Failure(EXIT_PREFLIGHT, "study must be mended", str(error), error.problems)
+        return Failure(EXIT_PREFLIGHT, "study must be fixed", str(error), error.problems)
     if isinstance(error, (KeyboardInterrupt, SignalReceived)):
         is_interrupt = isinstance(error, KeyboardInterrupt) or error.number == signal.SIGINT
         return Failure(EXIT_INTERRUPT if is_interrupt else EXIT_TERMINATED, "stopped", f"Stopped. {STAYS}")

@@ -24,7 +24,7 @@ REASONS_SHOWN = 12
 def show_problems(problems: Sequence[Problem], console: Console) -> None:
     """Every problem: what stops the study first, then participants, then warnings."""
     groups = (
-        ("These problems stop the study. Mend them, then run again:", [p for p in problems if p.stops_the_study]),
+        ("These problems stop the study. Fix them, then run again:", [p for p in problems if p.stops_the_study]),
         ("These problems exclude participants:", [p for p in problems if p.excludes_participant]),
         ("Warnings, which change nothing:", [p for p in problems if p.is_warning]),
     )
@@ -96,7 +96,7 @@ def show_status(request: RunRequest, why: str | None, console: Console) -> None:
     _line(console, "Scans measured", f"{len(plan.records)} of {len(plan.cases)}")
     _line(console, "To measure", f"{len(plan.pending)} {_causes_text(stale_causes(plan, request.out))}".strip())
     current = is_current(plan, request.out)
-    _line(console, "Results up to date", "yes" if current else "no: aspects run makes them anew")
+    _line(console, "Results up to date", "yes" if current else "no: aspects run makes them again")
     due = sorted({case.participant_id for _, case in plan.pending}, key=natural_key)
     if due:
         _line(

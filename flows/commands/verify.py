@@ -1,7 +1,7 @@
 """``aspects verify OUT``: read every published file, record and output again, and compare with its sha256.
 
 A damaged record, and the record of a damaged output, is set aside, so that the next run computes it again; of the
-latest results, a damaged file makes the next run publish them anew.
+latest results, a damaged file makes the next run publish them again.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _damage_of_run(out: Path, run: Path) -> Iterator[str]:
     """What is damaged in one run, and what to do."""
     is_latest = run == latest_folder(out)
     remedy = (
-        "The next run makes the results anew."
+        "The next run makes the results again."
         if is_latest
         else "It is an earlier run and is not made again: restore the file from a copy, or delete the run's folder."
     )
@@ -90,4 +90,4 @@ def _damage_of_pointer(out: Path, runs: list[Path]) -> Iterator[str]:
     """What is wrong with the pointer to the latest run."""
     results = out / RESULTS
     if runs and latest_folder(out) is None:
-        yield f"{results / LATEST} or {POINTER} must lead to a run, got none. The next run makes the results anew."
+        yield f"{results / LATEST} or {POINTER} must lead to a run, got none. The next run makes the results again."

@@ -243,7 +243,7 @@ def start_python(command: list[str], *, out: Any, **options: Any) -> subprocess.
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **options
         )
     except OSError as error:
-        raise ServerFailedError(f"the Python interpreter must start, got {error}. Mend the installation.") from error
+        raise ServerFailedError(f"the Python interpreter must start, got {error}. Fix the installation.") from error
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

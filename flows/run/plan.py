@@ -225,7 +225,7 @@ def load_maps(config: StudyConfig, folder: Path) -> tuple[dict[str, MapUse], lis
                     column=f"source.{source.name}.regions",
                     value=name,
                     rule=f"must be a usable label map ({error})",
-                    remedy="Mend the map or its table.",
+                    remedy="Fix the map or its table.",
                     reason="unusable_label_map",
                 )
             )

@@ -111,7 +111,7 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
     Raises
     ------
     CohortError
-        The study must be mended first.
+        The study must be fixed first.
     LockedError
         Another run is at work in the output folder.
     StorageFailedError, ClusterError, ServerFailedError, NothingMeasuredError, RefusedReportError

@@ -116,7 +116,7 @@ def examine(case: Case, settings: StepSettings, shared: SharedWork | None = None
         try:
             contents[file.modality] = Path(file.path).read_bytes()
         except OSError as error:
-            detail = f"{name} must be readable, got: {error.strerror}. Put the file back or mend its permissions."
+            detail = f"{name} must be readable, got: {error.strerror}. Put the file back or fix its permissions."
             return Outcome("failed", "unreadable_file", detail)
         if (found := hashlib.sha256(contents[file.modality]).hexdigest()) != file.sha256:
             detail = f"{name} must not change during a run, got {found[:12]} for {file.sha256[:12]}. Run again."

@@ -98,7 +98,7 @@ def raise_as_storage_failure(error: OSError, *folders: Path) -> None:
     """
     if _is_of_python(error):
         raise PythonFailedError(
-            f"Python must start, got: {error.strerror} ({sys.executable}). Mend the installation or its permissions, "
+            f"Python must start, got: {error.strerror} ({sys.executable}). Fix the installation or its permissions, "
             f"{STAYS}"
         ) from error
     named = [
@@ -119,7 +119,7 @@ def remedy(error: OSError) -> str:
     if error.errno in FULL:
         return "Free space or choose another folder"
     if error.errno in FORBIDDEN:
-        return "Mend its permissions or choose another folder"
+        return "Fix its permissions or choose another folder"
     return "Look at the disk or share, or choose another folder"
 
 

@@ -46,7 +46,7 @@ def refuse_where_nothing_was_measured(plan: Plan, latest: Path | None, due: froz
     first = f"{failed[0].participant_id}: {failed[0].detail} " if failed else ""
     raise NothingMeasuredError(
         f"at least one of the {len(records)} scans that were due must be measured, got none ({why}). {first}"
-        f"The latest results stay as they were ({latest.name if latest else 'none yet'}). Mend the cause, then run "
+        f"The latest results stay as they were ({latest.name if latest else 'none yet'}). Fix the cause, then run "
         "again."
     )
 

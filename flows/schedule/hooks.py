@@ -59,11 +59,11 @@ class Hooks:
             try:
                 words = shlex.split(command)
             except ValueError as error:
-                raise UsageError(f"{option} must be a command, got {command!r} ({error}). Mend its quotes.") from error
+                raise UsageError(f"{option} must be a command, got {command!r} ({error}). Fix its quotes.") from error
             if not words:
                 raise UsageError(f"{option} must be a command, got {command!r}. Write it, or leave the option out.")
             if shutil.which(words[0]) is None:
-                text = f"Warning: {option} must name a program that can be started, got {words[0]}. Mend it in time."
+                text = f"Warning: {option} must name a program that can be started, got {words[0]}. Fix it in time."
                 console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

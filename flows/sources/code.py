@@ -1,7 +1,7 @@
 """The version of a source's code, which nobody raises by hand: a digest of what its numbers come from.
 
 Taken are the module of the source and the modules that it names, what these import inside the project, however far, and
-the versions of the numeric libraries that any of them imports. A module's digest is that of its code written anew
+the versions of the numeric libraries that any of them imports. A module's digest is that of its code rewritten
 without docstrings: a comment, a docstring or another layout changes nothing. What is imported for type checking alone
 does not count.
 """

@@ -71,7 +71,7 @@ class PreparedScan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was mended or seen on the way, by its code."""
+        """What was fixed or seen on the way, by its code."""
         refused = self.refinement.reason if self.refinement is not None else ""
         return (*self.image.notes, *((refused,) if refused else ()))
 

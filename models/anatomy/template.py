@@ -115,7 +115,7 @@ class LabelMap:
         if absent := sorted(named - found):
             problems.append(
                 f"every label of the table must be in the image, got {absent} without a voxel. "
-                "Remove the rows or mend the image."
+                "Remove the rows or fix the image."
             )
         if problems:
             raise ValueError(f"label map {self.name}: " + " ".join(problems))

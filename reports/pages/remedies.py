@@ -133,7 +133,7 @@ BY_STAGE = {
     "screening": _TABLE,
     "intake": "Do what the last sentence of the detail says, and run again: only this patient is redone.",
     "scoring": "Run again. If the same reason comes back, do what the last sentence of the detail says.",
-    "eligibility": "Nothing has to be mended: a criterion of the study leaves this patient out. Only if the value in "
+    "eligibility": "Nothing has to be fixed: a criterion of the study leaves this patient out. Only if the value in "
     "the detail is wrong, correct it and run again.",
 }
 
@@ -142,6 +142,6 @@ def remedy(stage: str, reason: str) -> str:
     """Plain words for a reason; by its stage where the reason speaks for itself.
 
     >>> remedy("eligibility", "lacunar")[:27]
-    'Nothing has to be mended: a'
+    'Nothing has to be fixed: a'
     """
     return REMEDIES.get(reason, BY_STAGE.get(stage, BY_STAGE["intake"]))

@@ -3,7 +3,7 @@
 *b-high* is the scan with diffusion weighting of b = 800 to 1,500 s/mm2, *b0* the one without. ADC is in 10^-3 mm2/s; 0
 means unknown, as scanners store it outside the head. ``affine`` is voxel -> world, RAS, mm.
 
-The scale is checked on the patient's own normal tissue, and an ADC that fails is refused, never mended: a b0 stored k
+The scale is checked on the patient's own normal tissue, and an ADC that fails is refused, never fixed: a b0 stored k
 times too bright adds ``ln(k) / b`` to every ADC, a wrong b-value multiplies every ADC, and one measured number cannot
 tell which it was.
 """

@@ -11,7 +11,7 @@ is cut at a share of its own brightness, where an unsharp border lies. What fail
 Without ADC there is only brightness: the cuts are stricter, and seeds at the brain's border and at the skull base,
 where signal piles up, do not count.
 
-The constants come from the papers named beside them or were chosen on 70 invented heads of six kinds with slices of 2
+The constants come from the papers named beside them or were chosen on 70 synthetic heads of six kinds with slices of 2
 and 5 mm (``dwi_phantom`` of the tests), by mean Dice and by false volume where there is no lesion.
 """
 

@@ -1,4 +1,4 @@
-"""A synthetic head: a template's tissues inside an invented skull, put into a scanner in a known pose.
+"""A synthetic head: a template's tissues inside a synthetic skull, put into a scanner in a known pose.
 
 A *head* is the share of each tissue in every voxel of a grid in template space; an image is the sum of shares times
 the tissues' values, so that partial volume is right wherever tissues mix. A *pose* carries template world to scan

@@ -6,7 +6,7 @@ tissue of uneven slowness (``tasks.phantoms.arrival``): the lesion is the set of
 order of arrival are connected by construction, any volume can be cut off exactly, and a slowness that varies smoothly
 gives a border that is smooth at the scale of a few voxels and irregular at the scale of the lesion.
 
-The *domain* is the tissue a front may cross; nothing outside it is ever lesion. Everything is invented geometry: no
+The *domain* is the tissue a front may cross; nothing outside it is ever lesion. Everything is synthetic geometry: no
 patient's lesion is copied.
 """
 

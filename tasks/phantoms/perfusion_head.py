@@ -1,6 +1,6 @@
 """The head of the CT perfusion phantom: tissue shares, skull and vessels of the template at 2 mm.
 
-The skull is an invented shell around the template's brain (fluid, bone, scalp), the vessels are tubes along stated
+The skull is a synthetic shell around the template's brain (fluid, bone, scalp), the vessels are tubes along stated
 points in template space: both carotid ends with the middle cerebral arteries, the anterior cerebral arteries, and the
 superior sagittal sinus along the brain's own midline contour. Every voxel holds shares of grey, white, fluid, blood of
 each vessel, and the rest as bone, scalp or air, so that thin vessels have partial volume.

@@ -1,4 +1,4 @@
-"""How well ``dwi-threshold`` does on the real diffusion scans and on invented heads.
+"""How well ``dwi-threshold`` does on the real diffusion scans and on synthetic heads.
 
     python -m tests.benchmarks.accuracy_baselines_dwi DATA [--pictures FOLDER]
     python -m tests.benchmarks.accuracy_baselines_dwi DATA --phantoms 8 [--seed 5000] [--soop]
@@ -8,7 +8,7 @@ is one (ISLES case 9), volume of the mask where there is next to nothing to find
 JHU subject 02); with the ADC that the scan came with, with ADC computed from b0 (JHU), and with b-high alone. CPU
 seconds are of this stage (ADC and segmentation, images in memory, warm), the peak is of this process's whole memory.
 Phantoms: per kind of lesion, means of Dice, of the volume more than two voxels away from the truth, and of the error of
-the volume. ``--soop`` takes lesion shapes of the public cohort in place of invented ones.
+the volume. ``--soop`` takes lesion shapes of the public cohort in place of synthetic ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How well ``ncct-ratio`` does on the real non-contrast CT and on invented patients.
+"""How well ``ncct-ratio`` does on the real non-contrast CT and on synthetic patients.
 
     python -m tests.benchmarks.accuracy_baselines_ncct DATA [--pictures FOLDER] [--phantoms 100] [--seed 5000]
         [--registration refined]
@@ -6,7 +6,7 @@
 DATA is the folder of the shared real data. Each of the three scans is taken by the whole path, as scanned and aligned,
 with both label maps: affected side and score against the reading, regions of both sides (20 a scan) and of the side
 read as affected (10 a scan), with Wilson intervals. Regions of one scan are not independent, so the intervals are too
-narrow. Phantoms: the same figures over invented patients, and the mean error of the score. CPU seconds are of placing
+narrow. Phantoms: the same figures over synthetic patients, and the mean error of the score. CPU seconds are of placing
 the regions and measuring (images in memory, warm).
 """
 
@@ -185,7 +185,7 @@ def _proportion(count: int, n: int) -> str:
 
 
 def report_phantoms(n_patients: int, seed: int, *, is_refined: bool) -> None:
-    """Print the tally over invented patients."""
+    """Print the tally over synthetic patients."""
     tallies, refused = {name: Tally() for name in MAPS}, 0
     for number in range(n_patients):
         patient = make_patient(seed + number)
@@ -198,7 +198,7 @@ def report_phantoms(n_patients: int, seed: int, *, is_refined: bool) -> None:
         for name, outcome in outcomes.items():
             tallies[name].add(outcome, patient.side, patient.affected)
     for name, tally in tallies.items():
-        print(f"** {n_patients - refused} invented patients from seed {seed}, {name}: {tally.text()}")
+        print(f"** {n_patients - refused} synthetic patients from seed {seed}, {name}: {tally.text()}")
         rows = tally.per_region.items()
         print(
             "   sensitivity/specificity: "

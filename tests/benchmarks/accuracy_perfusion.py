@@ -1,4 +1,4 @@
-"""How well CT perfusion does on reference curves, a digital phantom, real vessels and invented patients.
+"""How well CT perfusion does on reference curves, a digital phantom, real vessels and synthetic patients.
 
     python -m tests.benchmarks.accuracy_perfusion DATA [--parts osipi digital delay vessels cohort] [--seed 700]
 
@@ -7,7 +7,7 @@ DATA is the folder of the shared real data.
 ``osipi``: the 14 reference curves, each with its distance from the published tolerance. ``digital``: the digital slice
 against its truth, label by label, with the given and with the automatic artery; core at 30 % of normal flow at the
 nominal threshold and at the one calibrated by simulation. ``delay``: tissue behind its artery by 0 to 6 s, with and
-without dispersion. ``vessels``: real pairs of artery and vein. ``cohort``: the invented patients of
+without dispersion. ``vessels``: real pairs of artery and vein. ``cohort``: the synthetic patients of
 ``tests.benchmarks.perfusion_cohort`` at three noise levels, still and moving, through the chain of a run.
 """
 
@@ -188,7 +188,7 @@ def report_vessels(data: Path) -> None:
 
 
 def report_cohort(seed: int) -> None:
-    """Core, regions and sides of the invented patients."""
+    """Core, regions and sides of the synthetic patients."""
     for noise_hu in NOISE_HU:
         for is_moving in (False, True):
             runs = []

@@ -1,4 +1,4 @@
-"""What the nonlinear refinement gains on invented heads whose true regions are known.
+"""What the nonlinear refinement gains on synthetic heads whose true regions are known.
 
     python -m tests.benchmarks.accuracy_refinement [--heads 6] [--seed 7000]
 

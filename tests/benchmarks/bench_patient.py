@@ -3,7 +3,7 @@
     python -m tests.benchmarks.bench_patient DATA [--patients 12] [--cpus 2]
 
 DATA is the folder of the shared real data. Stages: each step of a run on one real CT, one real diffusion scan and one
-invented perfusion series of 256 x 256 x 16 voxels and 45 frames, in one process, the second time (all is loaded);
+synthetic perfusion series of 256 x 256 x 16 voxels and 45 frames, in one process, the second time (all is loaded);
 CPU seconds of each function without those that it calls. Patients: a cohort of copies of the real CT and diffusion
 scans, run as ``aspects run`` does; the hour is of the measuring alone, beside start and results.
 """

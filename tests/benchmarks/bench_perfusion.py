@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.bench_perfusion [--threads 2] [--rounds 5] [--noise-hu 2] [--device cuda]
 
-The series is invented: int16 HU, 448,000 brain voxels with MTT 3-14 s and delays 0-6 s, white noise, frames 1 s apart.
+The series is synthetic: int16 HU, 448,000 brain voxels with MTT 3-14 s and delays 0-6 s, white noise, frames 1 s apart.
 Maps only: baseline, decomposition, deconvolution, the four maps; no file, mask or motion. Printed per method: wall and
 CPU seconds (median and best of the rounds, after one to warm up), evaluations per voxel, and the peak memory of its own
 process above that with the series loaded. The loop is the common way, one voxel after another, with the same
@@ -74,7 +74,7 @@ def run_ours(name: str, noise_hu: float, n_threads: int, rounds: int, device: st
     """Time the maps in this process."""
     series, mask, aif = make_series(noise_hu)
     settings = PerfusionSettings(method=METHODS[name])
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew (Linux)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again (Linux)
     before_mib = peak_memory_mib()
     walls, cpus = [], []
     with threadpool_limits(1):

@@ -39,7 +39,7 @@ def run(name: str, n_threads: int, rounds: int) -> str:
     affine, times = phantom.affine, phantom.frame_times_s.tolist()
     del phantom
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(n_threads)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew (Linux)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again (Linux)
     before_mib = peak_memory_mib()
     walls, cpus = [], []
     with threadpool_limits(n_threads):

@@ -1,4 +1,4 @@
-"""Invented patients of CT perfusion with known core, and the whole chain of a run on each of them.
+"""Synthetic patients of CT perfusion with known core, and the whole chain of a run on each of them.
 
 Ten patients have a lesion, of every territory the slab shows, between 8 and 120 ml of core on the template and on
 either side; two are healthy. Heads differ in size and tilt. Noise of 2, 4 and 8 HU in voxels of 1.7 x 1.7 x 5 mm is

@@ -127,7 +127,7 @@ def _scan(participant_id, modality="lesion", reason=None):
 
 
 def _problem(participant_id, reason, file="participants.tsv", value=None, column=None):
-    return Problem(file, 2, column, value, "must be right", "Mend it.", reason, participant_id)
+    return Problem(file, 2, column, value, "must be right", "Fix it.", reason, participant_id)
 
 
 def hand_made_cohort(**changes):

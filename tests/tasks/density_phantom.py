@@ -1,4 +1,4 @@
-"""Non-contrast CT of invented patients, on which the choices of ``tasks.density.measure`` were made.
+"""Non-contrast CT of synthetic patients, on which the choices of ``tasks.density.measure`` were made.
 
 The template is bent by a random smooth warp that is not the same on both sides; sulci and ventricles are widened
 unevenly; beam hardening, correlated noise, infarcts of known regions and depth, and old infarcts are put in. So
@@ -30,7 +30,7 @@ INDEX = {(label.side, label.region): label.index for label in aspects_label_tabl
 
 @dataclass(frozen=True, eq=False)
 class Patient:
-    """An invented scan, HU, and what is true of it.
+    """A synthetic scan, HU, and what is true of it.
 
     ``affected`` holds region -> drop of grey matter in HU, on ``side``; empty where nothing is affected.
     """
@@ -76,7 +76,7 @@ def anatomy():
 
 
 def make_patient(seed):
-    """Invent a patient."""
+    """Create a patient."""
     rng = np.random.default_rng(seed)
     side = str(rng.choice(["left", "right"]))
     regions = rng.choice(ASPECTS_REGIONS, rng.choice(N_AFFECTED), replace=False)

@@ -1,4 +1,4 @@
-"""Diffusion scans of invented heads: the template with published T2 and ADC, an infarct, and what spoils scans.
+"""Diffusion scans of synthetic heads: the template with published T2 and ADC, an infarct, and what spoils scans.
 
 Each head is the template under a random affine and a smooth random warp, so that its two halves differ. Signals follow
 ``PD exp(-TE / T2) exp(-b ADC)``; then come point spread, slice thickness, coil shading, susceptibility pile-up and void
@@ -60,7 +60,7 @@ def anatomy():
     return grey, white, csf, template.brain[step], deep, bright, affine
 
 
-def invented_lesion(kind, volume_ml, rng):
+def synthetic_lesion(kind, volume_ml, rng):
     """An infarct on the template's 2 mm grid: ``mca``, ``emboli``, ``lacune`` or ``none``."""
     grey, white, _, brain, deep, _, affine = anatomy()
     none = np.zeros(brain.shape, dtype=bool)
@@ -86,9 +86,9 @@ def invented_lesion(kind, volume_ml, rng):
 
 
 def dwi_phantom(kind="mca", volume_ml=20.0, *, seed=0, slice_mm=2.0, lesion=None):
-    """A phantom; ``lesion`` (on the template's 2 mm grid) takes the place of an invented one."""
+    """A phantom; ``lesion`` (on the template's 2 mm grid) takes the place of a synthetic one."""
     rng = np.random.default_rng(seed)
-    truth = invented_lesion(kind, volume_ml, rng) if lesion is None else lesion
+    truth = synthetic_lesion(kind, volume_ml, rng) if lesion is None else lesion
     s0, sb = _signals(truth, rng)
     _, _, _, brain, _, _, source = anatomy()
     spacing = np.array([2.0, 2.0, 2.0] if slice_mm < 3 else [1.5, 1.5, slice_mm])

@@ -1,6 +1,6 @@
 """What a contrast agent adds to a CT of the head: arteries, venous sinuses and grey matter, drawn on any scan.
 
-Courses are invented after common anatomy in template coordinates (RAS, mm); venous sinuses and cortical veins run on
+Courses are synthetic after common anatomy in template coordinates (RAS, mm); venous sinuses and cortical veins run on
 the brain's surface against the bone, where they can spoil a mask. Nothing is drawn on bone.
 """
 

@@ -68,7 +68,7 @@ def youden_chapter(material: Material) -> Chapter:
         Text(
             "A cut that was chosen in the patients in whom it is judged looks better than it is. The corrected line "
             "takes "
-            f"off the optimism found by choosing the cut anew in {resamples} bootstrap samples (Harrell). The "
+            f"off the optimism found by choosing the cut again in {resamples} bootstrap samples (Harrell). The "
             "published cut was "
             "fixed beforehand and needs no correction."
         ),

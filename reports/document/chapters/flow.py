@@ -48,7 +48,7 @@ def _examined(material: Material, counts: dict[str, Row]) -> str:
 
 
 def chase_chapter(material: Material) -> Chapter:
-    """Participants with something to mend, and included ones whose clinical values are missing."""
+    """Participants with something to fix, and included ones whose clinical values are missing."""
     exclusions = material.data.exclusions
     todo = exclusions[exclusions["stage"].isin(_CHASED)]
     blocks: list[Block] = []
@@ -56,7 +56,7 @@ def chase_chapter(material: Material) -> Chapter:
         blocks.append(Text("Nothing to chase: every participant was read and measured."))
     else:
         blocks.append(
-            Text("Each line is one thing to mend. After mending, run the same command again: only these are redone.")
+            Text("Each line is one thing to fix. After fixing, run the same command again: only these are redone.")
         )
         blocks += _chase_tables(todo, _paths(material.data.scans))
     blocks.extend(_missing_values(material))

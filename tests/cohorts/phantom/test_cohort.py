@@ -132,7 +132,7 @@ def test_the_folder_says_in_words_that_it_is_invented_and_what_is_wrong(
     config = read_cohort(folder).config
     assert config.study.synthetic
     assert "synthetic" in config.study.name
-    assert "invented" in config.study.description
+    assert "synthetic" in config.study.description
     assert config.eligibility.minimum_max_diameter_mm == 15
     assert [source.name for source in config.source] == ["lesion-classic", "lesion-territory", "readers"]
     readme = (folder / "README.md").read_text(encoding="utf-8")

@@ -161,7 +161,7 @@ def test_a_cohort_with_imported_scans_can_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("on_fault", "word"),
     [
-        ("gantry_tilt=mend", "must be resample or reject, got mend"),
+        ("gantry_tilt=fix", "must be resample or reject, got fix"),
         ("gantry=reject", "Did you mean gantry_tilt"),
         ("identical_positions=resample", "must be reject"),
     ],

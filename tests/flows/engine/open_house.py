@@ -26,7 +26,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     with (
         embedded_server(folder / "prefect") as server,
-        connect(n_cpus=1, address=None, work_dir=str(folder / "dask"), devices=("GPU-invented",)) as client,
+        connect(n_cpus=1, address=None, work_dir=str(folder / "dask"), devices=("GPU-nowhere",)) as client,
     ):
         crash_stale_runs_on(server)
         facts = {

@@ -107,8 +107,8 @@ def test_nothing_listens_beyond_loopback(house: dict[str, Any]) -> None:
 
 def test_each_gpu_has_a_worker_and_no_other_worker_sees_one(house: dict[str, Any]) -> None:
     assert house["offered"] == ["GPU"]
-    assert house["with_gpu"]["CUDA_VISIBLE_DEVICES"] == "GPU-invented"
-    assert sorted(worker["CUDA_VISIBLE_DEVICES"] for worker in house["everywhere"]) == ["", "GPU-invented"]
+    assert house["with_gpu"]["CUDA_VISIBLE_DEVICES"] == "GPU-nowhere"
+    assert sorted(worker["CUDA_VISIBLE_DEVICES"] for worker in house["everywhere"]) == ["", "GPU-nowhere"]
 
 
 def test_workers_and_server_are_ended_before_the_command_where_memory_runs_out(house: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ def test_a_damaged_published_file_is_named_and_made_again(
     code, words = verified(out)
     assert code == 1
     assert f"{run / name} must be " in words
-    assert "The next run makes the results anew." in words
+    assert "The next run makes the results again." in words
     if (name, damage) == ("summary.json", "a folder"):  # takes a while: the worst case stands for all
         publish(plan, out, "20260102-020000_bbbbbbbb")
         assert is_current(plan, out)

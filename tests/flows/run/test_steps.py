@@ -138,7 +138,7 @@ def test_each_case_of_a_chunk_has_its_own_outcome(case, settings, out, tmp_path)
     assert found == [("sub-1", "lesion", "ok"), ("sub-2", "lesion", "excluded"), ("sub-3", "lesion", "failed")]
     detail = load(record_path(out, "sub-3", step_key(gone, settings))).detail
     assert (
-        detail == "gone.nii.gz must be readable, got: No such file or directory. Put the file back or mend its "
+        detail == "gone.nii.gz must be readable, got: No such file or directory. Put the file back or fix its "
         "permissions."
     )
 

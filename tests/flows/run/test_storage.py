@@ -61,7 +61,7 @@ def test_a_folder_given_by_a_link_is_known_by_its_real_place_too(tmp_path):
 def test_a_parent_that_forbids_the_folder_is_named(tmp_path):
     error = raised(tmp_path, on(tmp_path, errno.EACCES))
     assert str(error) == (
-        f"{tmp_path} must be writable, got: Permission denied. Mend its permissions or choose another folder, "
+        f"{tmp_path} must be writable, got: Permission denied. Fix its permissions or choose another folder, "
         "then run again; what is committed stays."
     )
 

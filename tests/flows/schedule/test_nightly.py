@@ -210,7 +210,7 @@ def problem() -> CohortError:
 @pytest.mark.parametrize(
     ("error", "code", "word"),
     [
-        (problem(), 3, "study must be mended"),
+        (problem(), 3, "study must be fixed"),
         (UsageError("no"), 3, "failed"),
         (ClusterError("no"), 3, "failed"),
         (NothingMeasuredError("none of 3"), 1, "nothing measured"),
