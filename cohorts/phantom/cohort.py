@@ -170,7 +170,8 @@ def _readme(planted: tuple[PlantedFault, ...]) -> str:
     )
     return f"""# Phantom cohort (synthetic)
 
-**Every patient, lesion, date and reading in this folder is synthetic, created by a program.** Nobody stands behind any row. The
+**Every patient, lesion, date and reading in this folder is synthetic, created by a program.** Nobody stands behind any
+row. The
 cohort shows how a cohort folder looks and what a report says; its results mean nothing and must not be cited.
 
 Lesions are grown at random inside vascular territories of a brain template. Clinical values come from the models that

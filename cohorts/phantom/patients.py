@@ -52,8 +52,8 @@ class LesionKind:
     is_bilateral: bool = False
 
 
-#: Medians and spreads are chosen here; together they give a mixture near SOOP's median and quartiles. About 70 % are MCA
-#: infarcts larger than a lacune; WEI excluded 356 lacunar and 416 ACA or posterior infarcts of 1,372.
+#: Medians and spreads are chosen here; together they give a mixture near SOOP's median and quartiles. About 70 % are
+#: MCA infarcts larger than a lacune; WEI excluded 356 lacunar and 416 ACA or posterior infarcts of 1,372.
 LESION_KINDS = (
     LesionKind("mca_stem", "mca", ("insula", "lentiform"), 110, 0.5, 260, 0.16, 0.07),
     LesionKind("mca_superior_division", "mca", ("m1", "m4", "m5", "insula"), 24, 1.0, 140, 0.22, 0.18),

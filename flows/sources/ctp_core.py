@@ -182,8 +182,8 @@ def _aligned(scan: PreparedScan, ct: PreparedScan, space: str) -> SameSpace | No
 def _alignment(aligned: SameSpace | None, ct: PreparedScan) -> AlignedCt:
     """How the alignment went."""
     if aligned is None:
-        return AlignedCt(reason=ct.registration.reason or "skulls_do_not_fit")
-    return AlignedCt(reason="", misfit=aligned.misfit, correction_mm=aligned.correction_mm)
+        return AlignedCt(refused_as=ct.registration.reason or "skulls_do_not_fit")
+    return AlignedCt(refused_as="", misfit=aligned.misfit, correction_mm=aligned.correction_mm)
 
 
 def _manual_input(

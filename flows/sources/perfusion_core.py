@@ -49,9 +49,9 @@ class Threshold(Found):
 
 
 class AlignedCt(Found):
-    """How the patient's CT was aligned with the series; a reason where it was not."""
+    """How the patient's CT was aligned with the series; why not, where it was not."""
 
-    reason: str
+    refused_as: str
     misfit: float | None = None
     correction_mm: float | None = None
 

@@ -125,7 +125,7 @@ def test_a_float_mask_is_odd_but_usable(cohort: tuple[Path, tuple[PlantedFault, 
     assert len(read_mask((folder / odd.file).read_bytes(), odd.file).indices) == (values > 0).sum() > 0
 
 
-def test_the_folder_says_in_words_that_it_is_invented_and_what_is_wrong(
+def test_the_folder_says_in_words_that_it_is_synthetic_and_what_is_wrong(
     cohort: tuple[Path, tuple[PlantedFault, ...]],
 ) -> None:
     folder, planted = cohort

@@ -180,7 +180,7 @@ def test_the_maps_are_kept_with_their_units(record, out):
 
 
 def test_the_core_lies_at_the_same_place_of_the_head_on_the_ct(record, out):
-    assert record.payload.perfusion.ct.reason == ""
+    assert record.payload.perfusion.ct.refused_as == ""
     core, affine = _image(_files(record, out)["sub-1_ctp_label-core_mask.nii.gz"])
     on_ct, ct_affine = _image(_files(record, out)["sub-1_ctp_space-ncct_label-core_mask.nii.gz"])
     assert on_ct.shape == _ct()[0].shape
