@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+from flows.sources.registry import METHODS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LINT_IMPORTS = ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()")
@@ -39,8 +42,19 @@ def test_every_contract_of_the_project_is_checked():
     done = _python(LINT_IMPORTS, REPOSITORY)
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
     names = [contract["name"] for contract in settings["contracts"]]
-    assert len(names) >= 4
+    assert len(names) >= 5
     assert [name for name in names if f"{name} KEPT" not in done.stdout] == []
+
+
+def _kinds():
+    """Modules of the kinds of source that the registry lists."""
+    return [Path(inspect.getfile(method.source)) for method in METHODS.values()]
+
+
+def test_the_contract_of_the_registry_names_every_kind():
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
+    contract = next(one for one in settings["contracts"] if one["type"] == "protected")
+    assert contract["protected_modules"] == sorted(f"flows.sources.{path.stem}" for path in _kinds())
 
 
 @pytest.mark.parametrize(
@@ -51,6 +65,8 @@ def test_every_contract_of_the_project_is_checked():
         ("cohorts/wrong.py", "import prefect", "Prefect and Dask live in flows"),
         ("flows/wrong.py", "import matplotlib", "matplotlib and templates live in reports"),
         ("reports/wrong.py", "import pyarrow", "pyarrow lives in cohorts"),
+        ("flows/wrong.py", "import flows.sources.mask", "only the registry knows the kinds of source"),
+        ("flows/sources/mask.py", "import flows.sources.cbf_map", "only the registry knows the kinds of source"),
     ],
 )
 def test_a_forbidden_import_breaks_its_contract(tmp_path, module, line, contract):
@@ -61,6 +77,9 @@ def test_a_forbidden_import_breaks_its_contract(tmp_path, module, line, contract
         (tmp_path / package / "__init__.py").touch()
         if content:
             (tmp_path / package / f"{content}.py").touch()
+    (tmp_path / "flows" / "sources").mkdir()
+    for name in ("__init__", "registry", *(path.stem for path in _kinds())):
+        (tmp_path / "flows" / "sources" / f"{name}.py").touch()
     (tmp_path / module).write_text(f"{line}\n")
     done = _python(LINT_IMPORTS, tmp_path)
     assert done.returncode == 1

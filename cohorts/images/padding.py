@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from tasks.arrays import Mask
+
 Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 #: Voxels of one value that hang together at the border: scattered noise, of which one value holds a tenth or less,
 #: makes groups of a few.
