@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from tasks.arrays import Mask
+from tasks.arrays import Float32Array, Mask
 
-Array = npt.NDArray[np.float32]
+
 
 #: Voxels of one value that hang together at the border: scattered noise, of which one value holds a tenth or less,
 #: makes groups of a few.
@@ -40,7 +40,7 @@ def connected_to_edge(mask: Mask) -> Mask:
     return np.asarray(at_edge[parts])
 
 
-def padding_of(volume: Array) -> tuple[float, Mask] | None:
+def padding_of(volume: Float32Array) -> tuple[float, Mask] | None:
     """What fills a volume around its image where no header says so, and where it lies; None where nothing does.
 
     It is a value that at least half of the corners hold, and not the darkest, which is air: scanned, or clipped to one

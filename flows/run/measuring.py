@@ -69,6 +69,7 @@ class Measuring:
     stopped: threading.Event
     seconds: dict[str, float]
     stopping_error: StorageFailedError | ClusterLostError | None = None
+    may_use_gpu: bool = True
 
     def method_of(self, measurement: str) -> Method:
         """How a measurement is made."""
@@ -125,8 +126,7 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
 
     n_workers, resources = _workers(measuring.client)
     pending = measuring.plan.pending
-    on_gpu = [name for name in measuring.plan.settings if GPU in resources and measuring.method_of(name).wants_gpu]
-    chunks = chunks_of(pending, n_workers, on_gpu)
+    chunks = chunks_of(pending, n_workers, _on_gpu(measuring, resources))
 
     @task(name="measure", cache_policy=NO_CACHE, persist_result=False, task_run_name="measure-{number}")
     def measure(number: int, n_cases: int) -> None:  # noqa: ARG001 - Prefect shows it
@@ -171,6 +171,13 @@ def _workers(client: Client | None) -> tuple[int, frozenset[str]]:
     if client is None:
         return 1, frozenset()
     return max(1, len(client.scheduler_info(n_workers=-1)["workers"])), resources_offered(client)
+
+
+def _on_gpu(measuring: Measuring, resources: frozenset[str]) -> list[str]:
+    """Measurements that go to a worker with a GPU: those that want one, where one is offered and was not declined."""
+    if GPU not in resources or not measuring.may_use_gpu:
+        return []
+    return [name for name in measuring.plan.settings if measuring.method_of(name).wants_gpu]
 
 
 def _measure_all(

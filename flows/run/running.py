@@ -172,7 +172,15 @@ def _under_prefect(
         for settings in plan.settings.values():
             keep_manifest(request.out, code_version(METHODS[settings.kind]))
         progress = CaseProgress(len(plan.pending), console)
-        shared = Measuring(plan, request.out.resolve(), client, progress, threading.Event(), seconds)
+        shared = Measuring(
+            plan,
+            request.out.resolve(),
+            client,
+            progress,
+            threading.Event(),
+            seconds,
+            may_use_gpu=request.gpu != "none",
+        )
         run_flow(facts.run_id, shared, publish)
 
 
