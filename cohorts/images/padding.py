@@ -8,12 +8,9 @@ grid is padding.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from tasks.arrays import Float32Array, Mask
-
-
 
 #: Voxels of one value that hang together at the border: scattered noise, of which one value holds a tenth or less,
 #: makes groups of a few.

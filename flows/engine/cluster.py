@@ -47,7 +47,7 @@ DASK_SETTINGS: dict[str, Any] = {
     "distributed.worker.daemon": True,
     "distributed.admin.tick.limit": "30s",
     "distributed.comm.timeouts.connect": "30s",
-    "logging.distributed": "error",
+    "logging.distributed": "critical",  # what is lost or fails is said by the run, in words
 }
 
 

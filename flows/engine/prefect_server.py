@@ -77,7 +77,7 @@ def set_environment(home: Path, api_url: str, credentials: str) -> None:
     os.environ["PREFECT_HOME"] = str(home)
     os.environ["PREFECT_PROFILES_PATH"] = str(home / "profiles.toml")
     os.environ["PREFECT_LOGGING_SETTINGS_PATH"] = str(home / "logging.yml")  # not there: Prefect's own is used
-    os.environ["PREFECT_LOGGING_LEVEL"] = os.environ.get("ASPECTS_PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ["PREFECT_LOGGING_LEVEL"] = os.environ.get("ASPECTS_PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ["PREFECT_API_URL"] = api_url
     os.environ["PREFECT_API_AUTH_STRING"] = credentials
 

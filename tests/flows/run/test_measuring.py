@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from distributed import Client
 from rich.console import Console
 
 from flows.engine.cluster import connect
@@ -143,7 +144,8 @@ STUCK = """
 import time
 from flows.run import steps
 
-examine = steps.examine
+examine = getattr(steps, "whole_examine", steps.examine)  # a preload is run twice
+steps.whole_examine = examine
 
 
 def stuck(case, settings, shared=None):
@@ -174,6 +176,8 @@ def test_a_lost_scheduler_stops_the_run_and_costs_nothing_that_was_committed(tin
     )  # fmt: skip
     out = TinyCohort(tiny.folder, tmp_path / "out")
     try:
+        with Client(address, timeout="60s", set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=120)
         run = subprocess.Popen(
             [sys.executable, "-m", "flows", "run", str(out.folder), str(out.out), "--dask", address],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
