@@ -59,6 +59,19 @@ Gpu = Annotated[
     GpuChoice, typer.Option("--gpu", help="Use a GPU: require one, try to find one, or none", show_default=True)
 ]
 
+OnFailure = Annotated[
+    str | None, typer.Option("--on-failure", metavar="COMMAND", help="Run with the summary's path if the night fails")
+]
+OnChange = Annotated[
+    str | None, typer.Option("--on-change", metavar="COMMAND", help="Run with the summary's path if results changed")
+]
+BusyLimit = Annotated[
+    float, typer.Option("--busy-limit", min=0, help="Hours of another run after which a night fails; 0 is never")
+]
+NightLog = Annotated[
+    Path | None, typer.Option("--log", metavar="FILE", help="Write the night's line here too, not only in OUT")
+]
+
 
 def _version(shown: bool) -> None:
     """Print the version and leave."""
@@ -219,20 +232,10 @@ def nightly(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     gpu: Gpu = "try",
-    on_failure: Annotated[
-        str | None,
-        typer.Option("--on-failure", metavar="COMMAND", help="Run with the summary's path if the night fails"),
-    ] = None,
-    on_change: Annotated[
-        str | None,
-        typer.Option("--on-change", metavar="COMMAND", help="Run with the summary's path if results changed"),
-    ] = None,
-    busy_limit: Annotated[
-        float, typer.Option("--busy-limit", min=0, help="Hours of another run after which a night fails; 0 is never")
-    ] = BUSY_LIMIT_H,
-    log: Annotated[
-        Path | None, typer.Option("--log", metavar="FILE", help="Write the night's line here too, not only in OUT")
-    ] = None,
+    on_failure: OnFailure = None,
+    on_change: OnChange = None,
+    busy_limit: BusyLimit = BUSY_LIMIT_H,
+    log: NightLog = None,
 ) -> None:
     """Run for cron and timers: one at a time, catches up by content, writes OUT/summary.json, runs hooks."""
     from flows.schedule.nightly import night
@@ -269,12 +272,16 @@ def serve(
     n_cpus: Cpus = 0,
     work_dir: WorkDir = None,
     gpu: Gpu = "try",
+    on_failure: OnFailure = None,
+    on_change: OnChange = None,
+    busy_limit: BusyLimit = BUSY_LIMIT_H,
+    log: NightLog = None,
 ) -> None:
     """Keep running, and run the cohort on a schedule as a Prefect deployment, visible in Prefect's own pages."""
     from flows.schedule.serve import serve_nightly
 
     request = RunRequest(cohort, out, n_cpus=n_cpus, work_dir=work_dir, gpu=gpu, command=_command())
-    serve_nightly(request, cron=cron, port=port, console=Console())
+    serve_nightly(request, Hooks(on_failure, on_change, busy_limit, log), cron=cron, port=port, console=Console())
 
 
 @app.command()

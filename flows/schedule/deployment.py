@@ -20,9 +20,11 @@ from prefect.states import Completed
 from prefect.types.entrypoint import EntrypointType
 from rich.console import Console
 
+from flows.commands.failures import EXIT_LOCKED
 from flows.engine.prefect_server import end_with_parent
 from flows.run.running import RunRequest
-from flows.schedule.nightly import EXIT_BUSY, run_nightly
+from flows.schedule.hooks import Hooks
+from flows.schedule.nightly import night
 
 NIGHT = "ASPECTS_NIGHT"
 
@@ -35,31 +37,33 @@ class NightFailedError(RuntimeError):
 def nightly_flow() -> State[None] | None:
     """Run one night; a night that finds another run at work ends as Busy."""
     end_with_parent(os.getppid())
-    night = json.loads(os.environ[NIGHT])
+    asked = json.loads(os.environ[NIGHT])
     request = RunRequest(
-        cohort=Path(night["cohort"]),
-        out=Path(night["out"]),
-        n_cpus=night["n_cpus"],
-        work_dir=Path(night["work_dir"]),
-        gpu=night["gpu"],
+        cohort=Path(asked["cohort"]),
+        out=Path(asked["out"]),
+        n_cpus=asked["n_cpus"],
+        work_dir=Path(asked["work_dir"]),
+        gpu=asked["gpu"],
         is_scheduled=True,
         command="aspects serve",
     )
-    code = run_nightly(request, on_failure=None, on_change=None, console=Console(force_terminal=False))
-    if code == EXIT_BUSY:
+    log = asked["log"]
+    hooks = Hooks(asked["on_failure"], asked["on_change"], asked["busy_limit_h"], None if log is None else Path(log))
+    ended = night(request, hooks, Console(force_terminal=False))
+    if ended.exit_code == EXIT_LOCKED:
         return Completed(name="Busy", message="another run is at work in the output folder")
-    if code:
-        raise NightFailedError(f"the night ended with exit code {code}; see {request.out}/summary.json")
+    if ended.exit_code:
+        raise NightFailedError(f"the night ended with exit code {ended.exit_code}; see {request.out}/summary.json")
     return None
 
 
 def main() -> None:
     """Wait for scheduled runs until told to stop."""
-    night, cron = sys.argv[1:]
+    asked, cron = sys.argv[1:]
     end_with_parent(os.getppid())
-    os.environ[NIGHT] = night
+    os.environ[NIGHT] = asked
     nightly_flow.serve(
-        name=Path(json.loads(night)["cohort"]).name,
+        name=Path(json.loads(asked)["cohort"]).name,
         schedules=[Cron(cron, timezone=tzlocal.get_localzone_name())],
         pause_on_shutdown=False,  # a restart must not switch the schedule off
         print_starting_message=False,

@@ -27,11 +27,10 @@ from flows.run.latest import SUMMARY, latest_folder
 from flows.run.running import RunOutcome, RunRequest, run_cohort
 from flows.schedule.announcing import Change, change_to_tell, set_announced
 from flows.schedule.busy import keep, note_busy
-from flows.schedule.hooks import BUSY_LIMIT_H, Hooks, run_hook
+from flows.schedule.hooks import Hooks, run_hook
 
 NIGHT = "summary.json"
 LOG = "nightly.log"
-EXIT_BUSY = EXIT_LOCKED
 
 
 @dataclass
@@ -90,11 +89,6 @@ def night(request: RunRequest, hooks: Hooks, console: Console) -> NightOutcome:
     return ended
 
 
-def run_nightly(request: RunRequest, *, on_failure: str | None, on_change: str | None, console: Console) -> int:
-    """Run one night with these hooks, and give its exit code."""
-    return night(request, Hooks(on_failure, on_change, BUSY_LIMIT_H), console).exit_code
-
-
 def _night(request: RunRequest, hooks: Hooks, console: Console, ended: NightOutcome, facts: dict[str, Any]) -> None:
     """Run the cohort, write the summary, and tell what is new."""
     before = latest_folder(request.out)
@@ -143,14 +137,14 @@ def _failed(
 
 def _busy(request: RunRequest, hooks: Hooks, console: Console, ended: NightOutcome, error: LockedError) -> None:
     """Leave another run alone; one at work for too long is told by the failure hook, once a night."""
-    ended.exit_code, ended.status = EXIT_BUSY, "busy"
+    ended.exit_code, ended.status = EXIT_LOCKED, "busy"
     now = datetime.now(UTC)
     path, note, is_due = note_busy(request.out, error.owner, hooks.busy_limit_h, now)
     if is_due:
         ended.status = "busy for too long"
         text = f"The other run must end within {hooks.busy_limit_h:g} h, got {note['hours']:g} h: {note['owner']}."
         console.print(f"{text} Look whether it hangs, and end it.", markup=False, highlight=False, soft_wrap=True)
-    keep(path, {**note, "status": ended.status, "exit_code": EXIT_BUSY, "error": str(error)})
+    keep(path, {**note, "status": ended.status, "exit_code": EXIT_LOCKED, "error": str(error)})
     if is_due and hooks.on_failure:
         ended.hooks["on_failure"] = run_hook("on_failure", hooks.on_failure, path, request.out, console)
 

@@ -21,18 +21,20 @@ from flows.engine.environment import private_folder
 from flows.engine.reconcile import crash_stale_runs_on
 from flows.run.plan import UsageError
 from flows.run.running import RunRequest
+from flows.schedule.hooks import Hooks
 
 N_CRON_FIELDS = 5
 POLL_S = 1.0
 RESTART_PAUSE_S = 2.0
 
 
-def serve_nightly(request: RunRequest, *, cron: str, port: int, console: Console) -> None:
+def serve_nightly(request: RunRequest, hooks: Hooks, *, cron: str, port: int, console: Console) -> None:
     """Serve until stopped.
 
     Parameters
     ----------
     request : what each night runs
+    hooks : what each night starts at its end
     cron : five fields, local time
     port : loopback port of Prefect's pages
     console : where plain lines go
@@ -46,6 +48,7 @@ def serve_nightly(request: RunRequest, *, cron: str, port: int, console: Console
     waiting: subprocess.Popen[bytes] | None = None
     try:
         check_cron(cron)
+        hooks.check(console)
         n_stale = crash_stale_runs_on(server)
         if n_stale:
             console.print(f"{n_stale} runs of a dead process are now marked Crashed.", highlight=False)
@@ -54,13 +57,13 @@ def serve_nightly(request: RunRequest, *, cron: str, port: int, console: Console
         console.print(
             f"The pages ask for a password: it is in {password}, for you alone.", highlight=False, soft_wrap=True
         )
-        waiting = _start_waiting(request, cron, server.home)
+        waiting = _start_waiting(request, hooks, cron, server.home)
         while True:
             time.sleep(POLL_S)
             if waiting.poll() is not None:
                 console.print("The waiting process ended; starting it again.", highlight=False)
                 time.sleep(RESTART_PAUSE_S)
-                waiting = _start_waiting(request, cron, server.home)
+                waiting = _start_waiting(request, hooks, cron, server.home)
     finally:
         if waiting is not None:
             prefect_server.end(waiting)
@@ -95,7 +98,7 @@ def check_cron(cron: str) -> None:
         raise UsageError(f'--cron must be five fields such as "0 2 * * *", got {cron!r}. See crontab(5).') from error
 
 
-def _start_waiting(request: RunRequest, cron: str, home: Path) -> subprocess.Popen[bytes]:
+def _start_waiting(request: RunRequest, hooks: Hooks, cron: str, home: Path) -> subprocess.Popen[bytes]:
     """Start the process that waits for scheduled runs and runs them."""
     night = {
         "cohort": str(request.cohort.resolve()),
@@ -103,6 +106,10 @@ def _start_waiting(request: RunRequest, cron: str, home: Path) -> subprocess.Pop
         "n_cpus": request.n_cpus,
         "work_dir": str(request.work),
         "gpu": request.gpu,
+        "on_failure": hooks.on_failure,
+        "on_change": hooks.on_change,
+        "busy_limit_h": hooks.busy_limit_h,
+        "log": None if hooks.log is None else str(hooks.log.resolve()),
     }
     command = [sys.executable, "-m", "flows.schedule.deployment", json.dumps(night), cron]
     with (request.work / "serve.log").open("ab") as out:
