@@ -18,6 +18,8 @@ Laterality = Literal["worst", "lesion_side", "clinical_side", "both"]
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {"ge": operator.ge, "gt": operator.gt}
 
 
+#: A region of which less than this share lies in the image cannot be scored.
+LEAST_COVERAGE = 0.95
 #: What evidence can be: share of the region that is lesion, difference from the other side over its density, chance.
 EvidenceColumn = Literal["fraction", "relative_difference", "probability"]
 

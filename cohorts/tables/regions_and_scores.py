@@ -20,13 +20,11 @@ from cohorts.tables.participants import Standing
 from cohorts.tables.rows import Batch, MapUse, Measured, Rows, state_of
 from cohorts.tables.schemas import REGIONS, SCORES
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
-from tasks.scoring import Rule, Score, affected_side, aspects_score, choose_side
+from tasks.scoring import LEAST_COVERAGE, Rule, Score, affected_side, aspects_score, choose_side
 
 PARTICIPANTS_PER_BATCH = 500
 READER_RULE = "reader"
 NO_WEIGHTS = "none"
-#: A region of which less than this share lies in the scan cannot be scored; as for masks.
-LEAST_COVERAGE = 0.95
 
 
 def regions_and_scores(

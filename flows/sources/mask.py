@@ -20,9 +20,8 @@ from flows.sources.template_picture import template_picture
 from models.anatomy.template import labels_on_grid
 from reports.figures.scan_picture import picture_files
 from tasks.lesion import label_counts, measure_lesion
+from tasks.scoring import LEAST_COVERAGE
 
-#: A region cut off by more than this share at the border of the mask's grid cannot be scored.
-LEAST_COVERAGE = 0.95
 #: A lesion with less than this share inside the brain, or this near to it, lies in another space.
 LEAST_SHARE_IN_BRAIN = 0.5
 BRAIN_MARGIN_MM = 5.0
