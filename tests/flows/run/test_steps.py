@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cohorts.folder.soop import arterial_label_table, write_label_table
-from cohorts.store import records
+from cohorts.store import share
 from cohorts.store.findings import Findings, RegionCounts, ScanFacts
 from cohorts.store.records import Record, commit, earlier_keys, load, record_path
 from flows.run import steps
@@ -263,7 +263,7 @@ def test_a_failure_of_the_output_folder_stops_the_run(case, settings, out, monke
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patched:
-        patched.setattr(*((records.os, "fsync") if function == "fsync" else (steps, function)), fail)
+        patched.setattr(*((share.os, "fsync") if function == "fsync" else (steps, function)), fail)
         with pytest.raises(StorageFailedError) as caught:
             run_case(case, settings, out)
     assert str(caught.value).startswith(f"the output folder {out} must be writable, got: {os.strerror(code)}. Free ")

@@ -46,7 +46,9 @@ def _flow():
 def _arrival():
     phantom = perfusion._phantom()
     late = phantom.truth.core | phantom.truth.penumbra
-    return np.where(late, 9.0, np.where(phantom.truth.brain, 2.0, 0.0)).astype(np.float32), phantom.affine
+    arrival = np.where(late, 9.0, np.where(phantom.truth.brain, 2.0, 0.0))
+    spread = np.random.default_rng(5).normal(0, 0.2, arrival.shape)  # of as many values as a map has, not of labels
+    return (arrival + spread * phantom.truth.brain).astype(np.float32), phantom.affine
 
 
 #: Modality -> (values, affine); the CT is of the perfusion's own head, so that a map of flow may use it.

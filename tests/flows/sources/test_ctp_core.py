@@ -135,9 +135,9 @@ def test_without_a_credible_vein_flow_is_told_relative_to_normal_flow_only(recor
     }
     found = run_case(_case(tmp_path / "cases", sidecar=body), _settings(threshold="nominal"), tmp_path)
     assert (found.status, found.reason) == ("ok", None)
-    assert found.payload["perfusion"]["series"]["arterial"]["vof_reason"] == "vof_scaling_out_of_range"
-    assert found.payload["perfusion"]["core"]["reference_cbf_ml_100g_min"] is None
-    assert found.payload["lesion"]["volume_ml"] == pytest.approx(record.payload["lesion"]["volume_ml"], rel=0.25)
+    assert found.payload.perfusion.series.arterial.vof_reason == "vof_scaling_out_of_range"
+    assert found.payload.perfusion.core.reference_cbf_ml_100g_min is None
+    assert found.payload.lesion.volume_ml == pytest.approx(record.payload.lesion.volume_ml, rel=0.25)
     files = _files(found, tmp_path)
     units = {name: json.loads(path.read_text()).get("Units") for name, path in files.items() if name.endswith(".json")}
     assert {units[name] for name in units if name.endswith(("_cbf.json", "_cbv.json"))} == {"arbitrary"}
