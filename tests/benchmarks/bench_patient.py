@@ -31,10 +31,7 @@ from cohorts.images import scan as scan_images
 from cohorts.phantom.native_scans import scan_bytes
 from flows.run import steps
 from flows.run.running import RunRequest, run_cohort
-from flows.sources import ctp_core as measure_perfusion
-from flows.sources import dwi_threshold as measure_scan
-from flows.sources import native_scan as prepare_scan
-from flows.sources import perfusion_core as core_outcome
+from flows.sources import ctp_core, density_ratio, dwi_threshold, interface, native_scan, perfusion_core
 from flows.sources.ctp_core import CtpCoreSource
 from flows.sources.density_ratio import DensityRatioSource
 from flows.sources.dwi_threshold import DwiThresholdSource
@@ -54,25 +51,26 @@ CTP_SHAPE, CTP_SPACING_MM, CTP_FRAMES = (256, 256, 16), (0.9, 0.9, 5.0), 45
 MAPS = tuple(MapReference(name, load_label_map(name).sha256) for name in ("classic", "territory", "vascular"))
 #: Where the steps look a function up -> the stage it is.
 STAGES: dict[tuple[Any, str], str] = {
-    (prepare_scan, "read_scan"): "read",
+    (interface, "read_scan"): "read",
     (scan_images, "decompressed"): "decompress",
-    (prepare_scan, "ct_working_scan"): "brain",
-    (prepare_scan, "mr_working_scan"): "brain",
-    (prepare_scan, "extract_ct_brain"): "brain",
-    (prepare_scan, "extract_mr_brain"): "brain",
-    (prepare_scan, "register"): "register",
-    (prepare_scan, "refine"): "refine",
-    (prepare_scan, "measure_quality"): "quality",
-    (measure_scan, "place_regions"): "place regions",
-    (measure_scan, "measure_density"): "densities",
-    (measure_scan, "adc_on_grid"): "ADC",
-    (measure_scan, "segment_dwi"): "lesion",
-    (prepare_scan.PreparedScan, "labels"): "labels",
-    (measure_scan, "_picture"): "pictures",
-    (measure_scan, "registration_files"): "transforms",
-    (measure_perfusion, "registration_files"): "transforms",
-    (measure_perfusion, "register"): "register",
-    (measure_perfusion, "kept_maps"): "maps as files",
+    (native_scan, "ct_working_scan"): "brain",
+    (native_scan, "mr_working_scan"): "brain",
+    (native_scan, "extract_ct_brain"): "brain",
+    (native_scan, "extract_mr_brain"): "brain",
+    (native_scan, "register"): "register",
+    (native_scan, "refine"): "refine",
+    (native_scan, "measure_quality"): "quality",
+    (density_ratio, "place_regions"): "place regions",
+    (density_ratio, "measure_density"): "densities",
+    (dwi_threshold, "adc_on_grid"): "ADC",
+    (dwi_threshold, "segment_dwi"): "lesion",
+    (native_scan.PreparedScan, "labels"): "labels",
+    (density_ratio, "drawn"): "pictures",
+    (dwi_threshold, "drawn"): "pictures",
+    (native_scan, "registration_files"): "transforms",
+    (ctp_core, "registration_files"): "transforms",
+    (ctp_core, "register"): "register",
+    (ctp_core, "kept_maps"): "maps as files",
     (perfusion_series, "trace_motion"): "motion trace",
     (perfusion_series, "correct_motion"): "motion correction",
     (perfusion_series, "extract_slab_brain"): "brain",
@@ -82,9 +80,9 @@ STAGES: dict[tuple[Any, str], str] = {
     (perfusion_series, "denoise"): "smoothing",
     (perfusion_series, "choose_sigma_mm"): "smoothing",
     (perfusion_series, "perfusion_maps"): "deconvolution",
-    (core_outcome, "find_core"): "core",
-    (core_outcome, "measure_lesion"): "core",
-    (core_outcome, "panel_files"): "pictures",
+    (perfusion_core, "find_core"): "core",
+    (perfusion_core, "measure_lesion"): "core",
+    (perfusion_core, "panel_files"): "pictures",
     (steps, "write_outputs"): "write",
     (steps, "commit"): "write",
 }

@@ -40,7 +40,7 @@ def plain_loop(plan: Plan) -> dict[str, tuple[float, list[list[float]]]]:
     grids: dict[tuple[tuple[int, ...], bytes], list[tuple[np.ndarray, np.ndarray]]] = {}
     results = {}
     for case in plan.cases.values():
-        image = nib.load(case.path)
+        image = nib.load(case.files[0].path)
         mask = np.asanyarray(image.dataobj) > 0
         key = (image.shape, image.affine.tobytes())
         if key not in grids:
