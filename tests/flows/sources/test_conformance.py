@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from dataclasses import dataclass, replace
 
 import nibabel as nib
@@ -22,7 +23,7 @@ from cohorts.tables.schemas import FEATURES, LESIONS, REGIONS, SCANS, SCORES
 from cohorts.tables.storage import write_table
 from flows.run.steps import run_case
 from flows.sources.code import code_version
-from flows.sources.interface import MapReference, StepSettings
+from flows.sources.interface import Case, CaseFile, MapReference, StepSettings
 from flows.sources.label_maps import VASCULAR_MAP
 from flows.sources.registry import METHODS, STUDY
 from models.anatomy.template import load_label_map
@@ -250,3 +251,20 @@ def test_its_code_and_its_limits_are_declared(kind):
     assert any(name.startswith("library numpy") for name in version.parts)
     assert method.cpu_limit_s > 0
     assert STUDY.model_validate({"study": {"name": "a"}, "source": [{"name": "a", "kind": kind}]})
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("subject", ["sub001", "sub002", "sub003"])
+def test_a_real_ct_has_the_same_regions_whatever_the_label_map_is_stored_like(real_data, maps, subject, tmp_path):
+    """The affected side came out reversed where a study's own map was stored from left to right."""
+    path = real_data / "ncct-aspects" / subject / "im.nii.gz"
+    file = CaseFile("ncct", str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+    source = _declared("density_ratio")
+    settings = StepSettings(source.kind, tuple(maps.values()), source.settings)
+    record = run_case(Case(subject, source.step, (file,)), settings, tmp_path)
+    assert record.status == "ok"
+    expected = _evidence(source, record, maps["classic"])
+    for way in STORED[1:-1]:
+        assert _evidence(source, record, maps[way]) == expected
+    coarse = _evidence(source, record, maps["2 mm"])
+    assert max(abs(coarse[key].value - one.value) for key, one in expected.items()) < TOLERANCE["relative_difference"]
