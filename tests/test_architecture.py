@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,14 @@ CHECKS = {
 }
 
 
+@cache  # each check once, whatever asks for it
 def _python(arguments, folder):
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_tree_passes(name):
     done = _python(CHECKS[name], REPOSITORY)
@@ -35,6 +38,7 @@ def test_the_tree_passes(name):
         pytest.fail(f"{name} found:\n{done.stdout}{done.stderr}", pytrace=False)
 
 
+@pytest.mark.processes
 def test_every_contract_of_the_project_is_checked():
     done = _python(LINT_IMPORTS, REPOSITORY)
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
@@ -43,6 +47,7 @@ def test_every_contract_of_the_project_is_checked():
     assert [name for name in names if f"{name} KEPT" not in done.stdout] == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [
