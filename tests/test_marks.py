@@ -34,6 +34,11 @@ def test_the_mark_is_set(request):
     assert modules == {item.path for item in request.session.items if is_simulation(item.path)}
 
 
+def test_no_test_is_named_after_compressed_bytes(request):
+    """The time is in their header, so that two workers would collect different tests."""
+    assert [item.nodeid for item in request.session.items if "[\\x1f\\x8b" in item.nodeid] == []
+
+
 @pytest.mark.parametrize(
     ("event", "arguments", "expected"),
     [
