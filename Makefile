@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# One worker for each core; where one is done, it takes tests from another.
-PARALLEL := --numprocesses logical --maxprocesses 8 --dist worksteal
+# One worker for each core, at most eight: each takes up to 1.5 GB. A module stays with one worker: its fixtures are costly.
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadscope
 QUICK := not (slow or simulation or processes or real_data)
 
 .PHONY: demo check style format types contracts quick test clean

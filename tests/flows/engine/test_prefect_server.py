@@ -120,6 +120,7 @@ def test_a_second_server_in_a_folder_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "home-of-the-first").exists()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("interpreter", ["no/such/python", "/"])
 def test_an_interpreter_that_cannot_start_is_named_and_no_matter_of_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interpreter: str
