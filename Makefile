@@ -1,20 +1,44 @@
-# Two commands: "make demo" and "make test". Each sets up what it needs the first time and says what it does.
+# "make demo" to see it, "make check", "make quick" and "make test" to change it (CONTRIBUTING.md). Each sets up what it
+# needs the first time and says what it does.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# One worker for each core, at most eight: each takes up to 1.5 GB. A module stays with one worker: its fixtures are costly.
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadscope
+QUICK := not (slow or simulation or processes or real_data)
 
-.PHONY: demo test clean
+.PHONY: demo check style format types contracts quick test clean
 
 demo: $(READY)
 	@echo "Running the demo: a synthetic cohort, scored and reported (one to two minutes)"
 	@$(BIN)/aspects demo demo
 	@echo "Open demo/out/results/latest/report.html in a browser"
 
+check: $(READY)
+	@echo "Checking style, types and import contracts, side by side"
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync --keep-going types contracts style format
+
+types: $(READY)
+	@$(BIN)/python -m mypy
+
+contracts: $(READY)
+	@$(BIN)/lint-imports
+
+style: $(READY)
+	@$(BIN)/python -m ruff check .
+
+format: $(READY)
+	@$(BIN)/python -m ruff format --check .
+
+quick: $(READY)
+	@echo "Running the quick tests: no simulated scan, no process, no real data"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)"
+
 test: $(READY)
 	@echo "Running every check: style, types, import rules, tests"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 # Pinned by name and version in requirements.lock; "pip check" proves that the pins fit together.
 $(READY): requirements.lock pyproject.toml
@@ -27,4 +51,4 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,14 @@ CHECKS = {
 }
 
 
+@cache  # each check once, whatever asks for it
 def _python(arguments, folder):
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_tree_passes(name):
     done = _python(CHECKS[name], REPOSITORY)
@@ -38,6 +41,7 @@ def test_the_tree_passes(name):
         pytest.fail(f"{name} found:\n{done.stdout}{done.stderr}", pytrace=False)
 
 
+@pytest.mark.processes
 def test_every_contract_of_the_project_is_checked():
     done = _python(LINT_IMPORTS, REPOSITORY)
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
@@ -57,6 +61,7 @@ def test_the_contract_of_the_registry_names_every_kind():
     assert contract["protected_modules"] == sorted(f"flows.sources.{path.stem}" for path in _kinds())
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [

@@ -11,7 +11,6 @@ import gzip
 import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from tasks.quality.figures import measure_quality
 from tasks.quality.gates import GATES, judge_quality
 from tasks.registration.affine import register
 from tasks.space.resample import resample_labels
+from tests.once_per_run import once_per_run
 
 OK, EXCLUDED = "ok", "excluded"
 CT_SHAPE, MR_SHAPE, SPACING_MM = (120, 132, 34), (120, 132, 32), (1.8, 1.8, 5.0)
@@ -109,7 +109,7 @@ class Good:
     small: Any
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def good_images() -> Good:
     """One head, made once."""
     head = build_head(template_tissues(), neck_mm=120)

@@ -115,7 +115,13 @@ class TinyCohort:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
+def tiny(tiny_of_module: TinyCohort) -> TinyCohort:
+    """Eight participants with box-shaped lesions; a module that changes them gives each test a copy."""
+    return tiny_of_module
+
+
+@pytest.fixture(scope="module")
+def tiny_of_module(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
     """Eight participants with box-shaped lesions."""
     folder = tmp_path_factory.mktemp("tiny")
     cohort = TinyCohort(folder / "cohort", folder / "out")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 
 import numpy as np
 
@@ -13,8 +12,10 @@ from flows.sources.dwi_threshold import DwiThresholdSource
 from flows.sources.interface import Case, CaseFile, MapReference, StepSettings
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map
-from tasks.phantoms.head import Acquisition, build_head, head_pose, scan_grid
+from tasks.phantoms.head import Acquisition, head_pose, scan_grid
 from tasks.phantoms.scans import Infarct, simulate_diffusion, simulate_ncct
+from tests.once_per_run import once_per_run
+from tests.tasks.head_phantom import head
 
 SPACING_MM = (1.8, 1.8, 5.0)
 CT_SHAPE, MR_SHAPE = (112, 128, 34), (120, 132, 32)
@@ -28,12 +29,11 @@ TERRITORY = MapReference("territory", load_label_map("territory").sha256)
 VASCULAR = MapReference("vascular", load_label_map("vascular").sha256)
 
 
-@lru_cache(maxsize=1)
 def _head():
-    return build_head(template_tissues(), neck_mm=60)
+    return head(60)
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def infarct():
     """Whole regions of the right hemisphere."""
     label_map = load_label_map("classic")
@@ -47,14 +47,14 @@ def infarct_ml():
     return float((maps.grey + maps.white)[infarct().mask].sum() * np.linalg.det(POSE[:3, :3]) / 1000)
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def ct():
     """HU and affine."""
     acquisition = Acquisition(scan_grid(POSE, CT_SHAPE, SPACING_MM), POSE, 11)
     return simulate_ncct(_head(), acquisition, infarct(), noise_hu=3.0), acquisition.grid.affine
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def diffusion():
     """The series and its affine."""
     acquisition = Acquisition(scan_grid(POSE, MR_SHAPE, SPACING_MM), POSE, 12)

@@ -9,7 +9,6 @@ different width, a density tilt across the head, and affine registration that ca
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from models.anatomy.template import load_label_map, load_template
 from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, aspects_label_table
+from tests.once_per_run import once_per_run
 
 GREY_HU, WHITE_HU, FLUID_HU = 37.0, 28.0, 8.0  # common values at 120 kV
 SHAPE, SPACING_MM = (200, 240, 30), (0.9, 0.9, 5.0)
@@ -54,7 +54,7 @@ class Anatomy(NamedTuple):
     affine: np.ndarray
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def anatomy():
     """Load the template, once per process."""
     template = load_template()

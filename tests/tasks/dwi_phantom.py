@@ -8,13 +8,13 @@ at the air spaces of the skull base, misplacement between b0 and b1000 by eddy c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
 
 from models.anatomy.template import load_label_map, load_template
 from tasks.phantoms.lesion import grow_emboli, grow_lacune, grow_lesion
+from tests.once_per_run import once_per_run
 
 B_VALUE = 1000.0
 TE_MS = 90.0  # echo time of clinical diffusion scans: 60 to 100
@@ -41,7 +41,7 @@ class DwiPhantom:
     places: np.ndarray
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def anatomy():
     """Tissue shares, brain and regions of the template on its 2 mm grid."""
     template = load_template()

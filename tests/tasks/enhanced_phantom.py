@@ -7,13 +7,13 @@ the brain's surface against the bone, where they can spoil a mask. Nothing is dr
 from __future__ import annotations
 
 import itertools
-from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
 
 from models.anatomy.template import load_template
 from tasks.space.resample import Grid, resample_image
+from tests.once_per_run import once_per_run
 
 PAD = 14  # voxels of 1 mm around the template: room for vessels outside the brain
 
@@ -52,7 +52,7 @@ def add_contrast_agent(values, affine, fixed_to_moving, artery_hu=500.0, vein_hu
     return enhanced.astype(np.float32)
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def _vessels():
     """Shares in [0, 1] on the padded template grid: brain, arteries, veins, both middle cerebral arteries."""
     template = load_template()

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_template
 from tasks.phantoms.head import Acquisition, build_head, head_pose, sample_head, scan_grid
+from tasks.phantoms.perfusion_head import prepare_head
 from tasks.phantoms.scans import AIR_HU, TISSUE_HU
 from tasks.space.resample import resample_labels
+from tests.once_per_run import once_per_run
 
 SHAPE, SPACING_MM = (112, 128, 34), (1.8, 1.8, 5.0)
 SIGNAL = {"grey": 105, "white": 95, "csf": 35, "soft": 12}
 
 
-@lru_cache(maxsize=1)
+@once_per_run
+def head(neck_mm=0):
+    """The head whose tissues are known."""
+    return build_head(template_tissues(), neck_mm=neck_mm)
+
+
+@once_per_run
+def perfusion_head(contrast=None):
+    """The head of perfusion phantoms."""
+    return prepare_head(template_tissues(contrast))
+
+
+@once_per_run
 def _images():
-    head = build_head(template_tissues())
-    return head, {"ct": head.image(TISSUE_HU, AIR_HU), "dwi": head.image(SIGNAL, 0)}
+    return {"ct": head().image(TISSUE_HU, AIR_HU), "dwi": head().image(SIGNAL, 0)}
 
 
 def head_scan(modality="ct", degrees=(0, 0, 0), shift_mm=(0, 0, 0), scale=0.88, shape=SHAPE):
@@ -27,11 +38,11 @@ def head_scan(modality="ct", degrees=(0, 0, 0), shift_mm=(0, 0, 0), scale=0.88, 
 
     Slices are thin, noise is normal with a standard deviation of 4.
     """
-    head, images = _images()
+    images = _images()
     truth = head_pose(degrees, shift_mm, scale)
     acquisition = Acquisition(scan_grid(truth, shape, SPACING_MM), truth, 7)
-    values = sample_head(images[modality], head, acquisition, AIR_HU if modality == "ct" else 0, n_subslices=1)
-    mask = resample_labels(head.brain, head.affine, acquisition.grid, np.linalg.inv(truth))
+    values = sample_head(images[modality], head(), acquisition, AIR_HU if modality == "ct" else 0, n_subslices=1)
+    mask = resample_labels(head().brain, head().affine, acquisition.grid, np.linalg.inv(truth))
     values = values + np.random.default_rng(7).normal(0, 4, shape)
     values = values if modality == "ct" else np.abs(values)
     return values.astype(np.float32), acquisition.grid.affine, mask, truth

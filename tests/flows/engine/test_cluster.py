@@ -34,12 +34,14 @@ def test_clear_text_beyond_loopback_is_refused_unless_asked_for(address: str) ->
     check_address(address, allow_insecure=True)
 
 
+@pytest.mark.processes
 def test_no_scheduler_at_the_address_is_one_clear_error(tiny: TinyCohort) -> None:
     done = tiny.run("--dask", "tcp://127.0.0.1:9", expect=3)
     assert "--dask must be a running scheduler, got none at tcp://127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_a_case_that_kills_its_worker_fails_alone_and_one_without_end_times_out(
     tiny: TinyCohort, tmp_path: Path
@@ -85,6 +87,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, TlsFil
         yield cluster.scheduler_address, tls, folder
 
 
+@pytest.mark.processes
 def test_a_scheduler_with_certificates_is_used_with_ours(site: tuple[str, TlsFiles, Path]) -> None:
     address, tls, folder = site
     with connect(n_cpus=1, address=address, work_dir=str(folder), tls=tls) as client:
@@ -92,6 +95,7 @@ def test_a_scheduler_with_certificates_is_used_with_ours(site: tuple[str, TlsFil
         assert resources_offered(client) == {"GPU"}
 
 
+@pytest.mark.processes
 def test_an_error_of_the_run_itself_is_not_laid_to_the_scheduler(site: tuple[str, TlsFiles, Path]) -> None:
     address, tls, folder = site
     for error in (OSError(28, "No space left on device"), TypeError("of a table"), ValueError("of a table")):
@@ -103,6 +107,7 @@ def test_an_error_of_the_run_itself_is_not_laid_to_the_scheduler(site: tuple[str
         assert raised.value is error
 
 
+@pytest.mark.processes
 def test_certificates_that_do_not_fit_are_one_clear_error(site: tuple[str, TlsFiles, Path]) -> None:
     address, tls, folder = site
     others = make_certificates(folder / "others")
@@ -136,6 +141,7 @@ def test_certificates_are_given_together_and_for_a_scheduler(options: list[str])
     assert guarded(lambda: app(["run", "cohort", "out", *options], standalone_mode=False)) == 3
 
 
+@pytest.mark.processes
 def test_a_required_gpu_that_no_worker_declares_is_one_clear_error(
     tiny: TinyCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def test_a_free_folder_is_locked_and_released(tmp_path: Path) -> None:
     assert current_owner(tmp_path / "new") is None
 
 
+@pytest.mark.processes
 def test_a_living_owner_is_named_and_a_dead_one_is_taken_over(tmp_path: Path) -> None:
     process = hold(tmp_path)
     owner = current_owner(tmp_path)

@@ -35,6 +35,8 @@ THEIRS = {
     "NO_PROXY": "intranet.example.org",
 }
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:

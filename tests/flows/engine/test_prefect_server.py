@@ -71,6 +71,7 @@ def no_database(database: Path) -> None:
     database.write_bytes(b"not a database" * 1000)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("spoil", "n_restarts"), [(other_version, 1), (lost_table, 1), (overwritten, 0), (no_database, 0)]
 )
@@ -84,6 +85,7 @@ def test_a_database_that_cannot_be_used_is_set_aside(
     assert "could not use its database" in (tmp_path / "server.log").read_text()
 
 
+@pytest.mark.processes
 def test_soundness_is_told_of_every_kind_of_file(used: bytes, tmp_path: Path) -> None:
     database = tmp_path / NAME
     assert is_sound(database)
@@ -98,6 +100,7 @@ def test_soundness_is_told_of_every_kind_of_file(used: bytes, tmp_path: Path) ->
     assert not is_sound(database)
 
 
+@pytest.mark.processes
 def test_a_database_at_work_elsewhere_is_no_damage(
     used: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +112,7 @@ def test_a_database_at_work_elsewhere_is_no_damage(
         assert is_sound(database)
 
 
+@pytest.mark.processes
 def test_a_second_server_in_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home-of-the-first").mkdir()
     with FileLock(tmp_path / ".lock"), pytest.raises(LockedError, match="another server is at work there"):
@@ -116,6 +120,7 @@ def test_a_second_server_in_a_folder_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "home-of-the-first").exists()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("interpreter", ["no/such/python", "/"])
 def test_an_interpreter_that_cannot_start_is_named_and_no_matter_of_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interpreter: str

@@ -13,7 +13,7 @@ from tests.flows.bad_images import EXCLUDED, OK, write_bad_images
 from tests.flows.conftest import TinyCohort
 from tests.flows.scan_phantom import REGIONS, ct_case, dwi_case
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.processes]
 
 STUDY = """\
 [study]

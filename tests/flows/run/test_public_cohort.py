@@ -11,7 +11,7 @@ import pytest
 from cohorts.tables.storage import read_table
 from tests.flows.conftest import TinyCohort
 
-pytestmark = pytest.mark.real_data
+pytestmark = [pytest.mark.real_data, pytest.mark.processes]
 
 
 @pytest.fixture(scope="module")

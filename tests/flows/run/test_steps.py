@@ -150,6 +150,7 @@ def test_each_case_of_a_chunk_has_its_own_outcome(case, settings, out, tmp_path)
         (b"no image", "unreadable_file"),
         (gzip.compress(nib.Nifti1Image(np.ones(SHAPE, np.uint8), AFFINE).to_bytes())[:-9], "truncated_file"),
     ],
+    ids=["empty", "no image", "cut"],
 )
 def test_a_bad_image_is_excluded_with_the_readers_reason(settings, out, tmp_path, content, reason):
     path = tmp_path / "bad.nii.gz"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import nibabel as nib
@@ -23,9 +22,10 @@ from models.anatomy.template import load_label_map
 from tasks.phantoms.head import head_pose
 from tasks.phantoms.lesion import lesion_domain
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
-from tasks.phantoms.perfusion_head import prepare_head
 from tasks.phantoms.tissue import grow_ischaemia
 from tests.flows.scan_phantom import CLASSIC, TERRITORY, VASCULAR, case
+from tests.once_per_run import once_per_run
+from tests.tasks.head_phantom import perfusion_head
 
 TIMES_S = (*(1.5 * frame for frame in range(24)), *(36.0 + 3 * frame for frame in range(1, 9)))  # uneven
 PROTOCOL = Protocol(shape=(72, 84, 18), spacing_mm=(2.8, 2.8, 5.0), frame_times_s=TIMES_S, noise_hu=1.0)
@@ -34,7 +34,7 @@ CT_POSE = head_pose((-5, 2, -6), (-8, -120, 60), (0.88, 0.88, 0.88))
 CORE_ML, HYPOPERFUSED_ML = 45, 110  # of the template; the head is smaller
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def _lesion():
     maps = template_tissues()
     domain = lesion_domain(maps.brain, maps.brain, maps.affine, side="right")
@@ -43,17 +43,16 @@ def _lesion():
     return grow_ischaemia(domain, seed=seed, spacing_mm=(1, 1, 1), rng=np.random.default_rng(2), **sizes)
 
 
-@lru_cache(maxsize=1)
 def _head():
-    return prepare_head(template_tissues())
+    return perfusion_head()
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def _phantom():
     return simulate_perfusion(_head(), PROTOCOL, np.random.default_rng(3), lesion=_lesion(), template_to_scan=POSE)
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def _ct():
     """Another scan of the same head in another pose, without contrast agent."""
     still = replace(PROTOCOL, shape=(72, 84, 24), frame_times_s=(0.0, 1.0), centre_mm=(0.0, -18.0, 24.0))

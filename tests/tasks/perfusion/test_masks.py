@@ -4,7 +4,6 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from models.anatomy.register_template import template_tissues
 from tasks.perfusion.masks import (
     brain_on_series,
     ctp_masks,
@@ -16,15 +15,14 @@ from tasks.perfusion.masks import (
 from tasks.perfusion.motion import correct_motion, trace_motion
 from tasks.perfusion.preparation import baseline_mean, find_bolus, mean_curve
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
-from tasks.phantoms.perfusion_head import prepare_head
+from tests.tasks.head_phantom import perfusion_head
 
 TIMES = tuple(2.0 * n for n in range(26))
 PROTOCOL = Protocol(shape=(128, 128, 8), spacing_mm=(1.7, 1.7, 5.0), frame_times_s=TIMES, noise_hu=3.0)
 
 
-@lru_cache(maxsize=1)
 def head():
-    return prepare_head(template_tissues("ct"))
+    return perfusion_head("ct")
 
 
 @lru_cache(maxsize=1)

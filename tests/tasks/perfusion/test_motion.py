@@ -3,10 +3,8 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from models.anatomy.register_template import template_tissues
 from tasks.perfusion.motion import LARGEST_DISPLACEMENT_MM, MOVED_MM, MotionTrace, correct_motion, trace_motion
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
-from tasks.phantoms.perfusion_head import prepare_head
 from tasks.registration.rigid import (
     BONE_LIMITS_HU,
     BRAIN_LIMITS_HU,
@@ -18,6 +16,8 @@ from tasks.registration.rigid import (
 )
 from tasks.space.resample import Grid, resample_image
 from tasks.space.rigid_motion import grid_centre, pose_matrix
+from tests.once_per_run import once_per_run
+from tests.tasks.head_phantom import perfusion_head
 
 N_FRAMES = 12
 PROTOCOL = Protocol(
@@ -25,12 +25,11 @@ PROTOCOL = Protocol(
 )
 
 
-@lru_cache(maxsize=1)
 def head():
-    return prepare_head(template_tissues("ct"))
+    return perfusion_head("ct")
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def moving():
     """Contrast passes from frame 3 on while the head moves by up to 4 mm and 4 degrees; frames 0 to 4 are at rest."""
     motion = np.zeros((N_FRAMES, 6))

@@ -18,8 +18,9 @@ from tasks.perfusion.vessels import vof_scaling
 from tasks.phantoms.curves import Bolus
 from tasks.phantoms.lesion import lesion_domain
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
-from tasks.phantoms.perfusion_head import prepare_head
 from tasks.phantoms.tissue import grow_ischaemia
+from tests.once_per_run import once_per_run
+from tests.tasks.head_phantom import perfusion_head
 
 TIMES_S = tuple(2.0 * n for n in range(26))
 PROTOCOL = Protocol(
@@ -28,12 +29,11 @@ PROTOCOL = Protocol(
 AT_REST = SeriesSettings(corrects_motion=False)
 
 
-@lru_cache(maxsize=1)
 def head():
-    return prepare_head(template_tissues("ct"))
+    return perfusion_head("ct")
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def lesion():
     maps = template_tissues("ct")
     domain = lesion_domain(maps.brain > 0.5, maps.brain > 0.5, maps.affine, side="right")
@@ -42,7 +42,7 @@ def lesion():
     return grow_ischaemia(domain, seed=seed, core_ml=60, hypoperfused_ml=100, spacing_mm=(1, 1, 1), rng=rng)
 
 
-@lru_cache(maxsize=4)
+@once_per_run
 def phantom(is_moving=False, bolus=None):
     motion = np.zeros((len(TIMES_S), 6))
     motion[8:13] = [1.5, 0.5, -2.0, 1.0, 2.0, 1.0]  # while contrast passes

@@ -7,10 +7,10 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from models.anatomy.register_template import template_target, template_tissues
+from models.anatomy.register_template import template_target
 from models.anatomy.template import load_label_map
 from tasks.brain import ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
-from tasks.phantoms.head import Acquisition, build_head, head_pose, sample_head, scan_grid
+from tasks.phantoms.head import Acquisition, head_pose, sample_head, scan_grid
 from tasks.phantoms.scans import (
     TISSUE_HU,
     Infarct,
@@ -22,14 +22,13 @@ from tasks.phantoms.scans import (
 from tasks.phantoms.vessels import vessel_share
 from tasks.registration.affine import register
 from tasks.space.resample import Grid, resample_image
-from tests.tasks.head_phantom import head_scan, mean_distance_mm
+from tests.tasks.head_phantom import head, head_scan, mean_distance_mm
 
 SHAPE, SPACING_MM = (128, 128, 32), (1.7, 1.7, 5.0)
 
 
-@lru_cache(maxsize=1)
 def _head():
-    return build_head(template_tissues(), neck_mm=60)
+    return head(60)
 
 
 def _acquisition(degrees=(0, 0, 0), shift_mm=(0, 0, 0), scale=0.88, seed=1):

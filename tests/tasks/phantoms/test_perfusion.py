@@ -1,4 +1,3 @@
-from functools import lru_cache
 from typing import get_args
 
 import numpy as np
@@ -9,20 +8,21 @@ from models.anatomy.register_template import template_tissues
 from tasks.phantoms.curves import STEP_S, Bolus, arterial_curve, tissue_curves, tissue_factor, venous_curve
 from tasks.phantoms.lesion import lesion_domain
 from tasks.phantoms.perfusion import Protocol, simulate_perfusion
-from tasks.phantoms.perfusion_head import VesselName, prepare_head
+from tasks.phantoms.perfusion_head import VesselName
 from tasks.phantoms.tissue import grow_ischaemia
 from tasks.space.rigid_motion import grid_centre, head_motion, matrix_pose, pose_matrix
+from tests.once_per_run import once_per_run
+from tests.tasks.head_phantom import perfusion_head
 
 LONG_S = np.arange(0, 240, 0.5)
 SMALL = Protocol(shape=(44, 52, 4), spacing_mm=(4.0, 4.0, 5.0), frame_times_s=tuple(LONG_S[::4]), noise_hu=0.0)
 
 
-@lru_cache(maxsize=1)
 def head():
-    return prepare_head(template_tissues("ct"))
+    return perfusion_head("ct")
 
 
-@lru_cache(maxsize=1)
+@once_per_run
 def lesion():
     maps = template_tissues("ct")
     domain = lesion_domain(maps.brain, maps.brain, maps.affine, side="left")
@@ -31,7 +31,7 @@ def lesion():
     return grow_ischaemia(domain, seed=seed, core_ml=30, hypoperfused_ml=90, spacing_mm=(1, 1, 1), rng=rng)
 
 
-@lru_cache(maxsize=2)
+@once_per_run
 def phantom(has_lesion=False):
     return simulate_perfusion(head(), SMALL, np.random.default_rng(5), lesion=lesion() if has_lesion else None)
 

@@ -15,6 +15,7 @@ from tasks.quality.gates import MINIMUM_TISSUE_CORRELATION
 from tasks.registration.agreement import tissue_agreement
 from tasks.registration.solver import moving_levels
 from tasks.space.resample import Grid, resample_image
+from tests.once_per_run import once_per_run
 from tests.tasks.head_phantom import head_scan, mean_distance_mm
 from tests.tasks.painted_infarct import lesion_share, paint_ct, paint_dwi, paint_late_ct, place, reason_of
 
@@ -32,7 +33,7 @@ DWI = {
 CT = {f"sub00{n}": f"ncct-aspects/sub00{n}/im.nii.gz" for n in (1, 2, 3)}
 
 
-@lru_cache(maxsize=2)
+@once_per_run
 def _phantom(modality):
     values, affine, _, truth = head_scan(modality, (12, -8, 10), (10, 20, -300), 0.93)
     return values, affine, truth

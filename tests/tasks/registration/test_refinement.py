@@ -16,14 +16,14 @@ from tasks.registration.affine import refusal, register
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.registration.refinement import Refinement, labels_to_template, refine
 from tasks.space.resample import Grid, resample_labels
-from tests.tasks.head_phantom import _images, head_scan, overlap
+from tests.once_per_run import once_per_run
+from tests.tasks.head_phantom import _images, head, head_scan, overlap
 
 
-@lru_cache(maxsize=2)
+@once_per_run
 def _warped_head(displacement_mm):
     """A scan of the phantom whose anatomy is displaced, its affine, brain mask and anatomy's template position."""
-    head, images = _images()
-    inside, hu, affine = head.brain, images["ct"], head.affine
+    inside, hu, affine = head().brain, _images()["ct"], head().affine
     generator = np.random.default_rng(3)
     noise = generator.normal(size=(3, *hu.shape))
     field = np.stack([ndimage.gaussian_filter(one, 10) for one in noise], axis=-1)  # sigma of 20 mm
