@@ -70,6 +70,7 @@ def measured(tiny: TinyCohort, tmp_path: Path) -> Measuring:
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_every_poll_of_six_hundred_is_right(
     measured: Measuring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_every_poll_of_six_hundred_is_right(
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("devices", [(), ("GPU-nowhere",)])
 def test_work_for_a_gpu_goes_to_a_worker_that_declares_one(
     measured: Measuring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, devices: tuple[str, ...]
@@ -159,6 +161,7 @@ steps.examine = stuck
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_a_lost_scheduler_stops_the_run_and_costs_nothing_that_was_committed(tiny: TinyCohort, tmp_path: Path) -> None:
     """Half of the cases are done when the scheduler is killed: exit 75, nothing published, no scan blamed."""
     (tmp_path / "stuck.py").write_text(STUCK)
