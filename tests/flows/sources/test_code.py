@@ -106,7 +106,7 @@ def test_what_a_digest_stood_for_is_kept_with_the_records(tree, tmp_path):
 
 
 def test_the_methods_share_what_they_share_and_no_more():
-    """A change of the lesion's volume is due for every source that draws one, and not for densities."""
+    """A change of the lesion's volume is due for every source that draws one; one of perfusion for perfusion alone."""
     with_lesion = {kind for kind, method in METHODS.items() if "tasks/lesion.py" in code_version(method).parts}
     assert with_lesion >= {kind for kind, method in METHODS.items() if "lesion" in method.source.gives}
     series = "tasks/perfusion/series.py"
