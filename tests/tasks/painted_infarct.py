@@ -35,7 +35,7 @@ def _domains(side):
     """Territory and hemisphere of one side on the growing grid."""
     template = load_template()
     pick = (slice(None, None, STEP),) * 3
-    brain, territory = template.brain[pick], mca_territory()[pick]
+    brain, territory = template.brain[pick], mca_territory()[0][pick]
     affine = template.affine @ np.diag([STEP, STEP, STEP, 1.0])
     world = np.moveaxis(np.indices(brain.shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
     above, middle = world[..., 2] > -30, np.abs(world[..., 0]) < 4

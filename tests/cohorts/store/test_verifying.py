@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from cohorts.store.findings import Findings
 from cohorts.store.records import Record, StepKey, commit, load, output_folder, record_path, write_outputs
 from cohorts.store.verifying import verify_records
 
@@ -23,7 +24,7 @@ def root(tmp_path):
         key = _key(letter)
         files = {"mask.nii.gz": b"mask", "picture.json": b"{}"}
         outputs = write_outputs(tmp_path, output_folder(participant_id, key), files)
-        commit(tmp_path, Record(participant_id, key, "ok", None, None, {}, outputs))
+        commit(tmp_path, Record(participant_id, key, "ok", None, None, Findings(), outputs))
     return tmp_path
 
 

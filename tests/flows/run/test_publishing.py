@@ -68,7 +68,7 @@ def out(measured: TinyCohort, tmp_path: Path) -> Path:
 def test_a_whole_run_is_current_and_verified(measured: TinyCohort, out: Path) -> None:
     assert is_current(make_plan(measured.folder, out), out)
     code, words = verified(out)
-    assert (code, words.strip()) == (0, "8 records, 0 outputs, 1 runs checked: all whole.")
+    assert (code, words.strip()) == (0, "8 records, 16 outputs, 1 runs checked: all whole.")
 
 
 DAMAGES = {

@@ -105,7 +105,7 @@ def test_a_replaced_scan_reruns_one_participant_and_is_named_as_the_cause(tiny: 
     before = tiny.latest
     tiny.write_mask(3, (-50, -4, 34), 20)
     why = tiny.aspects("status", str(tiny.folder), str(tiny.out), "--why", "03").stdout
-    assert "sub-03, measure-lesion: due, because of input." in why
+    assert "sub-03, lesion: due, because of input." in why
     assert "1 of 8 scans to measure (1 input changed); 7 are done already." in tiny.run().stdout
     comparison = compare_runs(before, tiny.latest)
     assert [(row["participant_id"], row["cause"]) for row in comparison.participants] == [("sub-03", "input")]

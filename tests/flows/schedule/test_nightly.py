@@ -34,7 +34,7 @@ from flows.schedule.announcing import announced
 from flows.schedule.hooks import Hooks
 from flows.schedule.nightly import night
 
-COUNTS = {"screened": 8, "included": 6, "excluded": 2, "failed": 0, "scored": 6, "eligible": 6}
+COUNTS = {"screened": 8, "included": 6, "excluded": 2, "failed": 0, "examined": 6, "measured": 6}
 
 
 class Site:
@@ -118,7 +118,7 @@ def test_a_first_night_tells_its_results_once_and_an_unchanged_one_nothing(site:
     assert (first.status, first.hooks, second.status, second.hooks) == ("changed", {"on_change": 0}, "unchanged", {})
     assert site.calls("change") == 1
     cells = [line[1:] for line in site.lines]
-    counts = ["screened=8", "included=6", "excluded=2", "failed=0", "scored=6", "eligible=6"]
+    counts = ["screened=8", "included=6", "excluded=2", "failed=0", "examined=6", "measured=6"]
     assert cells[0] == ["exit=0", "changed", "run=run-a", *counts, "computed=3", "reused=5", "on_change=0"]
     assert cells[1] == ["exit=0", "unchanged", "run=run-a", *counts, "computed=0", "reused=5"]
     assert all(datetime.fromisoformat(line[0]).tzinfo for line in site.lines)

@@ -118,7 +118,7 @@ def test_parts_that_are_missing_are_empty():
 
 def test_unknown_maps_and_curves_of_another_length_are_named():
     scan, maps, _ = series()
-    with pytest.raises(ValueError, match="maps must be among cbf, cbv, mtt, tmax, got ttp"):
+    with pytest.raises(ValueError, match="maps must be among cbf, cbv, cbf_relative, cbv_relative, mtt, tmax, got ttp"):
         perfusion_picture(scan, TABLE, {"ttp": maps["cbf"]})
     with pytest.raises(ValueError, match=r"vof must have .* displacement_mm must have .* times_s must be increasing"):
         PerfusionCurves([0.0, 2.0, 2.0], vof=[1.0, 2.0], displacement_mm=[0.0])
