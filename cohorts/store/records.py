@@ -188,6 +188,11 @@ def set_aside(path: Path) -> None:
         path.replace(path.with_name(f"{DAMAGED}{path.name}"))
 
 
+def damaged_records(root: Path, participant_id: str, step: str) -> list[Path]:
+    """Records of one participant's step that were set aside because they were not whole or another one's."""
+    return sorted((root / RECORDS_FOLDER / participant_id).glob(f"{DAMAGED}{step}-*.json"))
+
+
 def earlier_keys(root: Path, participant_id: str, step: str) -> list[tuple[StepKey, str]]:
     """Key and status of every record of one participant's step, whatever its address, the newest first."""
     folder = root / RECORDS_FOLDER / participant_id

@@ -23,7 +23,7 @@ def verify_records(root: Path) -> tuple[int, int, list[str]]:
     -------
     (records, outputs, what is damaged, one sentence each).
     """
-    paths = sorted((root / RECORDS_FOLDER).glob("*/[!.]*.json"))
+    paths = sorted((root / RECORDS_FOLDER).glob("[!.]*/[!.]*.json"))
     damage: list[str] = []
     n_outputs = 0
     with ThreadPoolExecutor(N_THREADS) as pool:

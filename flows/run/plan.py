@@ -16,7 +16,16 @@ from cohorts.folder.problems import Problem
 from cohorts.folder.source import Source
 from cohorts.folder.study import StudyConfig
 from cohorts.store.hashing import HashCache
-from cohorts.store.records import Record, StepKey, digest_of, earlier_keys, is_complete, load, record_path
+from cohorts.store.records import (
+    Record,
+    StepKey,
+    damaged_records,
+    digest_of,
+    earlier_keys,
+    is_complete,
+    load,
+    record_path,
+)
 from cohorts.tables.rows import MapUse
 from flows.sources.code import code_version, earlier_parts
 from flows.sources.interface import SIDECAR_OF, Case, CaseFile, MapReference, StepSettings, step_key
@@ -184,7 +193,7 @@ def why_stale(plan: Plan, out: Path, participant_id: str, measurement: str) -> t
     key = step_key(case, plan.settings[measurement])
     earlier = earlier_keys(out, participant_id, case.step)
     if not earlier:
-        return ("new",)
+        return ("damaged",) if damaged_records(out, participant_id, case.step) else ("new",)
     nearest, status = min(earlier, key=lambda known: len(key.causes_against(known[0])))
     causes = key.causes_against(nearest)
     return causes or (("failed",) if status == "failed" else ("outputs missing",))

@@ -186,8 +186,8 @@ def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
     write_table(FEATURES, [features_batch(cohort, measured)], folder)
     write_table(SEGMENTATION, [], folder)  # no source of this version makes rows for it
     ordered = {key: records[key] for key in plan.cases if key in records}
-    write_table(TIMINGS, [_timings(ordered)], folder)
-    write_table(PROVENANCE, [_provenance(ordered)], folder)
+    write_table(TIMINGS, [_timings(plan, ordered)], folder)
+    write_table(PROVENANCE, [_provenance(plan, ordered)], folder)
     tables = [people, *list(TABLES.values())[1:]]
     dictionary = data_dictionary(tables)
     write_bytes(folder / "dictionary.tsv", tsv_text(dictionary).encode())
@@ -279,12 +279,19 @@ def _summary(plan: Plan, found: Mapping[str, Standing], facts: RunFacts, digest:
     return summary | {OWN_DIGEST: summary_digest(summary)}
 
 
-def _timings(records: Mapping[tuple[str, str], Record]) -> dict[str, list[Any]]:
+def _steps(plan: Plan, records: Mapping[tuple[str, str], Record]) -> list[str]:
+    """Name of each record's step; where a study has it with several settings, also of the first source of these."""
+    measurements = plan.cohort.config.measurements
+    variants = {name: name.removeprefix(sharing[0].stem) for name, sharing in measurements.items()}
+    return [record.key.step + variants[measurement] for (_, measurement), record in records.items()]
+
+
+def _timings(plan: Plan, records: Mapping[tuple[str, str], Record]) -> dict[str, list[Any]]:
     """Rows of ``timings``."""
     rows = list(records.values())
     return {
         "participant_id": [record.participant_id for record in rows],
-        "step": [record.key.step for record in rows],
+        "step": _steps(plan, records),
         "seconds": [record.seconds for record in rows],
         "cpu_seconds": [record.cpu_seconds for record in rows],
         "peak_mib": [record.peak_mib for record in rows],
@@ -292,12 +299,12 @@ def _timings(records: Mapping[tuple[str, str], Record]) -> dict[str, list[Any]]:
     }
 
 
-def _provenance(records: Mapping[tuple[str, str], Record]) -> dict[str, list[Any]]:
+def _provenance(plan: Plan, records: Mapping[tuple[str, str], Record]) -> dict[str, list[Any]]:
     """Rows of ``provenance``."""
     rows = list(records.values())
     return {
         "participant_id": [record.participant_id for record in rows],
-        "step": [record.key.step for record in rows],
+        "step": _steps(plan, records),
         "digest": [record.key.digest for record in rows],
         "input_sha256": [record.key.input_sha256 for record in rows],
         "settings_sha256": [record.key.settings_sha256 for record in rows],

@@ -123,6 +123,8 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
         if dead_owner is not None:
             console.print(f"Taking over from {dead_owner.text}, which ended without a word.", highlight=False)
         plan = make_plan(request.cohort, request.out, labels=request.labels)
+        for settings in plan.settings.values():
+            keep_manifest(request.out, code_version(METHODS[settings.kind]))
         causes = dict(stale_causes(plan, request.out))
         seconds = {"plan": time.perf_counter() - started}
         n_due, n_cases = len(plan.pending), len(plan.cases)
@@ -169,8 +171,6 @@ def _under_prefect(
 
         server.wait()
         seconds["start"] = time.perf_counter() - begun
-        for settings in plan.settings.values():
-            keep_manifest(request.out, code_version(METHODS[settings.kind]))
         progress = CaseProgress(len(plan.pending), console)
         shared = Measuring(
             plan,

@@ -23,10 +23,12 @@ from typing import Any, cast
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from tasks.anatomy import Group, Label, LabelTable, Side
+from cohorts.images.grid import FORM_TOLERANCE_MM
+from tasks.anatomy import HEMISPHERES, Group, Label, LabelTable, Side
 
 #: File and sha256 of each packaged map (nilearn 0.14.1).
 TEMPLATE_FILES = {
@@ -297,8 +299,51 @@ def _read_label_map(name: str, path: Path) -> LabelMap:
     limits = np.iinfo(np.int16)
     if values.size and not (values.min() >= 0 and values.max() <= limits.max):
         raise ValueError(f"label map {name} must hold labels 0..{limits.max}, got {values.min()}..{values.max()}.")
-    affine = np.array(image.affine, dtype=np.float64)
-    return LabelMap(name, np.ascontiguousarray(values, dtype=np.int16), affine, _read_table(table_path))
+    label_map = LabelMap(
+        name, np.ascontiguousarray(values, dtype=np.int16), _stored_affine(image, name), _read_table(table_path)
+    )
+    _check_sides(label_map)
+    return label_map
+
+
+def _stored_affine(image: Any, name: str) -> NDArray[np.float64]:
+    """Voxel to world as the file says it: by one form, or by two that agree."""
+    sform, sform_code = image.header.get_sform(coded=True)
+    try:
+        qform, qform_code = image.header.get_qform(coded=True)
+    except (HeaderDataError, ValueError):
+        qform, qform_code = None, 0
+    if not sform_code and not qform_code:
+        raise ValueError(
+            f"label map {name} must say where it lies in space, got sform_code 0 and qform_code 0. Write it again with "
+            "the affine of the template."
+        )
+    if sform_code and qform_code:
+        corners = np.array(list(itertools.product(*((0, size) for size in image.shape[:3]), (1,))))
+        distance = float(np.linalg.norm(((sform - qform) @ corners.T)[:3], axis=0).max())
+        if not distance <= FORM_TOLERANCE_MM:
+            raise ValueError(
+                f"label map {name} must have a qform and an sform that agree within {FORM_TOLERANCE_MM:g} mm, got "
+                f"corners {distance:.1f} mm apart. Decide which is right and write it again."
+            )
+    return np.array(image.affine, dtype=np.float64)
+
+
+def _check_sides(label_map: LabelMap) -> None:
+    """Refuse a map whose labels of the left lie on the right: every score of one side would be the other's."""
+    voxels = np.argwhere(label_map.labels)
+    values = label_map.labels[tuple(voxels.T)]
+    x_mm = voxels @ label_map.affine[0, :3] + label_map.affine[0, 3]
+    of_side = [
+        x_mm[np.isin(values, [label.index for label in label_map.table.labels if label.side == side])]
+        for side in HEMISPHERES
+    ]
+    left, right = (float(one.mean()) if len(one) else None for one in of_side)
+    if left is not None and right is not None and left > right:
+        raise ValueError(
+            f"label map {label_map.name} must have its left labels on the patient's left (x < 0), got them at a mean x "
+            f"of {left:.0f} mm and the right ones at {right:.0f} mm. Correct the affine or the table's sides."
+        )
 
 
 def _read_table(path: Path) -> LabelTable:

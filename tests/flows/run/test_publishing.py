@@ -16,11 +16,13 @@ from rich.console import Console
 from cohorts.store.findings import Findings
 from cohorts.store.records import Record, commit, load, record_path
 from flows.commands.verify import verify_output
+from flows.run import publishing
 from flows.run.latest import latest_folder
 from flows.run.plan import Plan, make_plan, with_records
 from flows.run.publishing import RunFacts, is_current, publish_results
 from flows.run.steps import run_case
 from flows.run.withholding import NothingMeasuredError
+from flows.sources.code import CodeVersion, earlier_parts, keep_manifest
 from flows.sources.interface import step_key
 from tests.flows.conftest import TinyCohort
 
@@ -216,3 +218,34 @@ def test_a_failure_never_takes_a_results_place(measured: TinyCohort, out: Path) 
         record = load(record_path(out, participant_id, step_key(case, plan.settings[measurement])))
         assert record is not None
         assert record.status == "ok"
+
+
+def test_two_settings_of_one_kind_are_published_side_by_side(measured: TinyCohort, tmp_path: Path) -> None:
+    """Rows of timings and provenance are told apart, though the step is the same."""
+    cohort = TinyCohort(tmp_path / "cohort", tmp_path / "out")
+    shutil.copytree(measured.folder, cohort.folder)
+    study = (cohort.folder / "cohort.toml").read_text()
+    second = '[[source]]\nname = "second"\nkind = "mask"\nmodality = "lesion"\n'
+    (cohort.folder / "cohort.toml").write_text(study + second)
+    plan = make_plan(cohort.folder, cohort.out)
+    (name,) = plan.cohort.config.measurements
+    key = next(iter(plan.cases))
+    record = replace(run_case(plan.cases[key], plan.settings[name], cohort.out), seconds=1.0)
+    names = {
+        "lesion": "measure-lesion",
+        "lesion:first": "measure-lesion:first",
+        "lesion:second": "measure-lesion:second",
+    }
+    config = plan.cohort.config.model_copy()
+    sources = plan.cohort.config.measurements[name]
+    config.__dict__["measurements"] = dict.fromkeys(names, sources)
+    varied = replace(plan, cohort=replace(plan.cohort, config=config))
+    assert publishing._steps(varied, {(key[0], variant): record for variant in names}) == list(names.values())
+
+
+def test_what_the_code_stood_for_is_no_record(measured: TinyCohort, out: Path) -> None:
+    """It lies beside the records, and verify called it damaged and set it aside."""
+    keep_manifest(out, CodeVersion({"tasks/lesion.py": "1"}))
+    assert verified(out)[0] == 0
+    assert [path.name[0] for path in (out / "records" / ".code").iterdir()] != ["."]
+    assert earlier_parts(out, CodeVersion({"tasks/lesion.py": "1"}).digest) == {"tasks/lesion.py": "1"}

@@ -8,11 +8,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from cohorts.folder.soop import write_label_table
 from models.anatomy import template as template_module
 from models.anatomy.template import LabelMap, labels_on_grid, load_label_map, load_template, mca_territory
 from tasks.anatomy import Label, LabelTable
 
 AFFINE = np.array([[2.0, 0, 0, -6], [0, 3, 0, -9], [0, 0, 4, 5], [0, 0, 0, 1]])
+SITE_AFFINE = np.diag([-1.0, 1, 1, 1]) @ AFFINE  # its left label lies on the left
 TABLE = LabelTable((Label(1, "right_a", "right", "a", "deep"), Label(2, "left_a", "left", "a", "deep")))
 ROWS = "index\tname\tside\tregion\tgroup\n1\tright_a\tright\ta\tdeep\n2\tleft_a\tleft\ta\tdeep\n"
 
@@ -26,7 +28,7 @@ def _labels() -> np.ndarray:
 
 def _write(folder: Path, values: np.ndarray, rows: str | None = ROWS) -> Path:
     path = folder / "site_dseg.nii.gz"
-    nib.save(nib.Nifti1Image(values, AFFINE), path)
+    nib.save(nib.Nifti1Image(values, SITE_AFFINE), path)
     if rows is not None:
         (folder / "site_dseg.tsv").write_text(rows, encoding="utf-8")
     return path
@@ -63,7 +65,7 @@ def test_a_sites_own_map_is_read_as_it_is(tmp_path):
     assert label_map.name == "site_dseg"
     assert label_map.table == TABLE
     np.testing.assert_array_equal(label_map.labels, _labels())
-    np.testing.assert_array_equal(label_map.affine, AFFINE)
+    np.testing.assert_array_equal(label_map.affine, SITE_AFFINE)
     assert label_map.labels.dtype == np.int16
 
 
@@ -187,3 +189,45 @@ def test_mca_territory_is_the_union_of_the_territory_map():
     assert territory[98 - 55, 134 - 5, 72 + 30]  # lateral precentral cortex
     assert not territory[98 + 6, 134 + 30, 72 + 30]  # medial frontal cortex
     assert not territory[98 + 8, 134 - 15, 72 + 6]  # thalamus
+
+
+def _stored(folder, labels, affine, *, sform=2, qform=0):
+    """A label map as a site stores it, with these codes."""
+    image = nib.Nifti1Image(labels, affine)
+    image.set_sform(affine, sform)
+    image.set_qform(affine, qform)
+    path = folder / "own.nii"
+    nib.save(image, path)
+    write_label_table(load_label_map("classic").table, folder / "own.tsv")
+    return path
+
+
+def test_a_label_map_that_does_not_say_where_it_lies_is_refused(tmp_path):
+    classic = load_label_map("classic")
+    path = _stored(tmp_path, np.asarray(classic.labels), classic.affine, sform=0, qform=0)
+    with pytest.raises(ValueError, match="must say where it lies in space, got sform_code 0 and qform_code 0"):
+        load_label_map(path)
+
+
+def test_a_label_map_with_left_and_right_exchanged_is_refused(tmp_path):
+    """The affine mirrored and the voxels not: every score of one side would be the other's."""
+    classic = load_label_map("classic")
+    mirrored = np.diag([-1.0, 1, 1, 1]) @ classic.affine
+    with pytest.raises(
+        ValueError, match=r"must have its left labels on the patient's left \(x < 0\), got them at a mean x of 4"
+    ):
+        load_label_map(_stored(tmp_path, np.asarray(classic.labels), mirrored))
+    assert load_label_map(_stored(tmp_path, np.asarray(classic.labels), classic.affine)) == classic
+
+
+def test_a_label_map_whose_forms_disagree_is_refused(tmp_path):
+    classic = load_label_map("classic")
+    shifted = classic.affine.copy()
+    shifted[2, 3] += 8
+    image = nib.Nifti1Image(np.asarray(classic.labels), classic.affine)
+    image.set_sform(classic.affine, 2)
+    image.set_qform(shifted, 1)
+    nib.save(image, tmp_path / "own.nii")
+    write_label_table(classic.table, tmp_path / "own.tsv")
+    with pytest.raises(ValueError, match=r"a qform and an sform that agree within 0\.5 mm, got corners 8\.0 mm"):
+        load_label_map(tmp_path / "own.nii")
