@@ -16,6 +16,7 @@ from cohorts.dicom.deidentify import Pseudonymiser, allowed_attributes, holds_id
 from cohorts.dicom.geometry import Action
 from cohorts.dicom.stacks import Stack
 from cohorts.dicom.volume import Volume
+from cohorts.folder.scans import sidecar_path
 from cohorts.images.nifti import nifti_bytes
 from cohorts.store.records import write_bytes
 from tasks.arrays import AnyArray
@@ -54,7 +55,7 @@ def write_volume(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, volume_bytes(volume))
     text = json.dumps(sidecar(stack, volume, pseudonymiser, actions), indent=2, allow_nan=False) + "\n"
-    write_bytes(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), text.encode())
+    write_bytes(cohort / sidecar_path(relative), text.encode())
     return relative
 
 

@@ -15,8 +15,8 @@ from tasks.arrays import Float32Array, Mask
 #: Voxels of one value that hang together at the border: scattered noise, of which one value holds a tenth or less,
 #: makes groups of a few.
 LEAST_VOXELS = 16
-CORNERS = 8  # of a volume
-LEAST_CORNERS = 4  # that hold the same value: all of a circular field of view, half of a bar or of a tilted slab
+#: Of a volume's eight that hold the same value: all of a circular field of view, half of a bar or of a tilted slab.
+LEAST_CORNERS = 4
 
 
 def connected_to_edge(mask: Mask) -> Mask:

@@ -17,6 +17,7 @@ from cohorts.store.records import write_bytes
 from cohorts.store.share import read_file
 
 GUARD_NS = 2_000_000_000
+N_THREADS = 2
 
 
 class HashCache:
@@ -32,7 +33,7 @@ class HashCache:
         except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
             self._known = {}
 
-    def sha256_of(self, files: Iterable[Path], *, n_threads: int = 2, is_fresh: bool = False) -> dict[Path, str]:
+    def sha256_of(self, files: Iterable[Path], *, is_fresh: bool = False) -> dict[Path, str]:
         """Digest each file that exists; changed files are read again, with ``is_fresh`` all of them.
 
         Returns
@@ -41,7 +42,7 @@ class HashCache:
         """
         if is_fresh:
             self._known.clear()
-        with ThreadPoolExecutor(n_threads) as pool:
+        with ThreadPoolExecutor(N_THREADS) as pool:
             return {path: digest for path, digest in pool.map(self._one, files) if digest is not None}
 
     def save(self, *, only: Iterable[Path] | None = None) -> None:

@@ -8,6 +8,7 @@ the record lists with their sha256. Old records stay: going back to earlier sett
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import uuid
@@ -23,7 +24,6 @@ from cohorts.store.share import LONGEST_NAME, fsync_file, fsync_folder, read_fil
 RECORDS_FOLDER = "records"
 DERIVATIVES_FOLDER = "derivatives"
 TEMPORARY, DAMAGED = ".tmp-", ".damaged-"
-CAUSES = ("input", "settings", "weights", "code")
 
 
 def digest_of(value: object) -> str:
@@ -196,7 +196,7 @@ def damaged_records(root: Path, participant_id: str, step: str) -> list[Path]:
 def earlier_keys(root: Path, participant_id: str, step: str) -> list[tuple[StepKey, str]]:
     """Key and status of every record of one participant's step, whatever its address, the newest first."""
     folder = root / RECORDS_FOLDER / participant_id
-    paths = sorted(folder.glob("[!.]*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    paths = sorted(folder.glob(f"{glob.escape(step)}-*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     found = []
     for path in paths:
         try:

@@ -55,23 +55,14 @@ def number(
     *,
     minimum: float | None = None,
     maximum: float | None = None,
-    nullable: bool = True,
 ) -> Column:
     """A column of floats; null where nothing was measured."""
-    return Column(name, "float64", description, unit, nullable, minimum, maximum)
+    return Column(name, "float64", description, unit, True, minimum, maximum)
 
 
-def count(
-    name: str,
-    description: str,
-    unit: str = "",
-    *,
-    nullable: bool = True,
-    minimum: float | None = 0,
-    maximum: float | None = None,
-) -> Column:
-    """A column of integers."""
-    return Column(name, "int64", description, unit, nullable, minimum, maximum)
+def count(name: str, description: str, unit: str = "", *, maximum: float | None = None) -> Column:
+    """A column of integers; null where nothing was counted."""
+    return Column(name, "int64", description, unit, True, 0, maximum)
 
 
 def flag(name: str, description: str, *, nullable: bool = False) -> Column:

@@ -12,14 +12,14 @@ from cohorts.folder.manifest import Cohort
 from cohorts.folder.problems import Problem
 from cohorts.folder.scans import HEADER
 from cohorts.folder.tsv import read_tsv
+from flows.commands.failures import EXIT_PREFLIGHT
 from flows.commands.screens import show_problems
 from flows.engine.limits import available_cpus
-from flows.run.plan import Plan, load_maps, make_plan
+from flows.run.plan import Plan, load_maps, plan_of
 from flows.run.steps import examine
 from flows.sources.interface import Case, StepSettings
 from flows.sources.registry import read_cohort
 
-EXIT_PROBLEMS = 3
 CASES_PER_CALL = 16
 
 
@@ -33,19 +33,19 @@ def check_cohort(folder: Path, n_cpus: int, console: Console) -> int:
     cohort = read_cohort(folder)
     _, map_problems = load_maps(cohort.config, folder)
     stops = [*cohort.study_problems, *map_problems]
-    image_problems = [] if stops else _image_problems(folder, n_cpus)
+    image_problems = [] if stops else _image_problems(cohort, n_cpus)
     problems = [*stops, *cohort.participant_problems, *image_problems, *cohort.warnings]
     show_problems(problems, console)
     excluded = {problem.participant_id for problem in problems if problem.excludes_participant}
     console.print(_verdict(cohort, len(stops), len(excluded)), highlight=False, markup=False)
-    return EXIT_PROBLEMS if stops else int(bool(excluded))
+    return EXIT_PREFLIGHT if stops else int(bool(excluded))
 
 
-def _image_problems(folder: Path, n_cpus: int) -> list[Problem]:
+def _image_problems(cohort: Cohort, n_cpus: int) -> list[Problem]:
     """Examine every image as a run would, without keeping anything."""
     with TemporaryDirectory() as nowhere:
-        plan = make_plan(folder, Path(nowhere) / "absent")
-    rows = _scan_rows(folder)
+        plan = plan_of(cohort, Path(nowhere) / "absent")
+    rows = _scan_rows(cohort.folder)
     pending = plan.pending
     with ProcessPoolExecutor(n_cpus or available_cpus()) as pool:
         results = pool.map(

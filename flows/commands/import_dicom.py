@@ -29,12 +29,12 @@ from cohorts.dicom.volume import DEFAULT_ACTIONS, StackRefusedError, Volume, bui
 from cohorts.dicom.writing import numbers_text, write_volume
 from cohorts.folder.problems import did_you_mean
 from cohorts.images.mask import ImageProblemError
+from flows.commands.failures import EXIT_FAILED_CASES, EXIT_OK
 from flows.engine.lock import run_lock
 from flows.run.plan import UsageError
 from flows.run.steps import STORAGE_ERRORS
 
 COMMAND = "aspects import"
-EXIT_OK, EXIT_FAILED_CASES = 0, 1
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,13 @@ from cohorts.store.records import (
     record_path,
 )
 from cohorts.tables.rows import MapUse
-from flows.sources.code import code_version, earlier_parts
+from flows.sources.code import PACKAGES, ROOT, code_version, earlier_parts
 from flows.sources.interface import SIDECAR_OF, Case, CaseFile, MapReference, StepSettings, step_key
 from flows.sources.label_maps import VASCULAR_MAP
 from flows.sources.registry import METHODS, read_cohort
 from models.anatomy.template import LABEL_MAPS, LabelMap, load_label_map
 from models.weights import Weights, WeightsMissingError, find_weights
 
-SOURCE_PACKAGES = ("cohorts", "flows", "models", "reports", "tasks")
 HASHES_NAME = "hashes.json"
 
 
@@ -89,7 +88,12 @@ def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = ()) -> Plan:
     CohortError
         The study has problems that stop it before any work.
     """
-    cohort = _subset(read_cohort(folder), labels)
+    return plan_of(_subset(read_cohort(folder), labels), out)
+
+
+def plan_of(cohort: Cohort, out: Path) -> Plan:
+    """Digest the files of a cohort that was read, and look up what is committed; see ``make_plan``."""
+    folder = cohort.folder
     maps, problems = load_maps(cohort.config, folder)
     if problems or cohort.study_problems:
         raise CohortError((*cohort.study_problems, *problems))
@@ -189,26 +193,30 @@ def why_stale(plan: Plan, out: Path, participant_id: str, measurement: str) -> t
 
     Nearest is the one with the fewest differences, of these the newest: one step may have run with several settings.
     """
-    case = plan.cases[participant_id, measurement]
-    key = step_key(case, plan.settings[measurement])
-    earlier = earlier_keys(out, participant_id, case.step)
-    if not earlier:
-        return ("damaged",) if damaged_records(out, participant_id, case.step) else ("new",)
-    nearest, status = min(earlier, key=lambda known: len(key.causes_against(known[0])))
-    causes = key.causes_against(nearest)
-    return causes or (("failed",) if status == "failed" else ("outputs missing",))
+    key, found = _nearest(plan, out, participant_id, measurement)
+    if found is None:
+        return ("damaged",) if damaged_records(out, participant_id, key.step) else ("new",)
+    nearest, status = found
+    return key.causes_against(nearest) or (("failed",) if status == "failed" else ("outputs missing",))
 
 
 def changed_code(plan: Plan, out: Path, participant_id: str, measurement: str) -> tuple[str, ...]:
     """The modules and libraries by which the code of a due case differs from its nearest committed result."""
-    case, settings = plan.cases[participant_id, measurement], plan.settings[measurement]
-    key = step_key(case, settings)
-    earlier = earlier_keys(out, participant_id, case.step)
-    if not earlier:
+    key, found = _nearest(plan, out, participant_id, measurement)
+    if found is None or found[0].code == key.code:
         return ()
-    nearest: StepKey = min(earlier, key=lambda known: len(key.causes_against(known[0])))[0]
-    parts = earlier_parts(out, nearest.code) if nearest.code != key.code else None
-    return () if parts is None else code_version(METHODS[settings.kind]).changed_since(parts)
+    parts = earlier_parts(out, found[0].code)
+    return () if parts is None else code_version(METHODS[plan.settings[measurement].kind]).changed_since(parts)
+
+
+def _nearest(
+    plan: Plan, out: Path, participant_id: str, measurement: str
+) -> tuple[StepKey, tuple[StepKey, str] | None]:
+    """Address of a case; and address and status of its nearest committed result, None where there is none."""
+    case = plan.cases[participant_id, measurement]
+    key = step_key(case, plan.settings[measurement])
+    earlier = earlier_keys(out, participant_id, case.step)
+    return key, min(earlier, key=lambda known: len(key.causes_against(known[0])), default=None)
 
 
 def stale_causes(plan: Plan, out: Path) -> Counter[str]:
@@ -221,11 +229,14 @@ def stale_causes(plan: Plan, out: Path) -> Counter[str]:
 def load_maps(config: StudyConfig, folder: Path) -> tuple[dict[str, MapUse], list[Problem]]:
     """Load the label map of every computed source; a map that cannot be used is a problem of the study."""
     maps: dict[str, MapUse] = {}
+    loaded: dict[str, MapUse] = {}
     problems: list[Problem] = []
     for source in config.computed_sources:
         name = config.regions_of(source)
         try:
-            maps[source.name] = _use(load_label_map(map_location(name, folder)))
+            if name not in loaded:
+                loaded[name] = _use(load_label_map(map_location(name, folder)))
+            maps[source.name] = loaded[name]
         except (ValueError, FileNotFoundError) as error:
             problems.append(
                 Problem(
@@ -244,18 +255,17 @@ def load_maps(config: StudyConfig, folder: Path) -> tuple[dict[str, MapUse], lis
 @lru_cache(maxsize=1)
 def code_digest() -> str:
     """Digest of the version and of every source file, templates and label maps included."""
-    root = Path(__file__).resolve().parents[2]
     files = sorted(
         path
-        for package in SOURCE_PACKAGES
-        for path in (root / package).rglob("*")
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix not in {".pyc"} and "__pycache__" not in path.parts
     )
 
     return digest_of(
         {
             "version": importlib.metadata.version("aspects-cohort"),
-            "files": {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+            "files": {str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         }
     )
 

@@ -101,7 +101,8 @@ def latest_summary(out: Path) -> dict[str, Any] | None:
 
 def is_current(plan: Plan, out: Path) -> bool:
     """Whether the latest run answers exactly this plan and its files are whole."""
-    folder, summary = latest_folder(out), latest_summary(out)
+    folder = latest_folder(out)
+    summary = None if folder is None else read_summary(folder)
     if folder is None or summary is None or summary.get("digest") != run_digest(plan):
         return False
     return "sha256" in summary and not damaged_files(out, folder, summary)
@@ -135,8 +136,9 @@ def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[
     draft = results / f"{DRAFT}{uuid.uuid4().hex}"
     (draft / TABLES_FOLDER).mkdir(parents=True)
     found = write_tables(plan, draft / TABLES_FOLDER)
-    problems = _write_report(plan, out, draft, facts, run_digest(plan))
-    summary = _summary(plan, found, facts, run_digest(plan), draft)
+    digest = run_digest(plan)
+    problems = _write_report(plan, out, draft, facts, digest)
+    summary = _summary(plan, found, facts, digest, draft)
     write_bytes(draft / SUMMARY, json.dumps(summary, indent=2).encode())
     if problems:
         raise _refused(problems, draft, results / REFUSED)

@@ -130,8 +130,8 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
         n_due, n_cases = len(plan.pending), len(plan.cases)
         if not n_due and not request.labels and is_current(plan, request.out):
             if dead_owner is not None:
-                with _prefect(request):
-                    pass  # what the dead owner left unfinished is set to Crashed
+                with _prefect(request) as wait:
+                    wait()  # what the dead owner left unfinished is set to Crashed
             summary = latest_summary(request.out) or {}
             seconds["total"] = time.perf_counter() - started
             folder = latest_folder(request.out) or request.out / RESULTS
@@ -165,11 +165,11 @@ def _under_prefect(
     """Start Prefect, and Dask where anything is due; run the flow, and leave no process behind."""
     begun = time.perf_counter()
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(_prefect(request, is_awaited=False))
+        wait = stack.enter_context(_prefect(request))
         client = stack.enter_context(_dask(request)) if plan.pending else None
         from flows.run.measuring import Measuring, run_flow
 
-        server.wait()
+        wait()
         seconds["start"] = time.perf_counter() - begun
         progress = CaseProgress(len(plan.pending), console)
         shared = Measuring(
@@ -219,30 +219,18 @@ def _publish(
     return folder, summary
 
 
-class _Prefect:
-    """The Prefect server of this run: our own, or None within a flow run of ``serve``."""
-
-    def __init__(self, server: prefect_server.PrefectServer | None) -> None:
-        self._server = server
-
-    def wait(self) -> None:
-        """Block until it answers; what earlier owners left unfinished on our own server is set to Crashed."""
-        if self._server is not None:
-            crash_stale_runs_on(self._server)
-
-
 @contextlib.contextmanager
-def _prefect(request: RunRequest, *, is_awaited: bool = True) -> Iterator[_Prefect]:
-    """Run a Prefect server of our own; a scheduled night is on that of ``serve`` already."""
-    with contextlib.ExitStack() as stack:
-        if request.is_scheduled:
-            prefect = _Prefect(None)
-        else:
-            request.work.mkdir(parents=True, exist_ok=True)
-            prefect = _Prefect(stack.enter_context(prefect_server.embedded_server(request.work / "prefect")))
-        if is_awaited:
-            prefect.wait()
-        yield prefect
+def _prefect(request: RunRequest) -> Iterator[Callable[[], object]]:
+    """Run a Prefect server of our own, and give what blocks until it answers; it sets to Crashed what is unfinished.
+
+    A scheduled night is on the server of ``serve`` already.
+    """
+    if request.is_scheduled:
+        yield lambda: None
+        return
+    request.work.mkdir(parents=True, exist_ok=True)
+    with prefect_server.embedded_server(request.work / "prefect") as server:
+        yield lambda: crash_stale_runs_on(server)
 
 
 @contextlib.contextmanager

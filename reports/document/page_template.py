@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -17,7 +17,7 @@ def css_string(text: str) -> Markup:
     return Markup("".join(c if c.isascii() and c.isalnum() else f"\\{ord(c):06x}" for c in text))
 
 
-@lru_cache(maxsize=4)
+@cache
 def page_template(name: str) -> Template:
     """A template of the pages, compiled once per process."""
     environment = Environment(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -65,12 +66,12 @@ class Classes:
         reason = None if n_positive and n_negative else needed
         return cls(condition, values, positive_when, distinct, codes, n_positive, n_negative, reason)
 
-    @property
+    @cached_property
     def true_positive(self) -> IntArray:
         """(n distinct,) patients with the condition who are positive at each value."""
         return np.cumsum(np.bincount(self.codes[self.condition], minlength=self.distinct.size))
 
-    @property
+    @cached_property
     def false_positive(self) -> IntArray:
         """(n distinct,) patients without the condition who are positive at each value."""
         return np.cumsum(np.bincount(self.codes[~self.condition], minlength=self.distinct.size))

@@ -169,14 +169,13 @@ def bootstrap_youden(
     chosen, gain_sensitivity, gain_specificity = [], [], []
     n_cuts = classes.distinct.size
     positive_codes, negative_codes = classes.codes[classes.condition], classes.codes[~classes.condition]
-    hits, false_alarms = classes.true_positive, classes.false_positive
     for size in resample_blocks(n_resamples, max(n_cuts, apparent.n)):
         true_positive = np.cumsum(resampled_counts(positive_codes, n_cuts, size, rng), axis=1)
         false_positive = np.cumsum(resampled_counts(negative_codes, n_cuts, size, rng), axis=1)
         best = _best(classes, true_positive, false_positive)
         rows = np.arange(best.size)
-        gain_sensitivity.append(true_positive[rows, best] - hits[best])
-        gain_specificity.append(false_alarms[best] - false_positive[rows, best])
+        gain_sensitivity.append(true_positive[rows, best] - classes.true_positive[best])
+        gain_specificity.append(classes.false_positive[best] - false_positive[rows, best])
         chosen.append(best)
     optimism = Performance(
         float(np.concatenate(gain_sensitivity).mean()) / apparent.n_positive,

@@ -8,11 +8,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import pairwise
 
-from jinja2 import Environment, StrictUndefined
-
+from reports.document.page_template import page_template
 from reports.figures.drawing import Chart
 
 WIDTH = 960.0
@@ -114,10 +112,8 @@ def flowchart(stations: Sequence[Station], *, name: str = "flowchart") -> Chart:
         box = _spine_box(station, y)
         boxes.append(box)
         y += box.height
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = files("reports").joinpath("templates/flowchart.svg.j2").read_text(encoding="utf-8")
     title = "; ".join(f"{station.label}: {station.count}" for station in stations)
-    svg = environment.from_string(source).render(
+    svg = page_template("flowchart.svg.j2").render(
         name=name,
         title=f"Flowchart. {title}",
         width=WIDTH,

@@ -45,7 +45,7 @@ class Strip:
     low: float
     high: float
 
-    @property
+    @cached_property
     def quartiles(self) -> tuple[float, float, float]:
         """Lower quartile, median, upper quartile."""
         lower, median, upper = np.quantile(self.measured, [0.25, 0.5, 0.75])

@@ -122,11 +122,16 @@ def _count(row: Row) -> Bounds:
 
 
 _AC2 = gwet_minimum(quadratic_mean_credit(MAXIMUM_SCORE + 1))
+#: Quantities that are a share of patients and so carry both counts.
+PROPORTIONS = (
+    *("sensitivity", "specificity", "accuracy", "ppv", "npv", "prevalence", "test_positive"),
+    *("exact", "within_1", "within_2", "affected", "share", "region_agreement"),
+)
 _SHARES = (
-    *("share", "affected", "test_positive", "prevalence", "sensitivity", "specificity", "accuracy", "ppv", "npv"),
+    *PROPORTIONS,
     *("sensitivity_corrected", "specificity_corrected", "sensitivity_published", "specificity_published"),
-    *("balanced_accuracy", "f1_positive", "f1_negative", "auc", "exact", "within_1", "within_2"),
-    *("region_agreement", "region_prevalence_reference", "region_prevalence_candidate"),
+    *("balanced_accuracy", "f1_positive", "f1_negative", "auc"),
+    *("region_prevalence_reference", "region_prevalence_candidate"),
     *("region_positive_agreement", "region_negative_agreement"),
 )
 _COUNTS = ("n", "n_missing", "n_screened", "n_included", "n_excluded", "n_failed", "n_measured", "n_examined")

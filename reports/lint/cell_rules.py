@@ -6,16 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 
 from cohorts.folder.study import ClinicalColumn
-from reports.lint.bounds import bounds_of
+from reports.lint.bounds import PROPORTIONS, bounds_of
 from reports.statistics.rows import Row
 
 TOLERANCE = 1e-9  # of the same sum in another order; a count that is off by one is off by far more
 CLASS_SECTIONS = ("roc", "dichotomies", "youden")
-#: Quantities that are a share of patients and so carry both counts.
-PROPORTIONS = (
-    *("sensitivity", "specificity", "accuracy", "ppv", "npv", "prevalence", "test_positive"),
-    *("exact", "within_1", "within_2", "affected", "share", "region_agreement"),
-)
 
 
 def cell_problems(row: Row, columns: Mapping[str, ClinicalColumn]) -> Iterator[str]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from scipy import stats
 
-from cohorts.tables.schemas import PARTICIPANTS, STATISTICS
+from cohorts.tables.schemas import PARTICIPANTS, STATISTICS, UNGRADED
 from reports.estimators.agreement import IntraclassCorrelation, MeanSquares
 from reports.estimators.bland_altman import LIMIT_FACTOR
 from reports.lint.cell_rules import TOLERANCE, cell_problems
@@ -76,7 +77,7 @@ def _repeated(book: Statistics) -> Iterator[str]:
 
 def _flow(book: Statistics) -> Iterator[str]:
     """Included, excluded and failed sum to screened, their reasons to each, included and by the rules to examined."""
-    count = {cell.full_name: cell for cell in book.rows if cell.section == "flow"}
+    count = {cell.full_name: cell for cell in book.select("flow")}
     names = ("n_screened", "n_included", "n_excluded", "n_failed", "n_examined", "n_measured")
     for name in names:
         if name not in count:
@@ -111,14 +112,9 @@ def _summaries(book: Statistics) -> Iterator[str]:
 
 def _score_counts(book: Statistics) -> Iterator[str]:
     """The counts of the score values sum to n, and their mean is the printed mean."""
-    groups: dict[tuple[str | None, str], list[Row]] = defaultdict(list)
-    for cell in book.rows:
-        if cell.section == "distribution" and cell.quantity == "share":
-            groups[cell.source, cell.stratum].append(cell)
-    for cells in groups.values():
+    for cells in _share_groups(book, "distribution", "source"):
+        yield from _count_sum(cells, "score values")
         total = sum(cell.numerator or 0 for cell in cells)
-        if any(cell.denominator != total for cell in cells):
-            yield cells[0].must(f"have the counts of all score values sum to n = {cells[0].denominator}", total)
         mean = book.get("distribution", "mean", cells[0].source, cells[0].measure, cells[0].stratum)
         if mean is not None and mean.estimate is not None and total:
             derived = sum(int(cell.category or 0) * (cell.numerator or 0) for cell in cells) / total
@@ -129,9 +125,9 @@ def _score_counts(book: Statistics) -> Iterator[str]:
 def _cohort_groups(book: Statistics, data: ReportInput) -> Iterator[str]:
     """Grades and ungraded sum to their set; levels sum to the known; a grade's counts stay within the set's."""
     names = [grade.name for grade in data.config.severity.grades] if data.config.severity else []
-    names.append("ungraded")
-    for cell in book.rows:
-        if cell.section != "cohort" or cell.grade:
+    names.append(UNGRADED)
+    for cell in book.select("cohort"):
+        if cell.grade:
             continue
         found = (book.within(cell, f"{cell.stratum}/{grade}") for grade in names)
         parts = [part for part in found if part is not None and part.estimate is not None]
@@ -142,21 +138,29 @@ def _cohort_groups(book: Statistics, data: ReportInput) -> Iterator[str]:
         elif cell.quantity == "share" and sum(part.numerator or 0 for part in parts) > (cell.numerator or 0):
             total = sum(part.numerator or 0 for part in parts)
             yield cell.must(f"count at least its grades' sum = {total}", cell.numerator)
+    for cells in _share_groups(book, "cohort", "variable"):
+        yield from _count_sum(cells, "levels")
+
+
+def _share_groups(book: Statistics, section: str, column: Literal["source", "variable"]) -> Iterable[list[Row]]:
+    """The shares of a section that make up one whole: those of one source or variable, by stratum."""
     groups: dict[tuple[str | None, str], list[Row]] = defaultdict(list)
-    for cell in book.rows:
-        if cell.section == "cohort" and cell.quantity == "share":
-            groups[cell.variable, cell.stratum].append(cell)
-    for cells in groups.values():
-        total = sum(cell.numerator or 0 for cell in cells)
-        if any(cell.denominator != total for cell in cells):
-            yield cells[0].must(f"have the counts of all levels sum to n = {cells[0].denominator}", total)
+    for cell in book.select(section, "share"):
+        groups[getattr(cell, column), cell.stratum].append(cell)
+    return groups.values()
+
+
+def _count_sum(cells: Sequence[Row], what: str) -> Iterator[str]:
+    """The counts of all values sum to the n of each."""
+    total = sum(cell.numerator or 0 for cell in cells)
+    if any(cell.denominator != total for cell in cells):
+        yield cells[0].must(f"have the counts of all {what} sum to n = {cells[0].denominator}", total)
 
 
 def _two_by_two(book: Statistics) -> Iterator[str]:
     """Everything printed about one dichotomy must follow from one two-by-two table."""
-    for cell in book.rows:
-        if cell.section == "dichotomies" and cell.quantity == "sensitivity":
-            yield from _one_table(book, cell)
+    for cell in book.select("dichotomies", "sensitivity"):
+        yield from _one_table(book, cell)
 
 
 def _one_table(book: Statistics, sensitivity: Row) -> Iterator[str]:
@@ -199,8 +203,8 @@ def _one_table(book: Statistics, sensitivity: Row) -> Iterator[str]:
 
 def _youden(book: Statistics) -> Iterator[str]:
     """J is sensitivity + specificity - 1, apparent, corrected and published alike."""
-    for cell in book.rows:
-        if cell.section != "youden" or cell.quantity not in ("j", "j_corrected", "j_published"):
+    for cell in book.select("youden"):
+        if cell.quantity not in ("j", "j_corrected", "j_published"):
             continue
         suffix = cell.quantity.removeprefix("j")
         pair = [book.sibling(cell, f"{name}{suffix}") for name in ("sensitivity", "specificity")]
@@ -211,9 +215,7 @@ def _youden(book: Statistics) -> Iterator[str]:
 
 def _agreement(book: Statistics) -> Iterator[str]:
     """Wider tolerance, no less agreement; the bias is midway between its limits and its p follows from them."""
-    for cell in book.rows:
-        if cell.section != "agreement":
-            continue
+    for cell in book.select("agreement"):
         wider = {"exact": "within_1", "within_1": "within_2"}.get(cell.quantity)
         other = book.sibling(cell, wider) if wider else None
         if other is not None and (cell.numerator or 0) > (other.numerator or 0):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cohorts.folder.study import Dichotomy
-from cohorts.tables.schemas import ANALYSIS_SETS
+from cohorts.tables.schemas import ANALYSIS_SETS, UNGRADED
 from reports.statistics.inputs import ReportInput
 from reports.statistics.rows import Row, Statistics
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
@@ -58,7 +58,7 @@ class Recount:
             grade = members["severity"]
             for item in self.config.severity.grades if self.config.severity else ():
                 sets[f"{name}/{item.name}"] = members.index[grade == item.name]
-            sets[f"{name}/ungraded"] = members.index[grade.isna()]
+            sets[f"{name}/{UNGRADED}"] = members.index[grade.isna()]
         return sets
 
     def numbers(self, stratum: str, measure: str, source: str | None) -> pd.Series:

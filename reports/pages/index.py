@@ -17,7 +17,7 @@ from typing import Any
 from reports.document.document import DISCLAIMER, FILE_NAME
 from reports.document.page_template import page_template
 from reports.document.tables import DASH, words
-from reports.pages.sides import by_side, differ
+from reports.pages.sides import difference
 from reports.pages.view import QUALITY_PAGE, CohortView, TableRow, given, page_name, text_of
 
 MOST_SOURCES = 4  # columns of scores: more do not fit, and every page has all
@@ -66,7 +66,7 @@ def index_rows(
             reason=words(text_of(one.get("reason"), "")),
             severity=text_of(one.get("severity")),
             scores=printed,
-            sides=by_side(of_patient) if differ(of_patient) else "",
+            sides=difference(of_patient),
         )
         rows.append(row)
     return rows
@@ -90,7 +90,7 @@ def index_page(rows: Sequence[IndexRow], sources: Sequence[str], cohort: CohortV
         kicker="Stroke cohort",
         disclaimer=DISCLAIMER,
         links=((f"../{FILE_NAME}", "Report of the cohort"), (f"../{QUALITY_PAGE}", "Quality of all scans")),
-        facts=[("Study", cohort.study), ("Run", cohort.run.run_id), ("aspects-cohort", cohort.run.version)],
+        facts=cohort.facts,
         cohort=cohort,
         rows=rows,
         sources=sources,

@@ -20,7 +20,7 @@ from reports.figures.drawing import file_stem
 from reports.pages.perfusion import perfusion_panel
 from reports.pages.remedies import remedy
 from reports.pages.scans import picture_rows, quality_rows
-from reports.pages.sides import by_side, differ
+from reports.pages.sides import difference
 from reports.pages.tables import patient_chapters
 from reports.pages.view import (
     INDEX_PAGE,
@@ -83,7 +83,7 @@ def patient_page(view: PatientView, cohort: CohortView, neighbours: tuple[str, s
         kicker="Patient",
         disclaimer=DISCLAIMER,
         links=links,
-        sides=by_side(view.sides) if differ(view.sides) else "",
+        sides=difference(view.sides),
         facts=_facts(view, cohort),
         cohort=cohort,
         status=_status(view),
@@ -102,7 +102,7 @@ def _facts(view: PatientView, cohort: CohortView) -> list[tuple[str, str]]:
         shown = DASH if value is None else f"{value:g}" if isinstance(value, float) else str(value)
         shown = shown.removesuffix(" 00:00:00")  # a date without a time
         facts.append((cohort.columns.get(column, column), shown))
-    return [*facts, ("Study", cohort.study), ("Run", cohort.run.run_id), ("aspects-cohort", cohort.run.version)]
+    return [*facts, *cohort.facts]
 
 
 def _status(view: PatientView) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from reports.figures.map_colours import MapScale, palette
 from reports.figures.perfusion_charts import curve_charts
 from reports.figures.perfusion_picture import MapPlane, PerfusionPicture, PlacePlane
 from reports.figures.scan_picture import Plane, is_mirrored
+from reports.pages.scans import slice_name
 from tasks.views.convention import RADIOLOGICAL, Convention, edge_letters, in_words
 
 _STOPS = 9  # of the palette along a colour bar: between them it is as good as linear
@@ -62,20 +63,14 @@ def _rows(picture: PerfusionPicture) -> list[dict[str, Any]]:
     """One row per slice; without maps the slices stand in one row."""
     pairs = list(zip(picture["base"]["planes"], picture["maps"], strict=True))
     if not picture["scales"]:
-        return [{"title": "Slices", "cells": [_ct_cell(plane, of, _slice_name(plane)) for plane, of in pairs]}]
+        return [{"title": "Slices", "cells": [_ct_cell(plane, of, slice_name(plane)) for plane, of in pairs]}]
     return [
         {
-            "title": _slice_name(plane),
+            "title": slice_name(plane),
             "cells": [_ct_cell(plane, of, "CT"), *(_map_cell(plane, of, scale) for scale in picture["scales"])],
         }
         for plane, of in pairs
     ]
-
-
-def _slice_name(plane: Plane) -> str:
-    """Which slice it is."""
-    height = f"z\u00a0{number(plane['height_mm'], 0)}\u00a0mm"
-    return f"{plane['level'].capitalize()}, slice {plane['slice']} of {plane['n_slices']}, {height}"
 
 
 def _ct_cell(plane: Plane, of: MapPlane, title: str) -> dict[str, Any]:
@@ -88,7 +83,7 @@ def _ct_cell(plane: Plane, of: MapPlane, title: str) -> dict[str, Any]:
     said = ", ".join(areas)
     return {
         "kind": "ct", "plane": plane, "hypoperfused": of["hypoperfused"], "title": title, "under": said,
-        "label": f"CT, {_slice_name(plane)}: {said or 'nothing outlined'}.",
+        "label": f"CT, {slice_name(plane)}: {said or 'nothing outlined'}.",
     }  # fmt: skip
 
 
@@ -98,7 +93,7 @@ def _map_cell(plane: Plane, of: MapPlane, scale: MapScale) -> dict[str, Any]:
     return {
         "kind": "map", "plane": plane, "png": of["maps"][scale["name"]], "size": of["size"],
         "title": f"{scale['title']}, {scale['unit']}", "low": low, "high": f"≥ {high}",
-        "label": f"{scale['title']}, {_slice_name(plane)}: {low} dark to {high} {scale['unit']} and more light.",
+        "label": f"{scale['title']}, {slice_name(plane)}: {low} dark to {high} {scale['unit']} and more light.",
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from reports.document.page_template import page_template
 from reports.document.tables import MINUS, number, words
 from reports.figures.drawing import FILL, INK, MUTED, RULE
 from reports.figures.quality_figures import WARN, Strip, limit_text, numbers
-from reports.pages.sides import by_side, differ
+from reports.pages.sides import difference
 from reports.pages.view import INDEX_PAGE, PAGES_FOLDER, CohortView, modality_title, page_name
 
 MOST_INSIDE = 300  # points drawn between the whiskers of one strip; more only cover each other
@@ -59,7 +59,7 @@ def quality_page(
         kicker="Stroke cohort",
         disclaimer=DISCLAIMER,
         links=((FILE_NAME, "Report of the cohort"), (f"{PAGES_FOLDER}/{INDEX_PAGE}", "All patients")),
-        facts=[("Study", cohort.study), ("Run", cohort.run.run_id), ("aspects-cohort", cohort.run.version)],
+        facts=cohort.facts,
         cohort=cohort,
         reasons=reasons,
         sides=_sides(sides),
@@ -106,7 +106,7 @@ def _reasons(exclusions: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _sides(sides: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Patients whose affected side differs, who says what, and of how many it could be compared."""
-    found = [(name, _link(name), by_side(one)) for name, one in sides.items() if differ(one)]
+    found = [(name, _link(name), said) for name, one in sides.items() if (said := difference(one))]
     n_compared = sum(len(one) > 1 for one in sides.values())
     return {"n_compared": n_compared, "n": len(found), "first": found[:_FIRST_LINKS], "further": found[_FIRST_LINKS:]}
 

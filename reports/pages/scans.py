@@ -172,12 +172,22 @@ def _difference_row(picture: ScanPicture, judged: SliceRow) -> SliceRow:
     )
 
 
+def slice_name(plane: Plane) -> str:
+    """Which slice of a scan it is."""
+    return f"{plane['level'].capitalize()}, slice {plane['slice']} of {plane['n_slices']}, {_height(plane)}"
+
+
 def _caption(plane: Plane, *, is_native: bool) -> str:
-    """Which slice it is."""
-    height = f"z\u00a0{number(plane['height_mm'], 0)}\u00a0mm"
-    if not is_native:
-        return f"{plane['level'].capitalize()}, {height} of the template{'' if plane['lesion'] else ': no lesion here'}"
-    return f"{plane['level'].capitalize()}, slice {plane['slice']} of {plane['n_slices']}, {height}"
+    """Which slice it is, of the scan or of the template."""
+    if is_native:
+        return slice_name(plane)
+    nothing = "" if plane["lesion"] else ": no lesion here"
+    return f"{plane['level'].capitalize()}, {_height(plane)} of the template{nothing}"
+
+
+def _height(plane: Plane) -> str:
+    """Where a slice lies."""
+    return f"z\u00a0{number(plane['height_mm'], 0)}\u00a0mm"
 
 
 def _key(look: str, text: str) -> dict[str, str]:

@@ -57,6 +57,15 @@ def by_side(sides: Mapping[str, str]) -> str:
     return "; ".join(f"{side}: {who}" for side, who in named.items() if who)
 
 
+def difference(sides: Mapping[str, str]) -> str:
+    """Who says what, where two name different sides; else empty.
+
+    >>> difference({"clinical table": "left", "mask": "left"})
+    ''
+    """
+    return by_side(sides) if differ(sides) else ""
+
+
 def _side_of_score(row: TableRow) -> str | None:
     """The side with the lower score; one that was read alone, where it lost a point."""
     left, right = (given(row.get(f"score_{side}")) for side in HEMISPHERES)

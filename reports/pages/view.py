@@ -51,6 +51,11 @@ class CohortView:
     is_synthetic: bool = False
     pictures: Convention = RADIOLOGICAL
 
+    @property
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """What every page says of the study and the run."""
+        return (("Study", self.study), ("Run", self.run.run_id), ("aspects-cohort", self.run.version))
+
 
 @dataclass(frozen=True, eq=False)
 class Drawing:

@@ -108,6 +108,16 @@ class Patients:
         """(n,) severity grade of each participant, an empty text where there is none."""
         return self.table["severity"].astype(object).where(self.table["severity"].notna(), "").to_numpy(dtype=object)
 
+    def strata(self) -> dict[str | None, BoolArray]:
+        """Everybody under None, then each grade -> (n,) its members."""
+        grade = self.grade_names()
+        everybody: dict[str | None, BoolArray] = {None: np.ones(self.n, dtype=bool)}
+        return everybody | {item.name: np.asarray(grade == item.name) for item in self.grades()}
+
+    def graded(self) -> BoolArray:
+        """(n,) whether a participant has a grade."""
+        return np.isin(self.grade_names(), [item.name for item in self.grades()])
+
     def positive(self) -> FloatArray:
         """(n,) 1 in the positive class of the study, 0 outside, NaN where the severity column is missing."""
         if self.config.severity is None:
@@ -122,6 +132,11 @@ class Patients:
             return ""
         clinical = self.clinical(severity.column)
         return f"{clinical.title if clinical else severity.column} >= {severity.positive_minimum:g}"
+
+
+def unit_of(measure: str) -> str:
+    """Unit of a measure."""
+    return "points" if measure == SCORE else "ml"
 
 
 def patients_of(data: ReportInput) -> Patients:

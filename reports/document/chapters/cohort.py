@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cohorts.tables.schemas import UNGRADED
 from reports.document.page import (
     AnalysisSet,
     Block,
@@ -89,7 +90,7 @@ def _cohort_table(material: Material, analysis_set: AnalysisSet) -> TableView:
             lines += _cohort_lines(material, (source, reference), strata)
     totals = [material.row("cohort", "n", None, None, name) for name in strata]
     headings = ("All", *material.grades)
-    ungraded = material.grade_n(stratum, "ungraded")
+    ungraded = material.grade_n(stratum, UNGRADED)
     without = (
         f"; {whole(ungraded)} without a grade are in the first column only" if ungraded and ungraded.estimate else ""
     )

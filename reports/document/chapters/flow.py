@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cohorts.tables.schemas import STAGES
+from cohorts.tables.schemas import STAGES, UNGRADED
 from reports.document.page import Block, Chapter, FigureView, Folded, Group, Material, TableView, Text
 from reports.document.tables import EMPTY, Cell, whole, words
 from reports.figures.flowchart import Departure, Reason, Station, flowchart
@@ -89,11 +89,11 @@ def _stations(material: Material, counts: dict[str, Row]) -> list[Station]:
 
 def _grades(material: Material, stratum: str) -> tuple[Reason, ...]:
     """How a set divides into severity grades."""
-    found = [(grade, material.grade_n(stratum, grade)) for grade in (*material.grades, "ungraded")]
+    found = [(grade, material.grade_n(stratum, grade)) for grade in (*material.grades, UNGRADED)]
     return tuple(
-        Reason("without a severity grade" if grade == "ungraded" else grade, _count(row))
+        Reason("without a severity grade" if grade == UNGRADED else grade, _count(row))
         for grade, row in found
-        if row is not None and (grade != "ungraded" or row.estimate)
+        if row is not None and (grade != UNGRADED or row.estimate)
     )
 
 

@@ -20,7 +20,7 @@ from reports.estimators.comparison import (
     standardised_difference_of_numbers,
 )
 from reports.estimators.estimate import Proportion
-from reports.statistics.patients import SCORE, Patients
+from reports.statistics.patients import SCORE, Patients, unit_of
 from reports.statistics.rows import LEVEL, Builder, Details, Scope
 from tasks.anatomy import MAXIMUM_SCORE
 from tasks.arrays import BoolArray, FloatArray
@@ -51,15 +51,12 @@ class TableColumn:
 
 def add_cohort(rows: Builder, patients: Patients, name: str) -> None:
     """Add the cohort table of one analysis set: all patients, each grade, and the comparison of the grades."""
-    grade = patients.grade_names()
     whole = Scope(section="cohort", analysis_set=name)
-    strata: dict[str | None, BoolArray] = {None: np.ones(patients.n, dtype=bool)}
-    strata |= {item.name: np.asarray(grade == item.name) for item in patients.grades()}
+    strata = patients.strata()
     for one, members in strata.items():
         rows.count(replace(whole, grade=one), "n", int(members.sum()), patients.n)
     if patients.grades():
-        graded = np.isin(grade, [item.name for item in patients.grades()])
-        rows.count(replace(whole, grade=UNGRADED), "n", int((~graded).sum()), patients.n)
+        rows.count(replace(whole, grade=UNGRADED), "n", int((~patients.graded()).sum()), patients.n)
     for column in _columns(patients):
         scope = replace(whole, source=column.source, measure=column.measure, variable=column.variable)
         for one, members in strata.items():
@@ -72,7 +69,7 @@ def add_distribution(rows: Builder, patients: Patients, name: str) -> None:
     """Add the summary of each source's score and each modality's volume, and the share of each score value."""
     for measure, source, values in patients.measures():
         scope = Scope(section="distribution", analysis_set=name, measure=measure, source=source)
-        add_summary(rows, scope, values, _unit(measure))
+        add_summary(rows, scope, values, unit_of(measure))
         if measure == SCORE:
             known = values[~np.isnan(values)]
             for score in range(MAXIMUM_SCORE + 1):
@@ -109,7 +106,8 @@ def _columns(patients: Patients) -> list[TableColumn]:
     """Clinical columns of the table in their order, then every score and volume."""
     clinical = [_clinical_column(patients, item) for item in patients.config.clinical if item.in_table]
     measures = [
-        TableColumn(_unit(measure), source, measure, numbers=values) for measure, source, values in patients.measures()
+        TableColumn(unit_of(measure), source, measure, numbers=values)
+        for measure, source, values in patients.measures()
     ]
     return [*clinical, *measures]
 
@@ -151,7 +149,7 @@ def _compare(rows: Builder, scope: Scope, column: TableColumn, patients: Patient
     if column.numbers is None and not column.levels:
         return
     grade = patients.grade_names()
-    kept = column.known & np.isin(grade, [item.name for item in patients.grades()])
+    kept = column.known & patients.graded()
     severity = patients.config.severity
     if severity is not None and column.variable == severity.column:
         reason = "the grades are made from this column"
@@ -172,8 +170,3 @@ def _compare(rows: Builder, scope: Scope, column: TableColumn, patients: Patient
     rows.test(scope, "difference", test, seed)
     pair = None if smd.reason else f"{smd.pair[0]} - {smd.pair[1]}, the largest of all pairs of grades"
     rows.statistic(scope, "smd", smd, smd.confidence_interval(LEVEL), Details(note=pair))
-
-
-def _unit(measure: str) -> str:
-    """Unit of a measure."""
-    return "points" if measure == SCORE else "ml"

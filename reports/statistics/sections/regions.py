@@ -17,7 +17,7 @@ from reports.estimators.multiplicity import Correction, adjust_p_values
 from reports.statistics.patients import Patients, RegionFlags
 from reports.statistics.rows import Builder, Details, Scope
 from reports.statistics.sections.cohort import compare_levels
-from tasks.arrays import BoolArray, FloatArray
+from tasks.arrays import FloatArray
 
 FAMILIES: tuple[tuple[tuple[str, ...], Correction, str], ...] = (
     (("left", "right"), "bh", "Benjamini-Hochberg"),
@@ -27,9 +27,7 @@ FAMILIES: tuple[tuple[tuple[str, ...], Correction, str], ...] = (
 
 def add_regions(rows: Builder, patients: Patients, name: str) -> None:
     """Add the frequency of every region, side and grade of each source, and the tests between severities."""
-    grade = patients.grade_names()
-    strata: dict[str | None, BoolArray] = {None: np.ones(patients.n, dtype=bool)}
-    strata |= {item.name: np.asarray(grade == item.name) for item in patients.grades()}
+    strata = patients.strata()
     for source, flags in patients.flags.items():
         scope = Scope(section="regions", analysis_set=name, source=source)
         for one, members in strata.items():
@@ -59,7 +57,7 @@ def _add_tests(
     positive = patients.positive()
     classes = np.where(positive == 1, "positive", "negative")
     grade = patients.grade_names()
-    graded = np.isin(grade, [item.name for item in patients.grades()])
+    graded = patients.graded()
     contrasts: tuple[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.str_]], ...] = (
         ("grades_test", graded, grade.astype(str)),
         ("class_test", ~np.isnan(positive), classes),

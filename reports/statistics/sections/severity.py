@@ -13,7 +13,7 @@ from reports.estimators.discrimination import AucDifference, Direction, auc, com
 from reports.estimators.estimate import Proportion
 from reports.estimators.multiplicity import adjust_p_values
 from reports.estimators.youden import bootstrap_youden
-from reports.statistics.patients import SCORE, VOLUME, Patients
+from reports.statistics.patients import SCORE, VOLUME, Patients, unit_of
 from reports.statistics.rows import LEVEL, Builder, Details, Scope
 from tasks.arrays import BoolArray, FloatArray
 from tasks.thresholds import Threshold
@@ -114,7 +114,7 @@ def add_youden(rows: Builder, patients: Patients, name: str) -> None:
         published = PUBLISHED[measure]
         result = dichotomy_performance(reference=positive[kept], candidate=values[kept], threshold=published)
         note = f"{published.positive_text}; {published.source}"
-        details = Details(unit=_unit(measure), note=note)
+        details = Details(unit=unit_of(measure), note=note)
         rows.add(scope, "cut_published", published.cut, result.n, "published cut", details)
         rows.statistic(
             scope,
@@ -143,7 +143,7 @@ def _add_chosen_cut(rows: Builder, scope: Scope, classes: tuple[BoolArray, Float
     apparent = result.apparent
     note = None if result.reason else apparent.threshold(QUANTITY[measure]).positive_text
     interval = result.confidence_interval(LEVEL)
-    rows.statistic(scope, "cut", result, interval, Details(unit=_unit(measure), seed=seed, note=note))
+    rows.statistic(scope, "cut", result, interval, Details(unit=unit_of(measure), seed=seed, note=note))
     method = "optimism corrected, bootstrap of the choice of the cut"
     corrected = Details(seed=seed, note=note or result.reason)
     if result.reason is not None:
@@ -191,8 +191,3 @@ def _asked(scope: Scope, patients: Patients, positive: FloatArray) -> Scope:
     """The scope as that of a question about the severity class."""
     column = patients.config.severity.column if patients.config.severity else None
     return replace(scope, variable=column, n_positive=int(positive.sum()), positive_class=patients.positive_class())
-
-
-def _unit(measure: str) -> str:
-    """Unit of a measure."""
-    return "points" if measure == SCORE else "ml"

@@ -21,8 +21,9 @@ def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr(publishing, "write_tables", lambda plan, folder: (folder / "scores.tsv").write_text("x"))
     monkeypatch.setattr(publishing, "_write_report", lambda *_: PROBLEMS)
     monkeypatch.setattr(publishing, "_summary", lambda *_: {})
+    monkeypatch.setattr(publishing, "refuse_where_nothing_was_measured", lambda *_: None)
     monkeypatch.setattr(publishing, "run_digest", lambda *_: "d")
-    return lambda number: publish_results(None, tmp_path, RunFacts(f"run-{number}", "now", "aspects run", is_subset=True))
+    return lambda number: publish_results(None, tmp_path, RunFacts(f"run-{number}", "now", "aspects run"))
 
 
 def test_a_refusal_is_three_lines_with_the_number_the_reason_and_the_folder(refused: Any, tmp_path: Path) -> None:
