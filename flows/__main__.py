@@ -16,7 +16,7 @@ from flows.commands import screens
 from flows.commands.failures import EXIT_OK, failure_of
 from flows.engine.cluster import TlsFiles
 from flows.engine.devices import GpuChoice
-from flows.run.plan import UsageError
+from flows.run.plan import PreflightError, UsageError
 from flows.run.running import RunRequest, ends_on_signals
 from flows.schedule.hooks import BUSY_LIMIT_H, Hooks
 
@@ -109,12 +109,16 @@ def init(
     """Write a commented example of a cohort folder, or adopt the public cohort."""
     console = Console()
     if from_soop is not None:
-        from cohorts.folder.soop import adopt_soop, map_argument
+        from cohorts.folder.soop import adopt_soop, map_arguments
 
         try:
-            adopt_soop(from_soop, cohort, extra_maps=dict(map_argument(text) for text in maps or ()))
+            extra_maps = map_arguments(maps or ())
         except ValueError as error:
             raise UsageError(str(error)) from error
+        try:
+            adopt_soop(from_soop, cohort, extra_maps=extra_maps)
+        except ValueError as error:
+            raise PreflightError(str(error)) from error
     else:
         from cohorts.folder.example import write_example
 
@@ -268,7 +272,7 @@ def serve(
     cohort: CohortFolder,
     out: OutFolder,
     cron: Annotated[str, typer.Option("--cron", help="When to run, as a cron line in local time")] = "0 2 * * *",
-    port: Annotated[int, typer.Option("--port", help="Loopback port of Prefect's pages")] = 4200,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Loopback port of Prefect's pages")] = 4200,
     n_cpus: Cpus = 0,
     work_dir: WorkDir = None,
     gpu: Gpu = "try",
@@ -282,6 +286,136 @@ def serve(
 
     request = RunRequest(cohort, out, n_cpus=n_cpus, work_dir=work_dir, gpu=gpu, command=_command())
     serve_nightly(request, Hooks(on_failure, on_change, busy_limit, log), cron=cron, port=port, console=Console())
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="What to train: dwi-unet or region-net")],
+    out: OutFolder,
+    anatomies: Annotated[
+        Path | None,
+        typer.Option(
+            "--anatomies",
+            metavar="DIR",
+            help="For synthetic patients: label maps of whole heads, 1 mm, numbered as SynthSeg's",
+        ),
+    ] = None,
+    lesions: Annotated[
+        Path | None,
+        typer.Option(
+            "--lesions",
+            metavar="DIR",
+            help="For synthetic patients: lesion masks in template space, named sub-XXX...",
+        ),
+    ] = None,
+    cohort: Annotated[
+        Path | None,
+        typer.Option(
+            "--cohort",
+            metavar="COHORT",
+            help="For a site's own patients (dwi-unet): a cohort folder with diffusion scans and the lesions drawn on "
+            "them, as a source of kind native_mask",
+        ),
+    ] = None,
+    cohort_licence: Annotated[
+        str,
+        typer.Option(
+            "--cohort-licence",
+            metavar="TEXT",
+            help="With --cohort: what consent or licence allows; it is written on the card of the weights",
+        ),
+    ] = "",
+    drawn_by: Annotated[
+        str,
+        typer.Option(
+            "--drawn-by", metavar="SOURCE", help="With --cohort: whose lesions are learned, where several are drawn"
+        ),
+    ] = "",
+    cohort_share: Annotated[
+        float,
+        typer.Option(
+            "--cohort-share",
+            help="With --cohort and --anatomies: share of the patients of all steps that come from the cohort",
+        ),
+    ] = 0.5,
+    start: Annotated[
+        str,
+        typer.Option(
+            "--start",
+            metavar="WEIGHTS",
+            help="Start from trained weights: a .safetensors file with its card, or the name of those that ship, such "
+            "as dwi-unet",
+        ),
+    ] = "",
+    preset: Annotated[str, typer.Option("--preset", help="Size of the network: small or tiny")] = "small",
+    profile: Annotated[str, typer.Option("--profile", help="corrected, or as-paper: the paper's recipe")] = "corrected",
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of training")] = 4000,
+    pool: Annotated[int, typer.Option("--pool", min=1, help="Synthetic patients to train on, at most")] = 1500,
+    judged: Annotated[
+        int,
+        typer.Option(
+            "--judged", min=1, help="Synthetic patients of validation, and of test; a cohort's own are all judged"
+        ),
+    ] = 100,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn")] = 0,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option("--hold-out", metavar="NAME", help="Anatomy that only tests; repeat. Default: one of each kind"),
+    ] = None,
+    anatomies_licence: Annotated[
+        str, typer.Option("--anatomies-licence", help="Licence for the card; default: licence files of the folder")
+    ] = "",
+    lesions_licence: Annotated[
+        str, typer.Option("--lesions-licence", help="Licence for the card; default: licence files of the folder")
+    ] = "",
+    n_cpus: Cpus = 0,
+    work_dir: WorkDir = None,
+    dask: DaskAddress = None,
+    insecure: Insecure = False,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    gpu: Gpu = "try",
+) -> None:
+    """Train the weights of a network on synthetic patients, on a site's own, or on both.
+
+    Run again after a kill, and it goes on. OUT gets the weights, their card and a report; with --cohort, the work
+    folder holds patients' images.
+    """
+    from flows.commands.train import run_training
+    from flows.training.request import TrainRequest
+
+    run = RunRequest(
+        cohort=cohort or anatomies or out,  # it is not read
+        out=out,
+        n_cpus=n_cpus,
+        work_dir=work_dir,
+        dask_address=dask,
+        allow_insecure=insecure,
+        tls=_tls(dask, tls_ca, tls_cert, tls_key),
+        gpu=gpu,
+        command=_command(),
+    )
+    licences = {"anatomy": anatomies_licence, "lesion": lesions_licence, "patient": cohort_licence}
+    request = TrainRequest(
+        method,
+        anatomies,
+        lesions,
+        run,
+        preset,
+        profile,
+        n_steps=steps,
+        n_pool=pool,
+        n_judged=judged,
+        seed=seed,
+        hold_out=tuple(hold_out or ()),
+        licences={kind: text for kind, text in licences.items() if text},
+        cohort=cohort,
+        drawn_by=drawn_by,
+        cohort_share=cohort_share,
+        start=start,
+    )
+    raise typer.Exit(run_training(request, Console()))
 
 
 @app.command()

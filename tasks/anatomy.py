@@ -34,6 +34,15 @@ SHORT_CODES = {
 }
 
 
+def other_side(side: Side) -> Side:
+    """The hemisphere across.
+
+    >>> other_side("left")
+    'right'
+    """
+    return RIGHT if side == LEFT else LEFT
+
+
 @dataclass(frozen=True)
 class Label:
     """One row of a label table."""

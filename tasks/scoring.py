@@ -20,6 +20,9 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {"ge": operator.ge, "gt"
 
 #: A region of which less than this share lies in the image cannot be scored.
 LEAST_COVERAGE = 0.95
+#: A region that is fluid by more than this was not placed on the tissue whose name it has: of 640 regions that the
+#: refined atlas placed on 32 synthetic training patients, those above had a mean Dice of .28, those below of .70.
+MOST_FLUID = 0.5
 #: What evidence can be: share of the region that is lesion, difference from the other side over its density, chance.
 EvidenceColumn = Literal["fraction", "relative_difference", "probability"]
 
@@ -35,6 +38,8 @@ class RegionEvidence:
     value : None where it could not be taken
     coverage : share of the region that the image shows, 0 to 1
     n_region_voxels, n_lesion_voxels, lesion_volume_ml : of a source that draws a lesion
+    fluid_share : share of the region that looks like fluid
+    atlas_dice : Dice of a region that a network drew with the registered atlas's
     """
 
     side: str
@@ -45,6 +50,8 @@ class RegionEvidence:
     n_region_voxels: int | None = None
     n_lesion_voxels: int | None = None
     lesion_volume_ml: float | None = None
+    fluid_share: float | None = None
+    atlas_dice: float | None = None
 
 
 class Rule(Protocol):

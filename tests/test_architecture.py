@@ -119,6 +119,24 @@ def test_a_constant_has_one_name_and_one_value():
     assert {name: sorted(found) for name, found in places.items() if len(found) > 1} == {}
 
 
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("flows.__main__", ("torch", "monai", "matplotlib", "statsmodels", "sklearn", "prefect", "distributed")),
+        ("flows.run.steps", ("torch", "monai", "matplotlib", "statsmodels", "sklearn", "prefect", "distributed")),
+        ("models.training.methods", ("SimpleITK", "prefect", "distributed", "matplotlib")),
+        ("models.training.judging", ("SimpleITK", "prefect", "distributed", "matplotlib")),
+        ("models.training.pool", ("SimpleITK", "prefect", "distributed", "matplotlib")),
+    ],
+)
+def test_a_process_loads_what_it_needs_and_no_more(module, heavy):
+    """Seconds of every command and of every worker hang on it; training must do without what a scan needs."""
+    loaded = f"import sys, {module}; print(*sorted(set({heavy}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 @pytest.mark.parametrize("number", ["1.4826", "2.3548", "1.04", "-1.0, -1.0, 1.0, 1.0"])
 def test_a_number_of_physics_or_statistics_is_written_once(number):
     texts = {str(module.relative_to(REPOSITORY)): module.read_text(encoding="utf-8") for module in _modules()}

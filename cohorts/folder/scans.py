@@ -202,16 +202,17 @@ def _problem(row: Row, column: str, refusal: Refusal) -> Problem:
 
 
 def check_modalities(table: TsvTable, config: StudyConfig) -> list[Problem]:
-    """Check that every computed source of the study finds its modality in scans.tsv."""
+    """Check that every computed source of the study, and all drawn regions, find their modality in scans.tsv."""
     present = dict.fromkeys(row.cells["modality"] for row in table.rows if not row.is_damaged)
     problems = []
-    for source in config.computed_sources:
-        modality = source.scans[0]
+    asked = [(f"source {source.name}", source.scans[0]) for source in config.computed_sources]
+    asked += [(f"drawn_regions {drawn.name}", drawn.modality) for drawn in config.drawn_regions]
+    for what, modality in asked:
         if modality not in present:
             near = nearest(modality, present)
             hint = f"Did you mean {printable(near)}? " if near else ""
             rule = f"must be a modality of scans.tsv ({', '.join(map(printable, list(present)[:8])) or 'it has none'})"
             remedy = f"{hint}Correct it, or add the scans."
-            key = f"source {source.name}: modality"
+            key = f"{what}: modality"
             problems.append(Problem("cohort.toml", None, key, modality, rule, remedy, "modality_without_scan"))
     return problems

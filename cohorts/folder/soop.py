@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from importlib.resources import files
 from pathlib import Path
@@ -94,12 +94,7 @@ def adopt_soop(source: Path, folder: Path, *, extra_maps: Mapping[str, tuple[Pat
         found = ", ".join(strange[:5]) or "nothing"
         raise ValueError(f"lesions must hold sub-*_space-MNI152_label-lesion_mask.nii.gz, got {found}. Move it away.")
 
-    wrong = [name for name in extra_maps if not re.fullmatch(NAME, name)]
-    if wrong:
-        raise ValueError(f"extra_maps must be named by {NAME}, got {', '.join(wrong)}. Rename the source.")
-    if len({path.name for path, _ in extra_maps.values()}) < len(extra_maps):
-        raise ValueError("extra_maps must have different file names, got one twice. Rename a file.")
-
+    check_maps(extra_maps)
     (folder / "lesions").mkdir(parents=True)
     rows = []
     for mask in masks:
@@ -144,6 +139,38 @@ def arterial_label_table(text: str) -> LabelTable:
     if problems:
         raise ValueError("; ".join(problems))
     return LabelTable(tuple(labels))
+
+
+def check_maps(maps: Mapping[str, tuple[Path, LabelTable]]) -> None:
+    """Refuse further label maps that could not stand in one study.
+
+    Raises
+    ------
+    ValueError
+        A source's name is not valid, or two maps have one file name.
+    """
+    wrong = [name for name in maps if not re.fullmatch(NAME, name)]
+    if wrong:
+        raise ValueError(f"maps must be named by {NAME}, got {', '.join(wrong)}. Rename the source.")
+    if len({path.name for path, _ in maps.values()}) < len(maps):
+        raise ValueError("maps must have different file names, got one twice. Rename a file.")
+
+
+def map_arguments(texts: Iterable[str]) -> dict[str, tuple[Path, LabelTable]]:
+    """Read every ``--map`` of the command line.
+
+    Raises
+    ------
+    ValueError
+        One is not of its form, a name is given twice, or they could not stand in one study.
+    """
+    maps: dict[str, tuple[Path, LabelTable]] = {}
+    for name, found in map(map_argument, texts):
+        if name in maps:
+            raise ValueError(f"--map must name each source once, got {name} twice. Rename one.")
+        maps[name] = found
+    check_maps(maps)
+    return maps
 
 
 def map_argument(text: str) -> tuple[str, tuple[Path, LabelTable]]:

@@ -18,17 +18,26 @@ from cohorts.store.findings import Findings
 from tasks.anatomy import LabelTable
 from tasks.lesion import LesionMeasures
 from tasks.modality import ScanContrast
-from tasks.scoring import BUILT_IN_RULES, RegionEvidence, Rule, Score
+from tasks.scoring import BUILT_IN_RULES, MOST_FLUID, RegionEvidence, Rule, Score
 
 LateralityName = Literal["worst", "lesion_side", "clinical_side", "both"]
 FormsName = Literal["reject", "sform", "qform"]
-RegistrationName = Literal["affine", "refined"]
+RegistrationName = Literal["affine", "refined", "network"]
+ImageName = Literal["dwi", "ncct", "cta"]
 #: What a source may give; the tables ask for nothing else.
 Gives = Literal["regions", "score", "low_score_probability", "lesion", "features"]
 
 #: Raises the mean Dice of regions from .690 to .710 on three CT; on DWI, where no regions are drawn, by .02 to .10 on
 #: displaced phantoms, and takes nothing from those without displacement (tests/benchmarks/accuracy_refinement.py).
 REGISTRATION: RegistrationName = "refined"
+REGIONS_BY = "Regions by affine transform, by one refined, or by a network"
+
+#: What draws regions in native space, of which label map, and on what it has learned to do so (``models.regions``).
+REGION_NETWORK, NETWORK_MAP = "region-net", "classic"
+NETWORK_CONTRASTS: tuple[ScanContrast, ...] = ("ct", "dwi")
+
+#: How a scan shows the tissues, by what it is.
+CONTRASTS: Mapping[ImageName, ScanContrast] = {"dwi": "dwi", "ncct": "ct", "cta": "cta"}
 
 NAME = r"^[a-z0-9][a-z0-9_:.\-]*$"
 
@@ -49,12 +58,18 @@ class MapUse:
 
 @dataclass(frozen=True)
 class Feature:
-    """One number of one region for the ``features`` table; None where it could not be taken."""
+    """One number of one region for the ``features`` table; None, with a reason, where it could not be taken.
+
+    ``feature_class`` and ``mode`` are those of radiomics: pyradiomics' class, and what a value is compared with.
+    """
 
     side: str
     region: str
     name: str
     value: float | None
+    reason: str = "not_measurable"
+    feature_class: str | None = None
+    mode: str | None = None
 
 
 class Source(Part):
@@ -68,6 +83,7 @@ class Source(Part):
     name: str = Field(pattern=NAME)
     regions: str | None = Field(None, description="Label map; default [template] regions")
     laterality: LateralityName = Field("worst", description="Which side's score counts (METHODS A.6 S2)")
+    most_fluid: float = Field(MOST_FLUID, gt=0, le=1, description="Largest share of fluid of a region to be scored")
     description: str = ""
 
     #: One line for people: what this kind is.
@@ -77,6 +93,8 @@ class Source(Part):
     #: The rules that it knows by name, and whether a study's own [[rule]] may stand in their place.
     rules: ClassVar[Mapping[str, Rule]] = BUILT_IN_RULES
     takes_declared_rules: ClassVar[bool] = True
+    #: Distribution whose code computes its features.
+    features_by: ClassVar[str] = "aspects-cohort"
     #: Frame times, units or vessels chosen by hand are in the JSON file beside its first scan.
     reads_sidecar: ClassVar[bool] = False
 
@@ -100,7 +118,7 @@ class Source(Part):
     @property
     def settings(self) -> dict[str, Any]:
         """What the step needs to know besides the label maps, JSON-able: what a measurement is, beside its scans."""
-        return self.model_dump(exclude={"name", "regions", "laterality", "rule", "description"})
+        return self.model_dump(exclude={"name", "regions", "laterality", "rule", "most_fluid", "description"})
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -108,11 +126,21 @@ class Source(Part):
         return ()
 
     @property
+    def lies_on(self) -> str:
+        """Modality of the image that its findings lie on: whose quality is judged, and on which they are drawn."""
+        return self.scans[0]
+
+    @property
     def gated_as(self) -> ScanContrast | None:
         """Which limits of quality figures hold for its scans; None where they have none."""
         return None
 
     # from what was found to tables
+
+    @property
+    def is_scoring(self) -> bool:
+        """Whether it says anything of a score; one that only describes has neither a rule nor rows of ``scores``."""
+        return not self.gives.isdisjoint({"regions", "score", "low_score_probability"})
 
     @property
     def rule_name(self) -> str:
@@ -155,10 +183,35 @@ class Source(Part):
         raise NotImplementedError
 
 
+class OnScanSource(Source):
+    """A source measured on one scan in native space, onto which the regions of the template come."""
+
+    forms: FormsName = Field("reject", description="Which of qform and sform to trust where they disagree")
+    registration: RegistrationName = Field(REGISTRATION, description=REGIONS_BY)
+
+    @property
+    def image_kind(self) -> ImageName:
+        """What its scan is."""
+        raise NotImplementedError
+
+    @property
+    def gated_as(self) -> ScanContrast:
+        """Which limits of quality figures hold for its scan."""
+        return CONTRASTS[self.image_kind]
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The network that draws its regions, where it asks for one."""
+        return (REGION_NETWORK,) if self.registration == "network" else ()
+
+
 class LesionSource(Source):
     """A source that draws a lesion: its regions are affected by the share that is lesion."""
 
     gives: ClassVar[frozenset[Gives]] = frozenset({"regions", "score", "lesion"})
+    #: How the name of the file ends in which the step keeps the lesion, behind the prefix of its case; None where the
+    #: first file that it reads is the lesion.
+    lesion_file: ClassVar[str | None] = "label-lesion_mask.nii.gz"
     rule: str = Field("wei", description="any, wei, danet, or the name of a [[rule]]")
 
     @property
@@ -166,15 +219,38 @@ class LesionSource(Source):
         """As declared."""
         return self.rule
 
+    @property
+    def lesion_grid(self) -> str:
+        """What the lesion is drawn on: the modality of a scan, or ``template``; lesions on one are comparable."""
+        return self.lies_on
+
     def evidence(self, found: Findings, use: MapUse) -> Iterator[RegionEvidence]:
         """Share of every region that is lesion; voxels are those of the image that the lesion lies on."""
         counts = found.counts[use.sha256]
         voxel_ml = next(iter(found.scans.values())).voxel_volume_mm3 / 1000
-        rows = zip(use.table.labels, counts.n_region, counts.n_lesion, counts.coverage, strict=True)
-        for label, n_region, n_lesion, coverage in rows:
+        nothing = [None] * len(use.table.labels)
+        rows = zip(
+            use.table.labels,
+            counts.n_region,
+            counts.n_lesion,
+            counts.coverage,
+            counts.fluid_share or nothing,
+            counts.atlas_dice or nothing,
+            strict=True,
+        )
+        for label, n_region, n_lesion, coverage, fluid_share, atlas_dice in rows:
             fraction = n_lesion / n_region if n_region else None
             yield RegionEvidence(
-                label.side, label.region, "fraction", fraction, coverage, n_region, n_lesion, n_lesion * voxel_ml
+                label.side,
+                label.region,
+                "fraction",
+                fraction,
+                coverage,
+                n_region,
+                n_lesion,
+                n_lesion * voxel_ml,
+                fluid_share,
+                atlas_dice,
             )
 
     def lesion(self, found: Findings) -> LesionMeasures | None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from pydantic import Field, create_model, model_validator
 
-from cohorts.folder.source import NAME, Part, ReadingsSource, Source
+from cohorts.folder.source import NAME, NETWORK_CONTRASTS, NETWORK_MAP, OnScanSource, Part, ReadingsSource, Source
 from cohorts.store.records import digest_of
 from tasks.anatomy import ASPECTS_REGIONS
 from tasks.modality import ScanContrast
@@ -26,7 +26,8 @@ from tasks.views.convention import RADIOLOGICAL, Convention
 Operator = Literal["ge", "gt", "le", "lt"]
 ReadAs = Literal["integer", "number", "category", "boolean", "date", "text"]
 
-BUILT_IN_MAPS = ("classic", "territory")
+CLASSIC = "classic"
+BUILT_IN_MAPS = (CLASSIC, "territory")
 
 
 class StudySection(Part):
@@ -199,6 +200,17 @@ class AgreementPair(Part):
     candidate: str
 
 
+class DrawnRegions(Part):
+    """``[[drawn_regions]]``: regions drawn on scans, by hand or by a program, to hold those of sources against."""
+
+    name: str = Field(pattern=NAME)
+    modality: str = Field("ncct-regions", description="Which rows of scans.tsv hold the label images")
+    scan: str = Field("ncct", description="Which rows hold the scan on which they were drawn")
+    labels: str = Field(
+        CLASSIC, description="What the numbers mean: classic, or a label table (.tsv) inside the cohort folder"
+    )
+
+
 class StudyConfig(Part):
     """The whole of ``cohort.toml``; ``study_model`` closes it over the kinds of source that there are."""
 
@@ -214,6 +226,7 @@ class StudyConfig(Part):
     gate: tuple[GateLimit, ...] = ()
     dichotomy: tuple[Dichotomy, ...] = DEFAULT_DICHOTOMIES
     agreement: tuple[AgreementPair, ...] = Field((), description="Default: every pair of sources that give a score")
+    drawn_regions: tuple[DrawnRegions, ...] = ()
 
     @property
     def computed_sources(self) -> tuple[Source, ...]:
@@ -266,6 +279,31 @@ class StudyConfig(Part):
         """The rule that ``source`` names, built in or declared."""
         return source.rule_choices(self._declared_rules)[source.rule_name]
 
+    def regions_on(self, scan: str) -> tuple[OnScanSource, ...]:
+        """The sources that bring regions onto the scans of these rows, each way of doing so once, by its first source.
+
+        Sources that read a scan alike, register it alike and use one label map have the same regions.
+        """
+        ways: dict[tuple[str, ...], OnScanSource] = {}
+        for source in self.computed_sources:
+            if isinstance(source, OnScanSource) and source.lies_on == scan:
+                way = (source.image_kind, source.forms, source.registration, self.regions_of(source))
+                ways.setdefault(way, source)
+        return tuple(ways.values())
+
+    def _contradictions_of(self, drawn: DrawnRegions) -> list[str]:
+        """What is wrong with declared regions."""
+        problems = []
+        if drawn.name in {source.name for source in self.source}:
+            problems.append("its name is that of a source, give it another")
+        if drawn.modality == drawn.scan:
+            problems.append(f"modality and scan must differ, got {drawn.scan!r} for both")
+        if drawn.modality in {modality for source in self.computed_sources for modality in source.scans}:
+            problems.append(f"modality must hold its label images alone, got {drawn.modality!r}, which a source reads")
+        if not self.regions_on(drawn.scan):
+            problems.append(f"scan must be one onto which a source brings regions, got {drawn.scan!r}")
+        return problems
+
     @cached_property
     def _declared_rules(self) -> Mapping[str, RegionJudge]:
         """Name -> rule, of the study's own."""
@@ -274,6 +312,12 @@ class StudyConfig(Part):
     @model_validator(mode="after")
     def _names_agree(self) -> StudyConfig:
         problems = _repeated("source", [source.name for source in self.source])
+        problems += _repeated("drawn_regions", [drawn.name for drawn in self.drawn_regions])
+        problems += [
+            f"drawn_regions {drawn.name!r}: {rule}"
+            for drawn in self.drawn_regions
+            for rule in self._contradictions_of(drawn)
+        ]
         problems += _repeated("rule", [rule.name for rule in self.rule])
         problems += _repeated("dichotomy", [dichotomy.name for dichotomy in self.dichotomy])
         problems += _repeated("clinical column", [clinical.column for clinical in self.clinical])
@@ -285,7 +329,7 @@ class StudyConfig(Part):
         problems += [
             f"source {source.name!r}: rule must be one of {', '.join(choices)}, got {source.rule_name!r}"
             for source in self.computed_sources
-            if source.rule_name not in (choices := source.rule_choices(self._declared_rules))
+            if source.is_scoring and source.rule_name not in (choices := source.rule_choices(self._declared_rules))
         ]
         problems += [
             f"source {source.name!r}: names beginning with reader: are those of readers, give yours another"
@@ -297,6 +341,15 @@ class StudyConfig(Part):
             for source in self.computed_sources
             for modality in source.scans
             if "/" in modality
+        ]
+        problems += [
+            f"source {source.name!r}: registration network knows {' and '.join(NETWORK_CONTRASTS)} scans and the "
+            f"regions {NETWORK_MAP}, got {source.gated_as} and {self.regions_of(source)}: choose refined, "
+            "or other regions"
+            for source in self.computed_sources
+            if isinstance(source, OnScanSource)
+            and source.registration == "network"
+            and (source.gated_as not in NETWORK_CONTRASTS or self.regions_of(source) != NETWORK_MAP)
         ]
         problems += [
             f"clinical column {item.column!r}: minimum and maximum need read_as integer or number, got {item.read_as}"

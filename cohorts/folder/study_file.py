@@ -20,9 +20,11 @@ from cohorts.folder.problems import CohortError, Problem, Refusal, did_you_mean
 from cohorts.folder.scans import CohortPaths
 from cohorts.folder.study import (
     BUILT_IN_MAPS,
+    CLASSIC,
     AgreementPair,
     ClinicalColumn,
     Dichotomy,
+    DrawnRegions,
     EligibilitySection,
     FractionRule,
     GateLimit,
@@ -55,8 +57,9 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "gate": (GateLimit,),
     "dichotomy": (Dichotomy,),
     "agreement": (AgreementPair,),
+    "drawn_regions": (DrawnRegions,),
 }
-_LISTS = ("source", "rule", "clinical", "gate", "dichotomy", "agreement")
+_LISTS = ("source", "rule", "clinical", "gate", "dichotomy", "agreement", "drawn_regions")
 _SYMBOLS = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
 _CORRECT = "Correct it."
 
@@ -229,6 +232,12 @@ def check_study(config: StudyConfig, paths: CohortPaths) -> list[Problem]:
                 remedy = f"{near}Give {', '.join(BUILT_IN_MAPS)}, or a NIfTI label map with its table (.tsv) beside it."
                 problems.append(Problem(FILE, None, "regions", path, rule, remedy, f"label_map_{result.reason}"))
                 break
+    for drawn in config.drawn_regions:
+        result = drawn.labels if drawn.labels == CLASSIC else paths.check(drawn.labels, (".tsv",))
+        if isinstance(result, Refusal):
+            key, reason = f"drawn_regions {drawn.name}: labels", f"label_table_{result.reason}"
+            remedy = f"Give {CLASSIC}, or a table (.tsv) of the columns index name side region group."
+            problems.append(Problem(FILE, None, key, drawn.labels, result.rule, remedy, reason))
     return problems
 
 

@@ -59,6 +59,20 @@ def read_shape(header: Any, name: str, n_axes: int, rules: ImageRules) -> tuple[
     return shape
 
 
+def stored_forms(header: Any, shape: tuple[int, ...]) -> tuple[Affine | None, Affine | None, float]:
+    """Sform and qform, None where not set or not readable, and how far apart they put a corner, mm; 0 of one form."""
+    sform, _ = header.get_sform(coded=True)
+    try:
+        qform, _ = header.get_qform(coded=True)
+    except (nib.spatialimages.HeaderDataError, ValueError):
+        qform = None
+    if sform is None or qform is None:
+        return sform, qform, 0.0
+    x, y, z = (*shape, 1, 1)[:3]  # the caller says of what has fewer axes that it is no volume
+    corners = np.array([[i, j, k, 1] for i in (0, x) for j in (0, y) for k in (0, z)])
+    return sform, qform, float(np.sqrt((((sform - qform) @ corners.T)[:3] ** 2).sum(axis=0)).max())
+
+
 def read_affine(
     header: Any, shape: tuple[int, ...], name: str, rules: ImageRules, forms: FormRule = "reject"
 ) -> tuple[Affine, float | None]:
@@ -73,29 +87,22 @@ def read_affine(
     ImageProblemError
         ``wrong_affine``, or the rules' reason where the forms disagree and neither is trusted.
     """
-    sform, sform_code = header.get_sform(coded=True)
-    try:
-        qform, qform_code = header.get_qform(coded=True)
-    except (nib.spatialimages.HeaderDataError, ValueError):
-        qform, qform_code = None, 0
-    if not sform_code and not qform_code:
+    sform, qform, apart_mm = stored_forms(header, shape)
+    if sform is None and qform is None:
         raise ImageProblemError(
             "wrong_affine",
             f"{name} must say where it lies in space, got sform_code 0 and qform_code 0. {rules.affine_remedy}",
         )
-    affine = np.asarray(sform if sform_code else qform, dtype=np.float64)
+    affine = np.asarray(qform if sform is None else sform, dtype=np.float64)
     distance_mm = None
-    if sform_code and qform_code and qform is not None:
-        corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])])
-        apart_mm = float(np.sqrt((((affine - qform) @ corners.T)[:3] ** 2).sum(axis=0)).max())
-        if not apart_mm <= FORM_TOLERANCE_MM:  # nor where a form is not finite
-            if forms == "reject":
-                raise ImageProblemError(
-                    rules.forms_reason,
-                    f"{name} must have a qform and an sform that agree within {FORM_TOLERANCE_MM} mm, got corners "
-                    f"{apart_mm:.1f} mm apart. {rules.forms_remedy}",
-                )
-            affine, distance_mm = np.asarray(sform if forms == "sform" else qform, dtype=np.float64), apart_mm
+    if not apart_mm <= FORM_TOLERANCE_MM:  # nor where a form is not finite
+        if forms == "reject":
+            raise ImageProblemError(
+                rules.forms_reason,
+                f"{name} must have a qform and an sform that agree within {FORM_TOLERANCE_MM} mm, got corners "
+                f"{apart_mm:.1f} mm apart. {rules.forms_remedy}",
+            )
+        affine, distance_mm = np.asarray(sform if forms == "sform" else qform, dtype=np.float64), apart_mm
     _check_axes(affine, header, name, rules)
     return affine, distance_mm
 

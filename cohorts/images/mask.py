@@ -6,19 +6,17 @@ voxel -> world, RAS, mm. Flat indices run first axis fastest (Fortran order), as
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cohorts.images.grid import ImageRules, read_affine, read_shape, stored_values
+from cohorts.images.grid import FormRule, ImageRules, read_affine, read_shape, stored_values
 from cohorts.images.nifti import ImageProblemError, decompressed, peek_header
-from tasks.arrays import AnyArray, IntArray
+from tasks.arrays import AnyArray, IntArray, Mask
 from tasks.space.resample import Grid
 
-__all__ = ["ImageProblemError", "LesionMask", "file_sha256", "read_mask"]
+__all__ = ["ImageProblemError", "LesionMask", "read_mask"]
 
 #: Stored values this near to 0 or 1 are 0 or 1: a float mask holds 0.9999999997 after a scaled write.
 BINARY_TOLERANCE = 1e-3
@@ -39,20 +37,23 @@ class LesionMask(Grid):
 
     indices: IntArray
 
+    @property
+    def filled(self) -> Mask:
+        """(X, Y, Z) bool array in the order of the file."""
+        flat = np.zeros(int(np.prod(self.shape)), dtype=bool)
+        flat[self.indices] = True
+        return flat.reshape(self.shape, order="F")
 
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
-
-def read_mask(content: bytes, name: str) -> LesionMask:
+def read_mask(content: bytes, name: str, *, forms: FormRule = "reject", may_be_empty: bool = False) -> LesionMask:
     """Read and check a NIfTI lesion mask.
 
     Parameters
     ----------
     content : the file's bytes
     name : the file's name, for messages; ``.gz`` decides that the bytes are compressed
+    forms : what to do where qform and sform disagree: reject, or trust one of them
+    may_be_empty : a mask without a voxel says that there is no lesion; otherwise it is refused
 
     Raises
     ------
@@ -62,12 +63,12 @@ def read_mask(content: bytes, name: str) -> LesionMask:
     """
     header = peek_header(content, name)
     x, y, z = read_shape(header, name, 3, MASK_RULES)
-    affine, _ = read_affine(header, (x, y, z), name, MASK_RULES)
+    affine, _ = read_affine(header, (x, y, z), name, MASK_RULES, forms)
     values = stored_values(header, decompressed(content, header, name), (x, y, z), name, MASK_RULES)
-    return LesionMask((x, y, z), affine, _lesion_indices(values, header, name))
+    return LesionMask((x, y, z), affine, _lesion_indices(values, header, name, may_be_empty=may_be_empty))
 
 
-def _lesion_indices(values: AnyArray, header: Any, name: str) -> IntArray:
+def _lesion_indices(values: AnyArray, header: Any, name: str, *, may_be_empty: bool) -> IntArray:
     """Flat indices of the lesion, after the check that only 0 and 1 occur."""
     slope, inter = header.get_slope_inter()
     slope, inter = (1.0 if slope is None else float(slope)), (0.0 if inter is None else float(inter))
@@ -91,7 +92,7 @@ def _lesion_indices(values: AnyArray, header: Any, name: str) -> IntArray:
             "Save the lesion alone as 0 and 1.",
         )
     indices = candidates[is_one]
-    if not len(indices):
+    if not len(indices) and not may_be_empty:
         raise ImageProblemError(
             "empty_mask",
             f"{name} must mark at least one voxel, got none. If the patient has no lesion on this scan, take the row "

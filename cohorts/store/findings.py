@@ -12,6 +12,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from tasks.lesion import LesionMeasures
+from tasks.space.resample import Grid
 
 #: bool and int before float, so that each keeps its type
 Figure = bool | int | float | None
@@ -33,6 +34,16 @@ class ScanFacts(Found):
     notes: tuple[str, ...] = ()
     numbers: Mapping[str, float] = {}
 
+    @classmethod
+    def of(cls, grid: Grid) -> Self:
+        """A grid alone, without notes."""
+        return cls(
+            shape=grid.shape,
+            spacing_mm=tuple(round(size, 6) for size in grid.spacing_mm),
+            orientation=grid.orientation,
+            voxel_volume_mm3=grid.voxel_volume_mm3,
+        )
+
 
 class RegionCounts(Found):
     """Voxels of every label of one map, in the order of its table.
@@ -43,6 +54,8 @@ class RegionCounts(Found):
     n_region, n_lesion : voxels of the region, and of the lesion in it
     coverage : share of the region that the image shows; None where all of every region must be in view to be measured
     n_hypoperfused : voxels with late arrival, where perfusion was measured
+    fluid_share : share of the region that looks like fluid, on a scan; None of a region too small to say
+    atlas_dice : Dice of a region that a network drew with that of the registered atlas
     """
 
     labels: tuple[int, ...]
@@ -50,6 +63,8 @@ class RegionCounts(Found):
     n_lesion: tuple[int, ...]
     coverage: tuple[float, ...]
     n_hypoperfused: tuple[int, ...] | None = None
+    fluid_share: tuple[float | None, ...] | None = None
+    atlas_dice: tuple[float | None, ...] | None = None
 
     @model_validator(mode="after")
     def _as_long(self) -> RegionCounts:

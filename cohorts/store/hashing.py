@@ -5,6 +5,7 @@ A file modified within the last two seconds is never remembered: its clock may n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterable
@@ -12,12 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from stat import S_ISREG
 
-from cohorts.images.mask import file_sha256
 from cohorts.store.records import write_bytes
 from cohorts.store.share import read_file
 
 GUARD_NS = 2_000_000_000
 N_THREADS = 2
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 class HashCache:

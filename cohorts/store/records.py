@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -139,7 +140,9 @@ def commit(root: Path, record: Record) -> Path:
     path = record_path(root, record.participant_id, record.key)
     if record.status == "failed":
         standing = load(path)
-        if standing is not None and standing.status != "failed" and is_complete(root, standing):
+        if standing is None:
+            set_aside(path)
+        elif standing.status != "failed" and is_complete(root, standing):
             return path
     path.parent.mkdir(parents=True, exist_ok=True)
     payload = record.payload.model_dump(mode="json", exclude_unset=True)
@@ -151,7 +154,7 @@ def commit(root: Path, record: Record) -> Path:
 def load(path: Path, findings: type[Findings] | None = None) -> Record | None:
     """Read a record; None where there is none, or where it is damaged or another one's.
 
-    A record that is not whole, or does not belong to this participant and address, is set aside and computed again.
+    Nothing is changed on disk: who looks must leave damage to those who check it and those who compute it again.
 
     Parameters
     ----------
@@ -170,7 +173,6 @@ def load(path: Path, findings: type[Findings] | None = None) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IsADirectoryError):
-        set_aside(path)
         return None
     return record
 
@@ -184,13 +186,18 @@ def _findings(payload: Mapping[str, Any], kind: type[Findings] | None) -> Findin
 
 def set_aside(path: Path) -> None:
     """Take a damaged record or file out of use, and keep it; on a share that cannot be written it stays where it is."""
+    aside = path.with_name(f"{DAMAGED}{path.name}")
     with suppress(OSError):
-        path.replace(path.with_name(f"{DAMAGED}{path.name}"))
+        path.replace(aside)
+        os.utime(aside)  # what is computed again is younger
 
 
-def damaged_records(root: Path, participant_id: str, step: str) -> list[Path]:
-    """Records of one participant's step that were set aside because they were not whole or another one's."""
-    return sorted((root / RECORDS_FOLDER / participant_id).glob(f"{DAMAGED}{step}-*.json"))
+def is_damaged(root: Path, participant_id: str, key: StepKey) -> bool:
+    """Whether the record at an address is not whole or another one's, or one of its step was set aside for that."""
+    path = record_path(root, participant_id, key)
+    if any(path.parent.glob(f"{DAMAGED}{glob.escape(key.step)}-*.json")):
+        return True
+    return path.exists() and load(path) is None
 
 
 def earlier_keys(root: Path, participant_id: str, step: str) -> list[tuple[StepKey, str]]:
@@ -202,6 +209,8 @@ def earlier_keys(root: Path, participant_id: str, step: str) -> list[tuple[StepK
         try:
             body = _checked_body(path)
             key = StepKey(**body["key"])
+            if path != record_path(root, str(body["participant_id"]), key):
+                continue
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if key.step == step:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from stat import S_ISREG
 
-from cohorts.images.mask import file_sha256
+from cohorts.store.hashing import file_sha256
 from cohorts.store.records import DAMAGED, RECORDS_FOLDER, Record, load, set_aside
 
 N_THREADS = 4
@@ -24,7 +25,7 @@ def verify_records(root: Path) -> tuple[int, int, list[str]]:
     (records, outputs, what is damaged, one sentence each).
     """
     paths = sorted((root / RECORDS_FOLDER).glob("[!.]*/[!.]*.json"))
-    damage: list[str] = []
+    damage = _still_missing(root)
     n_outputs = 0
     with ThreadPoolExecutor(N_THREADS) as pool:
         for path, (record, faults) in zip(paths, pool.map(lambda path: _check(root, path), paths), strict=True):
@@ -36,6 +37,22 @@ def verify_records(root: Path) -> tuple[int, int, list[str]]:
     return len(paths), n_outputs, damage
 
 
+def _still_missing(root: Path) -> list[str]:
+    """Records that were set aside before and that nothing has taken the place of."""
+    missing = []
+    for aside in sorted((root / RECORDS_FOLDER).glob(f"[!.]*/{DAMAGED}*.json")):
+        path = aside.with_name(aside.name.removeprefix(DAMAGED))
+        step = path.stem.rpartition("-")[0]
+        later = [one for one in path.parent.glob(f"{glob.escape(step)}-*.json") if one.stem.rpartition("-")[0] == step]
+        if not any(one.lstat().st_mtime_ns >= aside.lstat().st_mtime_ns for one in later):
+            shown = path.relative_to(root)
+            missing.append(
+                f"{shown} was damaged and is not computed again yet; it is now {aside.name}. Delete that file if this "
+                "participant or source has left the study."
+            )
+    return missing
+
+
 def _check(root: Path, path: Path) -> tuple[Record | None, list[str]]:
     """Read one record and its outputs."""
     shown = path.relative_to(root)
@@ -44,6 +61,7 @@ def _check(root: Path, path: Path) -> tuple[Record | None, list[str]]:
     except OSError as error:
         return None, [f"{shown} must be readable, got: {error.strerror}."]
     if record is None:
+        set_aside(path)
         aside = f"{DAMAGED}{path.name}"
         return None, [f"{shown} must be a whole record of its own address, got another content; it is now {aside}."]
     return record, [

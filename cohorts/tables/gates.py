@@ -25,11 +25,11 @@ def gated(records: Mapping[tuple[str, str], Record], config: StudyConfig) -> dic
     judged = {}
     for (participant_id, measurement), record in records.items():
         source = config.measurements[measurement][0]
-        figures = record.payload.quality.get(source.scans[0])
+        figures = record.payload.quality.get(source.lies_on)
         if record.status == "ok" and figures and source.gated_as is not None:
             findings = judge_quality(figures, config.gates_of(source.gated_as))
             if findings:
-                detail = " ".join(f"{source.scans[0]}: {finding.detail}" for finding in findings)
+                detail = " ".join(f"{source.lies_on}: {finding.detail}" for finding in findings)
                 record = replace(record, status="excluded", reason=findings[0].reason, detail=detail)
         judged[participant_id, measurement] = record
     return judged

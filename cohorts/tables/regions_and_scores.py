@@ -20,7 +20,7 @@ from cohorts.tables.participants import Standing
 from cohorts.tables.rows import Batch, MapUse, Measured, Rows, state_of
 from cohorts.tables.schemas import REGIONS, SCORES
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
-from tasks.scoring import LEAST_COVERAGE, Rule, Score, affected_side, aspects_score, choose_side
+from tasks.scoring import LEAST_COVERAGE, RegionEvidence, Rule, Score, affected_side, aspects_score, choose_side
 
 PARTICIPANTS_PER_BATCH = 500
 READER_RULE = "reader"
@@ -32,7 +32,7 @@ def regions_and_scores(
 ) -> Iterator[tuple[Batch, Batch]]:
     """Rows of ``regions`` and ``scores``, some hundred participants at a time."""
     config = cohort.config
-    sources = [source for source in config.computed_sources if source.name not in measured.absent]
+    sources = [one for one in config.computed_sources if one.is_scoring and one.name not in measured.absent]
     clinical_sides = _clinical_sides(cohort)
     readings = _readings_by_participant(cohort.readings)
     participants = list(standings)
@@ -55,9 +55,9 @@ def regions_and_scores(
                         for label in use.table.labels:
                             regions.add(**common, side=label.side, region=label.region, status=status, reason=reason)
                     continue
-                affected = _add_regions(regions, source, record.payload, use, config.rule_of(source), common)
+                affected, missing = _add_regions(regions, source, record.payload, use, config.rule_of(source), common)
                 side = clinical_sides.get(participant_id)
-                scores.add(**common, **_score_columns(source, affected, use, record.payload, side))
+                scores.add(**common, **_score_columns(source, (affected, missing), use, record.payload, side))
             if config.readings_source is not None:
                 _add_readings(regions, scores, readings.get(participant_id, {}), config, clinical_sides)
         yield regions.columns, scores.columns
@@ -65,13 +65,29 @@ def regions_and_scores(
 
 def _add_regions(
     regions: Rows, source: Source, found: Findings, use: MapUse, rule: Rule, common: Mapping[str, Any]
-) -> dict[tuple[str, str], bool]:
-    """Add one participant's rows of one source; give back which regions its rule speaks of are affected."""
+) -> tuple[dict[tuple[str, str], bool], str | None]:
+    """Add one participant's rows of one source.
+
+    Returns
+    -------
+    Which regions that its rule speaks of are affected; why others could not be judged, None where all could.
+    """
     affected: dict[tuple[str, str], bool] = {}
-    for evidence in source.evidence(found, use):
-        row = {**common, "side": evidence.side, "region": evidence.region}
-        if evidence.value is None or evidence.coverage < LEAST_COVERAGE:
-            regions.add(**row, status="excluded", reason="region_not_covered")
+    missing: set[str] = set()
+    all_evidence = list(source.evidence(found, use))
+    lost = {one.region: "region_not_found" for one in all_evidence if one.value is None and one.atlas_dice == 0}
+    lost |= {one.region: "region_not_tissue" for one in all_evidence if (one.fluid_share or 0.0) > source.most_fluid}
+    for evidence in all_evidence:
+        row = {
+            **common,
+            "side": evidence.side,
+            "region": evidence.region,
+            "fluid_share": evidence.fluid_share,
+            "atlas_dice": evidence.atlas_dice,
+        }
+        if (reason := _not_judged(evidence, source, lost)) is not None:
+            missing.add(reason)
+            regions.add(**row, status="excluded", reason=reason)
             continue
         is_affected = rule.judge(evidence)
         if is_affected is not None:
@@ -85,13 +101,33 @@ def _add_regions(
             affected=is_affected,
             status="ok",
         )
-    return affected
+    return affected, min(missing, default=None)  # not covered comes first
+
+
+def _not_judged(evidence: RegionEvidence, source: Source, lost: Mapping[str, str]) -> str | None:
+    """Why a region cannot be judged; None where it can.
+
+    ``lost`` are regions that on either side are fluid, or that the network did not find where the atlas has them: this
+    leaves the other side without a number, too.
+    """
+    if evidence.coverage < LEAST_COVERAGE:
+        return "region_not_covered"
+    if (evidence.fluid_share or 0.0) > source.most_fluid:
+        return "region_not_tissue"
+    if evidence.value is None:
+        return lost.get(evidence.region, "region_not_covered")
+    return None
 
 
 def _score_columns(
-    source: Source, affected: Mapping[tuple[str, str], bool], use: MapUse, found: Findings, clinical_side: str | None
+    source: Source,
+    judged: tuple[Mapping[tuple[str, str], bool], str | None],
+    use: MapUse,
+    found: Findings,
+    clinical_side: str | None,
 ) -> dict[str, Any]:
     """Columns of one ``scores`` row of a measured participant."""
+    affected, missing = judged
     low = source.low_score_probability(found)
     columns: dict[str, Any] = {"laterality": source.laterality, "low_score_probability": low}
     score = source.score(found)
@@ -99,7 +135,7 @@ def _score_columns(
         if not use.table.is_aspects:
             return columns | {"status": "excluded", "reason": "not_an_aspects_map"}
         if len(affected) < len(HEMISPHERES) * len(ASPECTS_REGIONS):
-            return columns | {"status": "excluded", "reason": "region_not_covered"}
+            return columns | {"status": "excluded", "reason": missing or "region_not_covered"}
         lesion = source.lesion(found)
         score = aspects_score(
             affected,

@@ -10,12 +10,27 @@ from cohorts.store.records import Record
 from cohorts.tables.participants import Standing
 from cohorts.tables.rows import Batch, Measured, Rows, state_of
 from cohorts.tables.schemas import QUALITY_FIGURES, SCANS
+from cohorts.tables.segmentation import region_pairs
 
 
 def scans_batch(
-    cohort: Cohort, measured: Measured, standings: Mapping[str, Standing], files: Mapping[str, tuple[str, int]]
+    cohort: Cohort,
+    measured: Measured,
+    standings: Mapping[str, Standing],
+    files: Mapping[str, tuple[str, int]],
+    overlaps: Mapping[tuple[str, str], Record] | None = None,
 ) -> Batch:
-    """Rows of ``scans``; ``files`` gives (sha256, size in bytes) by path inside the cohort folder."""
+    """Rows of ``scans``.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    measured : Measured
+    standings : participant -> where they stand
+    files : path inside the cohort folder -> (sha256, size in bytes)
+    overlaps : (participant, name of a pair) -> the committed comparison, which alone reads drawn regions
+    """
+    records = {**measured.records, **(overlaps or {})}
     rows = Rows(SCANS)
     refused = {(scan.participant_id, scan.modality): scan for scan in cohort.refused_scans}
     users = _users(cohort)
@@ -34,7 +49,7 @@ def scans_batch(
         elif scan.modality not in users:
             row |= {"status": "excluded", "reason": "modality_not_used"}
         else:
-            found = (measured.records.get((scan.participant_id, measurement)) for measurement in users[scan.modality])
+            found = (records.get((scan.participant_id, measurement)) for measurement in users[scan.modality])
             record = next((one for one in found if one is not None), None)
             row |= _measured_columns(scan, record, standings[scan.participant_id])
         rows.add(**row)
@@ -42,12 +57,20 @@ def scans_batch(
 
 
 def _users(cohort: Cohort) -> dict[str, list[str]]:
-    """Modality -> the measurements that read it, those that cannot do without it first."""
+    """Modality -> what reads it, what cannot do without it first: measurements; of drawn regions, their comparisons.
+
+    Where a scan was refused, nothing was compared, and its measurement says why.
+    """
     users: dict[str, list[str]] = {}
     for first in (True, False):
         for measurement, (source, *_) in cohort.config.measurements.items():
             for modality in source.scans[:1] if first else source.scans[1:]:
                 users.setdefault(modality, []).append(measurement)
+    pairs = region_pairs(cohort.config)
+    for pair in pairs:
+        users.setdefault(pair.drawn.modality, []).append(pair.name)
+    for pair in pairs:
+        users[pair.drawn.modality].append(cohort.config.measurement_of[pair.source.name])
     return users
 
 

@@ -7,10 +7,13 @@ are null and ``reason`` says why - never 0, never -1. ``included + excluded + fa
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 from cohorts.folder.study import ClinicalColumn
 from cohorts.tables.contract import Column, ColumnType, Table, count, flag, number, text
 from tasks.anatomy import ASPECTS_REGIONS
+from tasks.overlap import SURFACE_TOLERANCE_MM, Presence
+from tasks.radiomics.feature_lists import FEATURE_MODES
 
 STATUSES = ("ok", "excluded", "failed")
 STAGES = ("screening", "intake", "scoring", "eligibility")  # the order of the flowchart
@@ -18,6 +21,7 @@ WEIGHTS_STATES = ("none", "trained-here", "external")  # METHODS 0.1
 #: Whom a number is about. ``participants.is_<set>`` holds the members; ``screened`` is every row of ``participants``.
 ANALYSIS_SETS = ("screened", "measured", "examined", "included")
 MEASURES = ("score", "volume_ml")
+PRESENCES = get_args(Presence)
 UNGRADED = "ungraded"  # the grade, in statistics, of those without one
 
 PARTICIPANT = text("participant_id", "Pseudonym, with the prefix sub-")
@@ -132,6 +136,8 @@ REGIONS = Table(
         number("fraction", "Lesion voxels over region voxels", minimum=0, maximum=1),
         number("relative_difference", "Density less that of the other side, over the other side"),
         number("probability", "Probability that the region is affected", minimum=0, maximum=1),
+        number("fluid_share", "Share of the region, where it was placed, that looks like fluid", minimum=0, maximum=1),
+        number("atlas_dice", "Dice of a region drawn by a network with the registered atlas's", minimum=0, maximum=1),
         flag("affected", "Whether the rule counts the region as affected", nullable=True),
         text("rule", "Rule that turned the fraction into affected", nullable=True),
         text("weights_state", "none, trained-here or external", allowed=WEIGHTS_STATES),
@@ -196,13 +202,42 @@ SEGMENTATION = Table(
     ("participant_id", "reference", "candidate", "label"),
     (
         PARTICIPANT,
-        text("reference", "Reference source"),
-        text("candidate", "Candidate source"),
-        text("label", "Label compared"),
-        number("dice", "Dice coefficient", minimum=0, maximum=1),
-        number("hd95_mm", "95th percentile Hausdorff distance", "mm", minimum=0),
-        number("surface_dice", "Normalised surface Dice", minimum=0, maximum=1),
+        text("reference", "Reference: a measurement of a lesion, as source of lesions; or the name of drawn regions"),
+        text("candidate", "Candidate: another one on the same grid; or a source with regions on the same scan"),
+        text("label", "Label compared: lesion, or side and region such as left_caudate"),
+        text("side", "Of a region: hemisphere of the patient", nullable=True, allowed=SIDE.allowed),
+        text("region", "Of a region: its name in full", nullable=True),
+        text(
+            "presence",
+            "Which mask has a voxel: both, or reference_empty, candidate_empty, both_empty",
+            nullable=True,
+            allowed=PRESENCES,
+        ),
+        number("dice", "Dice coefficient; null where both are empty, 0 where one is", minimum=0, maximum=1),
+        number(
+            "hd95_mm",
+            "Larger of the 95th percentiles of distances from each border to the other; null where one is empty",
+            "mm",
+            minimum=0,
+        ),
+        number(
+            "surface_dice",
+            f"Border voxels of both within {SURFACE_TOLERANCE_MM:g} mm of the other border, share; null and 0 as dice",
+            minimum=0,
+            maximum=1,
+        ),
         number("volume_difference_ml", "Candidate minus reference volume", "ml"),
+        number("reference_volume_ml", "Volume of the reference", "ml", minimum=0),
+        number(
+            "lesion_f1",
+            "F1 of lesions, 26-connected: found by any shared voxel, missed, or false; null and 0 as dice; no regions",
+            minimum=0,
+            maximum=1,
+        ),
+        count("n_reference_lesions", "Lesions of the reference"),
+        count("n_candidate_lesions", "Lesions of the candidate"),
+        count("n_found_lesions", "Lesions of the reference that share a voxel with the candidate"),
+        count("n_false_lesions", "Lesions of the candidate that share no voxel with the reference"),
         STATUS,
         REASON,
     ),
@@ -214,10 +249,18 @@ FEATURES = Table(
     ("participant_id", "source", "side", "region", "feature"),
     (
         PARTICIPANT,
+        text("modality", "Scan that it was measured on, as given in scans.tsv"),
         SOURCE,
         SIDE,
         text("region", "Region, named in full"),
+        text("feature_class", "pyradiomics' class, where the feature is one of its own", nullable=True),
         text("feature", "Name of the feature; pyradiomics' own where it comes from there"),
+        text(
+            "mode",
+            "absolute, contralateral_diff (minus the other side's) or ratio (over it), where a source has the choice",
+            nullable=True,
+            allowed=FEATURE_MODES,
+        ),
         number("value", "Feature value"),
         text("settings_sha256", "Digest of the extraction settings"),
         text("distribution", "Distribution and version that computed it"),

@@ -19,7 +19,7 @@ from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map, load_template
 
 SCANNED_LESION_ML = 5.0  # who has a smaller one gets no synthetic scans
-#: The baselines and CT perfusion, for the patients that have scans.
+#: The baselines, a network and CT perfusion, for the patients that have scans.
 SCAN_SOURCES = """
 [[source]]
 name = "ncct-ratio"
@@ -34,6 +34,13 @@ modality = "dwi"
 description = "Baseline without weights on six patients' synthetic diffusion scans"
 
 [[source]]
+name = "dwi-unet"
+kind = "dwi_unet"
+modality = "dwi"
+registration = "network"
+description = "Networks draw lesion and regions of the same scans; trained on other synthetic patients alone"
+
+[[source]]
 name = "ctp-core"
 kind = "ctp_core"
 modality = "ctp"
@@ -42,6 +49,10 @@ description = "Core on six patients' synthetic CT perfusion: rCBF < 30 % in more
 [[agreement]]
 reference = "ctp-core"
 candidate = "dwi-threshold"
+
+[[agreement]]
+reference = "ctp-core"
+candidate = "dwi-unet"
 
 [[agreement]]
 reference = "ctp-core"

@@ -12,12 +12,12 @@ from rich.console import Console
 from cohorts.folder.manifest import CohortError
 from cohorts.folder.problems import Problem
 from flows.commands import screens
-from flows.engine.cluster import ClusterError
+from flows.engine.cluster import ClusterError, ClusterOptionError
 from flows.engine.environment import UnsafeFolderError
 from flows.engine.lock import LockedError
 from flows.engine.prefect_server import ServerFailedError
 from flows.run.measuring import ClusterLostError
-from flows.run.plan import UsageError
+from flows.run.plan import PreflightError, UsageError
 from flows.run.publishing import RefusedReportError
 from flows.run.running import SignalReceived
 from flows.run.steps import STORAGE_ERRORS, StorageFailedError
@@ -94,8 +94,10 @@ _KNOWN: tuple[tuple[type[BaseException], Callable[[BaseException], Failure]], ..
     (PythonFailedError, _as(EXIT_SOFTWARE, "failed", "Stopped: {}")),
     (ClusterLostError, _as(EXIT_LOCKED, "workers lost", "Stopped: {} " + STAYS)),
     (UnsafeFolderError, _as(EXIT_PREFLIGHT, "failed", "Error: {}")),
+    (ClusterOptionError, _as(EXIT_USAGE, "wrong usage", "Error: {}")),
     (ClusterError, _as(EXIT_PREFLIGHT, "failed", "Error: {}")),
-    (UsageError, _as(EXIT_PREFLIGHT, "failed", "Error: {}")),
+    (UsageError, _as(EXIT_USAGE, "wrong usage", "Error: {}")),
+    (PreflightError, _as(EXIT_PREFLIGHT, "failed", "Error: {}")),
     (ServerFailedError, _as(EXIT_SOFTWARE, "failed", "Stopped: {} " + STAYS)),
     (OSError, _of_system),
 )

@@ -31,7 +31,7 @@ from cohorts.folder.problems import did_you_mean
 from cohorts.images.mask import ImageProblemError
 from flows.commands.failures import EXIT_FAILED_CASES, EXIT_OK
 from flows.engine.lock import run_lock
-from flows.run.plan import UsageError
+from flows.run.plan import PreflightError, UsageError
 from flows.run.steps import STORAGE_ERRORS
 
 COMMAND = "aspects import"
@@ -79,7 +79,10 @@ def import_request(source: Path, cohort: Path, key: Path | None, on_fault: Itera
             )
         actions[reason] = next(known for known in ACTIONS[reason] if known == action)
     name = cohort.resolve()
-    return ImportRequest(source, cohort, key or name.with_name(name.name + ".key"), actions)
+    key = key or name.with_name(name.name + ".key")
+    if key.resolve().is_relative_to(name):
+        raise UsageError("--key must lie outside the cohort folder, got a path inside it. Choose another folder.")
+    return ImportRequest(source, cohort, key, actions)
 
 
 def import_dicom(request: ImportRequest, console: Console) -> int:
@@ -92,7 +95,7 @@ def import_dicom(request: ImportRequest, console: Console) -> int:
 
     Raises
     ------
-    UsageError
+    PreflightError
         The key file or a table of the cohort folder cannot be used.
     """
     try:
@@ -100,7 +103,7 @@ def import_dicom(request: ImportRequest, console: Console) -> int:
         with run_lock(request.cohort, COMMAND):
             rows, unread = _import(request, pseudonymiser)
     except (KeyFileError, TableFormError) as error:
-        raise UsageError(str(error)) from None
+        raise PreflightError(str(error)) from None
     _show(rows, unread, request, console)
     return EXIT_FAILED_CASES if any(row.reason == "unexpected_error" for row in rows) else EXIT_OK
 

@@ -40,12 +40,19 @@ def show_plan(request: RunRequest, console: Console) -> None:
     plan = make_plan(request.cohort, request.out, labels=request.labels)
     causes = stale_causes(plan, request.out)
     _line(console, "Participants listed", len(plan.cohort.participants))
-    _line(console, "Scans to measure with", f"{len(plan.cases)} of {len(plan.cohort.scans)}")
+    _line(console, "Scans that are read", f"{_n_scans_read(plan)} of {len(plan.cohort.scans)}")
+    _line(console, "Measurements of them", len(plan.cases))
     _line(console, "Already measured", len(plan.records))
     _line(console, "To measure", f"{len(plan.pending)} {_causes_text(causes)}".strip())
     _line(console, "Workers", request.dask_address or f"{request.workers} on this machine")
     if not plan.pending and is_current(plan, request.out):
         console.print("Nothing changed since the latest results: a run would do nothing.")
+
+
+def _n_scans_read(plan: Plan) -> int:
+    """Scans that at least one measurement reads; a measurement may read several, and several may read one."""
+    read = {(case.participant_id, file.modality) for case in plan.cases.values() for file in case.files}
+    return sum((scan.participant_id, scan.modality) in read for scan in plan.cohort.scans)
 
 
 def show_outcome(outcome: RunOutcome, request: RunRequest, console: Console) -> None:
@@ -93,7 +100,7 @@ def show_status(request: RunRequest, why: str | None, console: Console) -> None:
         return
     summary = latest_summary(request.out)
     _line(console, "Latest results", f"{summary['run_id']}, {summary['started_at']}" if summary else "none yet")
-    _line(console, "Scans measured", f"{len(plan.records)} of {len(plan.cases)}")
+    _line(console, "Measurements done", f"{len(plan.records)} of {len(plan.cases)}")
     _line(console, "To measure", f"{len(plan.pending)} {_causes_text(stale_causes(plan, request.out))}".strip())
     current = is_current(plan, request.out)
     _line(console, "Results up to date", "yes" if current else "no: aspects run makes them again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from cohorts.folder.source import Source
+from cohorts.folder.source import OnScanSource, Source
 from flows.sources.interface import Method
 from flows.sources.registry import METHODS
 from models.weights import WeightsMissingError, find_weights
@@ -29,6 +29,9 @@ def show_sources(console: Console) -> None:
         table.add_row(kind, method.source.about)
         table.add_row("", f"reads  {_reads(source)}")
         table.add_row("", f"needs  {_needs(method, source)}")
+        if isinstance(source, OnScanSource):
+            drawn = source.model_copy(update={"registration": "network"})
+            table.add_row("", f'       with registration = "network": {_needs(method, drawn)}')
         table.add_row("", f"gives  {', '.join(word for name, word in _GIVES.items() if name in source.gives)}")
         table.add_row("", "")
     table.add_row("readings", "every reader of readings.tsv becomes a source reader:<name>")
@@ -53,7 +56,8 @@ def _reads(source: Source) -> str:
 def _needs(method: Method, source: Source) -> str:
     """Weights, memory, time and device."""
     weights = [_weights(name) for name in source.weights]
-    parts = [*weights, f"about {method.memory_mib} MiB", f"at most {method.cpu_limit_s:g} CPU s a case"]
+    limit_s, memory_mib = method.cpu_limit_of(source.settings), method.memory_of(source.settings)
+    parts = [*weights, f"about {memory_mib} MiB", f"at most {limit_s:g} CPU s a case"]
     return ", ".join([*parts, *(["a GPU where there is one"] if method.wants_gpu else [])])
 
 

@@ -1,7 +1,7 @@
 """``aspects verify OUT``: read every published file, record and output again, and compare with its sha256.
 
 A damaged record, and the record of a damaged output, is set aside, so that the next run computes it again; of the
-latest results, a damaged file makes the next run publish them again.
+latest results, a damaged file makes the next run publish them again. An earlier run is made again by nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rich.console import Console
 from cohorts.store.verifying import verify_records
 from flows.engine.lock import run_lock
 from flows.run.latest import LATEST, POINTER, RESULTS, SUMMARY, damaged_files, latest_folder, read_summary
-from flows.run.plan import UsageError
+from flows.run.plan import PreflightError
 
 SHOWN = 50
 
@@ -33,28 +33,40 @@ def verify_output(out: Path, console: Console) -> int:
 
     Raises
     ------
-    UsageError
+    PreflightError
         There is no such folder.
     LockedError
         A run is at work there.
     """
     if not out.is_dir():
-        raise UsageError(f"OUT must be an output folder of a run, got {out}. Give a folder that exists.")
+        raise PreflightError(f"OUT must be an output folder of a run, got {out}. Give a folder that exists.")
     with run_lock(out, f"aspects verify {out}"):
         records, outputs, damage = verify_records(out)
         runs = _runs(out)
-        told = [f"{text} The next run computes it again." for text in damage]
-        told += [text for run in runs for text in _damage_of_run(out, run)]
-    told += _damage_of_pointer(out, runs)
+        again = [f"{text} The next run computes it again." for text in damage]
+        again += [text for run in runs if run == latest_folder(out) for text in _damage_of_run(out, run)]
+        earlier = [text for run in runs if run != latest_folder(out) for text in _damage_of_run(out, run)]
+        again += _damage_of_pointer(out, runs)
+    told = [*again, *earlier]
     for text in told[:SHOWN]:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     if len(told) > SHOWN:
         console.print(f"... and {len(told) - SHOWN} more", highlight=False)
-    state = "all whole" if not told else f"{len(told)} damaged: run 'aspects run' or the nightly command again"
-    console.print(
-        f"{records} records, {outputs} outputs, {len(runs)} runs checked: {state}.", highlight=False, soft_wrap=True
-    )
+    checked = f"{records} records, {outputs} outputs, {len(runs)} runs checked"
+    console.print(f"{checked}: {_state(len(again), len(earlier))}.", highlight=False, soft_wrap=True)
     return 1 if told else 0
+
+
+def _state(n_again: int, n_earlier: int) -> str:
+    """How much is damaged, and what to do about each part of it."""
+    if not n_again and not n_earlier:
+        return "all whole"
+    todo = []
+    if n_again:
+        todo.append(f"for {n_again} run 'aspects run' or the nightly command again")
+    if n_earlier:
+        todo.append(f"restore {n_earlier} of earlier runs from a copy, or delete these runs' folders")
+    return f"{n_again + n_earlier} damaged: {'; '.join(todo)}"
 
 
 def _runs(out: Path) -> list[Path]:

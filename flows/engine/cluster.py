@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from flows.engine.devices import GPU, GpuChoice, visible_devices
+from flows.engine.devices import GpuChoice, visible_devices
 from flows.engine.environment import DASK, drop_variables
 from flows.engine.limits import memory_bytes, worker_memory_bytes
 
@@ -32,15 +32,22 @@ ONE_THREAD = {
     "MKL_NUM_THREADS": "1",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
 }
+#: A local worker that died may take this long to come back: on a loaded machine, starting Python takes a minute.
+LOST_WORKER_S = 240
+#: A cluster without any worker for this long is lost.
+WORKERLESS_S = 600
 DASK_SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 0,  # a dead worker is reported at once; Prefect decides on the retry
     "distributed.scheduler.worker-saturation": 1.0,
-    "distributed.scheduler.no-workers-timeout": "120s",  # a case that no worker will ever take fails, and is named
+    # a case that no worker will ever take fails, and is named; that no worker is left is told before
+    "distributed.scheduler.no-workers-timeout": f"{WORKERLESS_S + 60}s",
+    "distributed.deploy.lost-worker-timeout": f"{LOST_WORKER_S}s",
     "distributed.worker.memory.spill": False,  # arrays never travel: there is nothing to spill
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.95,
-    "distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": 65536, **ONE_THREAD},
+    # not Dask's MALLOC_TRIM_THRESHOLD_: with it every array above 128 KiB is mapped afresh, which was 40 % of CPU time
+    "distributed.nanny.pre-spawn-environ": ONE_THREAD,
     "distributed.worker.preload": ["flows.engine.worker_start"],
     "distributed.worker.http.routes": [],  # pages without TLS: nobody reads them
     "distributed.scheduler.http.routes": [],
@@ -53,6 +60,10 @@ DASK_SETTINGS: dict[str, Any] = {
 
 class ClusterError(RuntimeError):
     """The cluster cannot be used; the message says why and what to do."""
+
+
+class ClusterOptionError(ClusterError):
+    """Options that no cluster could be used with: another command line is the remedy."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +80,13 @@ def check_address(address: str, *, allow_insecure: bool) -> None:
 
     Raises
     ------
-    ClusterError
+    ClusterOptionError
         ``address`` leaves this machine in clear text and ``allow_insecure`` is not set.
     """
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
     if parts.scheme == "tls" or (parts.hostname or "") in LOOPBACK_HOSTS or allow_insecure:
         return
-    raise ClusterError(
+    raise ClusterOptionError(
         f"--dask must be a tls:// address or on loopback, got {address}. A Dask scheduler runs any code it is sent: "
         "give it certificates, or pass --insecure on a network you trust."
     )
@@ -146,7 +157,7 @@ def connect(
         except (OSError, TimeoutError) as error:
             raise ClusterError(f"--dask must be a running scheduler, got none at {address} ({error}).") from error
         except TypeError as error:  # Dask's own word where a scheduler needs certificates and none are set
-            raise ClusterError(f"--dask {address} needs --tls-ca, --tls-cert and --tls-key ({error}).") from error
+            raise ClusterOptionError(f"--dask {address} needs --tls-ca, --tls-cert and --tls-key ({error}).") from error
         except ValueError as error:
             raise ClusterError(f"the workers at {address} must run the versions of this command: {error}") from error
         if not client.scheduler_info(n_workers=-1)["workers"]:
@@ -158,52 +169,17 @@ def connect(
 def _local(n_cpus: int, devices: Sequence[str], work_dir: str) -> Iterator[Client]:
     """Run local workers for the length of a block."""
     with _settings(work_dir, is_local=True), contextlib.ExitStack() as stack:
-        from distributed import Client, Scheduler, SpecCluster
-        from distributed.security import Security
+        from distributed import Client
 
-        security = Security.temporary()
-        scheduler = {
-            "host": LOOPBACK,
-            "protocol": "tls://",
-            "security": security,
-            "dashboard": False,
-            "dashboard_address": f"{LOOPBACK}:0",
-        }
+        from flows.engine.local_workers import local_workers
+
+        limit = worker_memory_bytes(memory_bytes(), n_cpus + len(devices))
         try:
-            cluster = SpecCluster(
-                workers=_workers(n_cpus, devices, {"local_directory": work_dir, "security": security}),
-                scheduler={"cls": Scheduler, "options": scheduler},
-                security=security,
-                silence_logs=50,
-            )
-            client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
+            cluster = stack.enter_context(local_workers(n_cpus, devices, limit, work_dir))
+            client = stack.enter_context(Client(cluster, set_as_default=False))
         except (RuntimeError, PermissionError, FileNotFoundError) as error:
             raise ClusterError(f"local workers must start, got {type(error).__name__}: {error}.") from error
         yield client
-
-
-def _workers(n_cpus: int, devices: Sequence[str], options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Dask's specification of the local workers, by name: those without a GPU, and one for each device."""
-    from distributed import Nanny
-
-    limit = worker_memory_bytes(memory_bytes(), n_cpus + len(devices))
-    shared = options | {
-        "nthreads": 1,
-        "memory_limit": limit,
-        "host": LOOPBACK,
-        "protocol": "tls://",
-        "dashboard": False,
-        "silence_logs": 50,
-    }
-    offers: dict[str, tuple[str, dict[str, float]]] = {f"cpu-{number}": ("", {}) for number in range(n_cpus)}
-    offers |= {f"gpu-{number}": (device, {GPU: 1.0}) for number, device in enumerate(devices)}
-    return {
-        name: {
-            "cls": Nanny,
-            "options": {**shared, "resources": offered, "env": {**ONE_THREAD, "CUDA_VISIBLE_DEVICES": device}},
-        }
-        for name, (device, offered) in offers.items()
-    }
 
 
 def _site_security(address: str, tls: TlsFiles | None, *, allow_insecure: bool) -> Security | None:
@@ -212,15 +188,15 @@ def _site_security(address: str, tls: TlsFiles | None, *, allow_insecure: bool) 
     if tls is None:
         return None
     if not address.startswith("tls://"):
-        raise ClusterError(f"--dask must be a tls:// address where certificates are given, got {address}.")
+        raise ClusterOptionError(f"--dask must be a tls:// address where certificates are given, got {address}.")
     for option, path in (("--tls-ca", tls.ca), ("--tls-cert", tls.cert), ("--tls-key", tls.key)):
         if not path.is_file():
-            raise ClusterError(f"{option} must be a PEM file, got {path}, which is none.")
+            raise ClusterOptionError(f"{option} must be a PEM file, got {path}, which is none.")
     try:
         context = ssl.create_default_context(cafile=str(tls.ca))
         context.load_cert_chain(tls.cert, tls.key)
     except OSError as error:  # ssl.SSLError is one
-        raise ClusterError(
+        raise ClusterOptionError(
             f"certificates must be PEM files that fit together, got {tls.ca}, {tls.cert}, {tls.key} ({error})."
         ) from error
     from distributed.security import Security

@@ -16,13 +16,18 @@ LINE_EVERY_S = 10.0
 class CaseProgress:
     """Counts finished cases; safe to call from several threads."""
 
-    def __init__(self, total: int, console: Console) -> None:
+    def __init__(self, total: int, console: Console, title: str = "Measuring", done: str = "measured") -> None:
         self._total = total
+        self._title, self._word = title, done
         self._console = console
         self._done = self._failed = 0
         self._started = self._last_line = time.monotonic()
         self._lock = threading.Lock()
         self._bar: Progress | None = None
+
+    def following(self, total: int, title: str, done: str) -> CaseProgress:
+        """Progress of what comes next, on the same console."""
+        return CaseProgress(total, self._console, title, done)
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[CaseProgress]:
@@ -41,7 +46,7 @@ class CaseProgress:
             console=self._console,
         ) as bar:
             self._bar = bar
-            self._task = bar.add_task("Measuring", total=self._total, rate="", failures="")
+            self._task = bar.add_task(self._title, total=self._total, rate="", failures="")
             yield self
         self._bar = None
 
@@ -59,7 +64,7 @@ class CaseProgress:
                 self._last_line = now
                 remaining = (self._total - self._done) / rate if rate else 0
                 self._console.print(
-                    f"{self._done} of {self._total} measured, {rate:.0f}/s, {remaining:.0f} s left"
+                    f"{self._done} of {self._total} {self._word}, {rate:.0f}/s, {remaining:.0f} s left"
                     + (f", {failures}" if failures else ""),
                     highlight=False,
                 )

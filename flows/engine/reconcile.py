@@ -5,7 +5,7 @@ from __future__ import annotations
 from flows.engine.prefect_server import PrefectServer
 
 PAGE = 200  # the server's own limit; one run leaves at most some ten
-FLOWS = ["aspects-cohort", "aspects-nightly"]
+FLOWS = ["aspects-cohort", "aspects-nightly", "aspects-training"]
 
 
 def crash_stale_runs_on(server: PrefectServer) -> int:

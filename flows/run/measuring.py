@@ -13,19 +13,21 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cohorts.store.records import Record, commit
-from flows.engine.cluster import resources_offered
+from cohorts.tables.segmentation import lesion_pairs, region_pairs
+from flows.engine.cluster import WORKERLESS_S, resources_offered
 from flows.engine.devices import GPU
 from flows.engine.progress import CaseProgress
 from flows.run.limits import STANDSTILL_S, ended_by_limit
-from flows.run.plan import Plan
+from flows.run.methods import STEP_METHODS
+from flows.run.overlaps import overlap_plan
+from flows.run.plan import Plan, with_records
 from flows.run.steps import StorageFailedError, run_chunk
 from flows.sources.interface import Case, Method, step_key
-from flows.sources.registry import METHODS
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
 CHUNKS_PER_WORKER = 8
 LARGEST_CHUNK = 50
 POLL_S = 0.5
-#: A cluster without any worker for this long is lost; a worker that died is started again within seconds.
-WORKERLESS_S = 60.0
 
 
 class StoppedError(RuntimeError):
@@ -73,7 +73,7 @@ class Measuring:
 
     def method_of(self, measurement: str) -> Method:
         """How a measurement is made."""
-        return METHODS[self.plan.settings[measurement].kind]
+        return STEP_METHODS[self.plan.settings[measurement].kind]
 
 
 def chunks_of(pending: list[tuple[str, Case]], n_workers: int, on_gpu: Iterable[str] = ()) -> list[Chunk]:
@@ -105,7 +105,7 @@ def chunks_of(pending: list[tuple[str, Case]], n_workers: int, on_gpu: Iterable[
 
 
 def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> None:
-    """Run the cohort flow: measure what is pending, then make tables and report.
+    """Run the cohort flow: measure what is pending, compare lesions and regions, then make tables and report.
 
     Parameters
     ----------
@@ -125,16 +125,16 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
     from prefect.task_runners import ThreadPoolTaskRunner
 
     n_workers, resources = _workers(measuring.client)
-    pending = measuring.plan.pending
-    chunks = chunks_of(pending, n_workers, _on_gpu(measuring, resources))
+    at_work = [measuring]  # and, once the lesions are there, what compares them
+    chunks: list[Chunk] = []
 
     @task(name="measure", cache_policy=NO_CACHE, persist_result=False, task_run_name="measure-{number}")
     def measure(number: int, n_cases: int) -> None:  # noqa: ARG001 - Prefect shows it
-        _submit_and_wait(measuring, chunks[number])
+        _submit_and_wait(at_work[-1], chunks[number])
 
     @task(name="measure-alone", cache_policy=NO_CACHE, persist_result=False)
     def measure_alone(number: int, position: int) -> None:
-        _submit_and_wait(measuring, Chunk((chunks[number].cases[position],), chunks[number].wants_gpu))
+        _submit_and_wait(at_work[-1], Chunk((chunks[number].cases[position],), chunks[number].wants_gpu))
 
     @task(name="tables-and-report", cache_policy=NO_CACHE, persist_result=False)
     def publish() -> None:
@@ -148,22 +148,38 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
         task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=n_workers)),
     )
     def cohort_run(n_participants: int, n_pending: int) -> None:  # noqa: ARG001 - Prefect shows them
-        begun = time.perf_counter()
-        try:
-            with measuring.progress.shown():
-                _measure_all(measuring, chunks, measure.submit, measure_alone.submit)
-        except BaseException:
-            measuring.stopped.set()  # before Prefect waits for the tasks at work
-            raise
-        measuring.seconds["measure"] = time.perf_counter() - begun
+        for name, stage in (("measure", lambda: measuring), ("compare", lambda: _comparing(measuring))):
+            begun = time.perf_counter()
+            try:
+                if at_work[-1] is not (now := stage()):
+                    at_work.append(now)
+                chunks[:] = chunks_of(now.plan.pending, n_workers, _on_gpu(now, resources))
+                with now.progress.shown():
+                    _measure_all(now, chunks, measure.submit, measure_alone.submit)
+            except BaseException:
+                measuring.stopped.set()  # before Prefect waits for the tasks at work
+                raise
+            measuring.seconds[name] = time.perf_counter() - begun
         publish()
 
     try:
-        cohort_run(len(measuring.plan.cohort.participants), len(pending))
+        cohort_run(len(measuring.plan.cohort.participants), len(measuring.plan.pending))
     except Exception as error:
-        if measuring.stopping_error is not None:  # Prefect, too, fails in its own ways on a full disk
-            raise measuring.stopping_error from error
+        stopping = next((one.stopping_error for one in at_work if one.stopping_error is not None), None)
+        if stopping is not None:  # Prefect, too, fails in its own ways on a full disk
+            raise stopping from error
         raise
+
+
+def _comparing(measuring: Measuring) -> Measuring:
+    """What compares the lesions and regions of what is now committed."""
+    plan = measuring.plan
+    if lesion_pairs(plan.cohort.config) or region_pairs(plan.cohort.config):  # otherwise nothing has to be looked up
+        plan = with_records(plan, measuring.out)
+    plan = overlap_plan(plan, measuring.out)
+    return replace(
+        measuring, plan=plan, progress=measuring.progress.following(len(plan.pending), "Comparing", "compared")
+    )
 
 
 def _workers(client: Client | None) -> tuple[int, frozenset[str]]:
@@ -252,7 +268,7 @@ def _check_cluster(measuring: Measuring, client: Client, workerless_since: float
     now = time.monotonic()
     since = workerless_since or now
     if now - since > WORKERLESS_S:
-        _stop(measuring, ClusterLostError(f"the Dask cluster must have workers, got none for {WORKERLESS_S:.0f} s."))
+        _stop(measuring, ClusterLostError(f"the Dask cluster must have workers, got none for {WORKERLESS_S} s."))
     return since
 
 
@@ -289,9 +305,10 @@ def _is_lost_worker(state: Any) -> bool:
 def _commit_failure(measuring: Measuring, measurement: str, case: Case, state: Any) -> None:
     """Record a case that could not be computed; it is due again in the next run."""
     error = state.result(raise_on_failure=False)
-    reason, detail = _failure_of(error, measuring.method_of(measurement).cpu_limit_s)
-    key = step_key(case, measuring.plan.settings[measurement])
-    findings = measuring.plan.cohort.config.measurements[measurement][0].findings()
+    settings, method = measuring.plan.settings[measurement], measuring.method_of(measurement)
+    reason, detail = _failure_of(error, method.cpu_limit_of(settings.parameters))
+    key = step_key(case, settings)
+    findings = method.source.findings()
     commit(measuring.out, Record(case.participant_id, key, "failed", reason, detail, findings))
     measuring.progress.advance(1, 1)
 

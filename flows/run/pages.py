@@ -12,11 +12,12 @@ import pandas as pd
 
 from flows.run.plan import Plan
 from reports.figures.perfusion_picture import PERFUSION_SUFFIX
+from reports.figures.rendering_picture import RENDERING_SUFFIX
 from reports.figures.scan_picture import PICTURE_SUFFIX
 
 if TYPE_CHECKING:
     from cohorts.store.records import Record
-    from reports.pages.view import Drawing, PatientView
+    from reports.pages.view import CohortView, Drawing, PatientView
     from reports.statistics.inputs import RunInfo
 
 Row = dict[str, Any]
@@ -36,7 +37,6 @@ def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: 
     draft : folder of the run's results
     """
     from reports.figures.quality_figures import cohort_quality
-    from reports.pages.index import MOST_SOURCES, index_page, index_rows
     from reports.pages.patient import write_patient_pages
     from reports.pages.quality import quality_page
     from reports.pages.view import INDEX_PAGE, PAGES_FOLDER, QUALITY_PAGE, CohortView
@@ -54,18 +54,27 @@ def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: 
     rows = {name: _by_participant(frames[name]) for name in TABLES_OF_A_PATIENT}
     sides = _sides(plan, participants, rows)
     write_patient_pages(_views(plan, participants, rows, sides, out), cohort, draft)
-    sources = list(dict.fromkeys(frames["scores"]["source"]))[:MOST_SOURCES]
-    listed = index_rows(participants, rows["scores"], sides, sources)
-    (draft / PAGES_FOLDER / INDEX_PAGE).write_text(index_page(listed, sources, cohort), encoding="utf-8")
+    index = _index(participants, rows["scores"], sides, cohort)
+    (draft / PAGES_FOLDER / INDEX_PAGE).write_text(index, encoding="utf-8")
     page = quality_page(frames["scans"], frames["exclusions"], cohort, sides)
     (draft / QUALITY_PAGE).write_text(page, encoding="utf-8")
+
+
+def _index(
+    participants: list[Row], scores: Mapping[str, list[Row]], sides: Mapping[str, dict[str, str]], cohort: CohortView
+) -> str:
+    """The index of patients, with a column for every source that scores."""
+    from reports.pages.index import index_page, index_rows
+
+    sources = list(dict.fromkeys(row["source"] for of_patient in scores.values() for row in of_patient))
+    return index_page(index_rows(participants, scores, sides, sources), sources, cohort)
 
 
 def _gates(plan: Plan) -> dict[str, dict[str, tuple[float | None, float | None]]]:
     """Modality -> figure -> limits in force."""
     config = plan.cohort.config
     return {
-        source.scans[0]: {gate.figure: (gate.minimum, gate.maximum) for gate in config.gates_of(source.gated_as)}
+        source.lies_on: {gate.figure: (gate.minimum, gate.maximum) for gate in config.gates_of(source.gated_as)}
         for source in config.computed_sources
         if source.gated_as is not None
     }
@@ -116,14 +125,15 @@ def _drawings(plan: Plan, participant_id: str, out: Path) -> Iterator[Drawing]:
         maps = {source.name: plan.maps[source.name].sha256 for source in sources}
         first = maps[sources[0].name]
         perfusion = next(iter(_read(record, out, PERFUSION_SUFFIX)), None)
+        rendering = next(iter(_read(record, out, RENDERING_SUFFIX)), None)
         of_map = {} if perfusion is None else {perfusion["base"].get("label_map") or first: perfusion["base"]}
         of_map |= {one.get("label_map") or first: one for one in _read(record, out, PICTURE_SUFFIX)}
         if not of_map:
             continue
         for place, sha256 in enumerate(dict.fromkeys([*maps.values(), *of_map])):
             names = tuple(name for name, one in maps.items() if one == sha256)
-            panel = perfusion if place == 0 else None
-            yield Drawing(measurement, sources[0].scans[0], names, of_map.get(sha256), panel)
+            panel, views = (perfusion, rendering) if place == 0 else (None, None)
+            yield Drawing(measurement, sources[0].lies_on, names, of_map.get(sha256), panel, views)
 
 
 def _read(record: Record, out: Path, suffix: str) -> list[Any]:

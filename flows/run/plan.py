@@ -14,31 +14,37 @@ from pathlib import Path
 from cohorts.folder.manifest import Cohort, CohortError
 from cohorts.folder.problems import Problem
 from cohorts.folder.source import Source
-from cohorts.folder.study import StudyConfig
+from cohorts.folder.study import CLASSIC, StudyConfig
 from cohorts.store.hashing import HashCache
 from cohorts.store.records import (
     Record,
     StepKey,
-    damaged_records,
     digest_of,
     earlier_keys,
     is_complete,
+    is_damaged,
     load,
     record_path,
 )
 from cohorts.tables.rows import MapUse
+from flows.run.methods import STEP_METHODS
 from flows.sources.code import PACKAGES, ROOT, code_version, earlier_parts
 from flows.sources.interface import SIDECAR_OF, Case, CaseFile, MapReference, StepSettings, step_key
 from flows.sources.label_maps import VASCULAR_MAP
 from flows.sources.registry import METHODS, read_cohort
-from models.anatomy.template import LABEL_MAPS, LabelMap, load_label_map
+from models.anatomy.template import LABEL_MAPS, LabelMap, load_label_map, read_label_table
 from models.weights import Weights, WeightsMissingError, find_weights
+from tasks.anatomy import LabelTable, aspects_label_table
 
 HASHES_NAME = "hashes.json"
 
 
 class UsageError(ValueError):
-    """An option that the cohort, or its own rule, does not allow."""
+    """An option or argument that the cohort, or its own rule, does not allow: another command line is the remedy."""
+
+
+class PreflightError(ValueError):
+    """A folder or file that cannot be used as it is: the command line is right, what it names must be fixed."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Plan:
     records : what is committed
     weights : name of a source -> the trained weights it uses
     absent : name of a source that cannot be measured -> why
+    drawn : name of drawn regions -> what their numbers mean
     """
 
     cohort: Cohort
@@ -67,6 +74,7 @@ class Plan:
     records: dict[tuple[str, str], Record]
     weights: dict[str, tuple[Weights, ...]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+    drawn: dict[str, LabelTable] = field(default_factory=dict)
 
     @property
     def pending(self) -> list[tuple[str, Case]]:
@@ -95,6 +103,8 @@ def plan_of(cohort: Cohort, out: Path) -> Plan:
     """Digest the files of a cohort that was read, and look up what is committed; see ``make_plan``."""
     folder = cohort.folder
     maps, problems = load_maps(cohort.config, folder)
+    drawn, found = _drawn_tables(cohort.config, folder)
+    problems += found
     if problems or cohort.study_problems:
         raise CohortError((*cohort.study_problems, *problems))
     vascular = load_label_map(VASCULAR_MAP)
@@ -105,7 +115,8 @@ def plan_of(cohort: Cohort, out: Path) -> Plan:
         if sources[0].name not in absent
     }
     files = _digests(cohort, out)
-    plan = Plan(cohort, maps, _use(vascular), settings, _cases(cohort, files, settings), files, {}, weights, absent)
+    cases = _cases(cohort, files, settings)
+    plan = Plan(cohort, maps, _use(vascular), settings, cases, files, {}, weights, absent, drawn)
     return with_records(plan, out)
 
 
@@ -151,11 +162,7 @@ def _cases(
 ) -> dict[tuple[str, str], Case]:
     """Every case: a participant with the first scan of a measurement, and those of its further scans that are there."""
     root = cohort.folder.resolve()
-    found = {
-        (scan.participant_id, scan.modality): CaseFile(scan.modality, str(root / scan.path), files[scan.path][0])
-        for scan in cohort.scans
-        if scan.path in files
-    }
+    found = case_files(cohort, files)
     sidecars = {
         (scan.participant_id, scan.modality): CaseFile(
             SIDECAR_OF.format(scan.modality), str(root / scan.sidecar), files[scan.sidecar][0]
@@ -177,12 +184,22 @@ def _cases(
     return cases
 
 
+def case_files(cohort: Cohort, files: dict[str, tuple[str, int]]) -> dict[tuple[str, str], CaseFile]:
+    """(participant, modality) -> the file, of those that are there."""
+    root = cohort.folder.resolve()
+    return {
+        (scan.participant_id, scan.modality): CaseFile(scan.modality, str(root / scan.path), files[scan.path][0])
+        for scan in cohort.scans
+        if scan.path in files
+    }
+
+
 def with_records(plan: Plan, out: Path, *, with_failed: bool = False) -> Plan:
     """Look up again which cases are committed; a failed one is due again, and counts only when the results are made."""
     records = {}
     for (participant_id, measurement), case in plan.cases.items():
         path = record_path(out, participant_id, step_key(case, plan.settings[measurement]))
-        record = load(path, plan.cohort.config.measurements[measurement][0].findings)
+        record = load(path, STEP_METHODS[plan.settings[measurement].kind].source.findings)
         if record is not None and (with_failed or record.status != "failed") and is_complete(out, record):
             records[participant_id, measurement] = record
     return replace(plan, records=records)
@@ -195,7 +212,7 @@ def why_stale(plan: Plan, out: Path, participant_id: str, measurement: str) -> t
     """
     key, found = _nearest(plan, out, participant_id, measurement)
     if found is None:
-        return ("damaged",) if damaged_records(out, participant_id, key.step) else ("new",)
+        return ("damaged",) if is_damaged(out, participant_id, key) else ("new",)
     nearest, status = found
     return key.causes_against(nearest) or (("failed",) if status == "failed" else ("outputs missing",))
 
@@ -238,18 +255,29 @@ def load_maps(config: StudyConfig, folder: Path) -> tuple[dict[str, MapUse], lis
                 loaded[name] = _use(load_label_map(map_location(name, folder)))
             maps[source.name] = loaded[name]
         except (ValueError, FileNotFoundError) as error:
-            problems.append(
-                Problem(
-                    file="cohort.toml",
-                    row=None,
-                    column=f"source.{source.name}.regions",
-                    value=name,
-                    rule=f"must be a usable label map ({error})",
-                    remedy="Fix the map or its table.",
-                    reason="unusable_label_map",
-                )
-            )
+            key = f"source.{source.name}.regions"
+            problems.append(_unusable(key, name, "label map", error, "Fix the map or its table."))
     return maps, problems
+
+
+def _drawn_tables(config: StudyConfig, folder: Path) -> tuple[dict[str, LabelTable], list[Problem]]:
+    """What the numbers of drawn regions mean; a table that cannot be used is a problem of the study."""
+    tables: dict[str, LabelTable] = {}
+    problems: list[Problem] = []
+    for drawn in config.drawn_regions:
+        try:
+            is_own = drawn.labels == CLASSIC
+            tables[drawn.name] = aspects_label_table() if is_own else read_label_table(folder.resolve() / drawn.labels)
+        except (ValueError, OSError) as error:
+            key = f"drawn_regions.{drawn.name}.labels"
+            problems.append(_unusable(key, drawn.labels, "label table", error, "Fix the table."))
+    return tables, problems
+
+
+def _unusable(key: str, value: str, what: str, error: Exception, remedy: str) -> Problem:
+    """A file named in the study that is there but cannot be used."""
+    rule, reason = f"must be a usable {what} ({error})", f"unusable_{what.replace(' ', '_')}"
+    return Problem("cohort.toml", None, key, value, rule, remedy, reason)
 
 
 @lru_cache(maxsize=1)
@@ -284,6 +312,13 @@ def run_digest(plan: Plan) -> str:
             "cases": {"/".join(key): step_key(case, plan.settings[key[1]]).digest for key, case in plan.cases.items()},
             "maps": {name: use.sha256 for name, use in plan.maps.items()},
             "absent": plan.absent,
+            "drawn": {name: repr(table) for name, table in plan.drawn.items()},
+            "drawn_files": {
+                f"{scan.participant_id}/{scan.modality}": plan.files[scan.path][0]
+                for scan in cohort.scans
+                if scan.modality in {drawn.modality for drawn in cohort.config.drawn_regions}
+                and scan.path in plan.files
+            },
             "code": code_digest(),
         }
     )

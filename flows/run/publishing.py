@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cohorts.images.mask import file_sha256
+from cohorts.store.hashing import file_sha256
 from cohorts.store.records import Record, write_bytes
 from cohorts.store.share import rename
 from cohorts.tables.features import features_batch
@@ -45,6 +45,7 @@ from cohorts.tables.schemas import (
     TIMINGS,
     statistics_table,
 )
+from cohorts.tables.segmentation import segmentation_batch
 from cohorts.tables.storage import columns_of, data_dictionary, read_table, tsv_text, write_table
 from flows.run.latest import (
     DRAFT,
@@ -59,6 +60,7 @@ from flows.run.latest import (
     settle,
     summary_digest,
 )
+from flows.run.overlaps import overlap_records
 from flows.run.pages import write_pages
 from flows.run.plan import Plan, code_digest, run_digest
 from flows.run.withholding import refuse_where_nothing_was_measured
@@ -135,7 +137,7 @@ def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[
     settle(results)
     draft = results / f"{DRAFT}{uuid.uuid4().hex}"
     (draft / TABLES_FOLDER).mkdir(parents=True)
-    found = write_tables(plan, draft / TABLES_FOLDER)
+    found = write_tables(plan, draft / TABLES_FOLDER, out)
     digest = run_digest(plan)
     problems = _write_report(plan, out, draft, facts, digest)
     summary = _summary(plan, found, facts, digest, draft)
@@ -161,8 +163,12 @@ def _refused(problems: list[str], draft: Path, final: Path) -> RefusedReportErro
     return RefusedReportError(refusal(problems, final))
 
 
-def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
-    """Write every table that comes from the cohort and its records; statistics follow from the report."""
+def write_tables(plan: Plan, folder: Path, out: Path) -> dict[str, Standing]:
+    """Write every table that comes from the cohort and its records; statistics follow from the report.
+
+    ``out`` is the output folder, where the comparisons of lesions and regions are committed.
+    """
+    overlaps = overlap_records(plan, out)
     cohort = plan.cohort
     records = gated(plan.records, cohort.config)
     states = {name: weights[0].state for name, weights in plan.weights.items()}
@@ -176,7 +182,7 @@ def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
     found = standings(cohort, records, lesions)
     people = participants_contract(cohort.config)
     write_table(people, [participants_batch(cohort, found)], folder)
-    write_table(SCANS, [scans_batch(cohort, measured, found, plan.files)], folder)
+    write_table(SCANS, [scans_batch(cohort, measured, found, plan.files, overlaps)], folder)
     write_table(EXCLUSIONS, [exclusions_batch(found)], folder)
     write_table(LESIONS, [lesions_batch(cohort, measured, found)], folder)
     regions, scores = [], []
@@ -186,10 +192,12 @@ def write_tables(plan: Plan, folder: Path) -> dict[str, Standing]:
     write_table(REGIONS, regions, folder)
     write_table(SCORES, scores, folder)
     write_table(FEATURES, [features_batch(cohort, measured)], folder)
-    write_table(SEGMENTATION, [], folder)  # no source of this version makes rows for it
+    write_table(SEGMENTATION, [segmentation_batch(cohort, measured, found, overlaps, plan.drawn)], folder)
     ordered = {key: records[key] for key in plan.cases if key in records}
-    write_table(TIMINGS, [_timings(plan, ordered)], folder)
-    write_table(PROVENANCE, [_provenance(plan, ordered)], folder)
+    steps = [*_steps(plan, ordered), *(name for _, name in overlaps)]
+    done = [*ordered.values(), *overlaps.values()]
+    write_table(TIMINGS, [_timings(steps, done)], folder)
+    write_table(PROVENANCE, [_provenance(steps, done)], folder)
     tables = [people, *list(TABLES.values())[1:]]
     dictionary = data_dictionary(tables)
     write_bytes(folder / "dictionary.tsv", tsv_text(dictionary).encode())
@@ -207,7 +215,7 @@ def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_
     tables = draft / TABLES_FOLDER
     frames = {
         name: read_table(tables / f"{name}.parquet")
-        for name in ("participants", "scans", "exclusions", "regions", "scores", "lesions")
+        for name in ("participants", "scans", "exclusions", "regions", "scores", "lesions", "segmentation")
     }
     config = plan.cohort.config
     data = ReportInput(
@@ -288,12 +296,11 @@ def _steps(plan: Plan, records: Mapping[tuple[str, str], Record]) -> list[str]:
     return [record.key.step + variants[measurement] for (_, measurement), record in records.items()]
 
 
-def _timings(plan: Plan, records: Mapping[tuple[str, str], Record]) -> dict[str, list[Any]]:
+def _timings(steps: list[str], rows: list[Record]) -> dict[str, list[Any]]:
     """Rows of ``timings``."""
-    rows = list(records.values())
     return {
         "participant_id": [record.participant_id for record in rows],
-        "step": _steps(plan, records),
+        "step": steps,
         "seconds": [record.seconds for record in rows],
         "cpu_seconds": [record.cpu_seconds for record in rows],
         "peak_mib": [record.peak_mib for record in rows],
@@ -301,12 +308,11 @@ def _timings(plan: Plan, records: Mapping[tuple[str, str], Record]) -> dict[str,
     }
 
 
-def _provenance(plan: Plan, records: Mapping[tuple[str, str], Record]) -> dict[str, list[Any]]:
+def _provenance(steps: list[str], rows: list[Record]) -> dict[str, list[Any]]:
     """Rows of ``provenance``."""
-    rows = list(records.values())
     return {
         "participant_id": [record.participant_id for record in rows],
-        "step": _steps(plan, records),
+        "step": steps,
         "digest": [record.key.digest for record in rows],
         "input_sha256": [record.key.input_sha256 for record in rows],
         "settings_sha256": [record.key.settings_sha256 for record in rows],

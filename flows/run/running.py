@@ -7,8 +7,10 @@ if the latest results answer exactly this, the run ends there, without Prefect o
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -31,6 +33,8 @@ from flows.engine.lock import run_lock
 from flows.engine.progress import CaseProgress
 from flows.engine.reconcile import crash_stale_runs_on
 from flows.run.latest import RESULTS, latest_folder, settle
+from flows.run.methods import COMPARISONS
+from flows.run.overlaps import overlap_plan
 from flows.run.plan import Plan, make_plan, stale_causes, with_records
 from flows.run.publishing import RunFacts, is_current, latest_summary, publish_results
 from flows.run.storage import check_share, storage_failures
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 WORK = "work"
+SIGNAL_AGAIN_S = 0.05  # after which a signal that went nowhere is sent again
 
 
 @dataclass(frozen=True)
@@ -125,12 +130,14 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
         plan = make_plan(request.cohort, request.out, labels=request.labels)
         for settings in plan.settings.values():
             keep_manifest(request.out, code_version(METHODS[settings.kind]))
+        for method in COMPARISONS:
+            keep_manifest(request.out, code_version(method))
         causes = dict(stale_causes(plan, request.out))
         seconds = {"plan": time.perf_counter() - started}
         n_due, n_cases = len(plan.pending), len(plan.cases)
         if not n_due and not request.labels and is_current(plan, request.out):
             if dead_owner is not None:
-                with _prefect(request) as wait:
+                with prefect_started(request) as wait:
                     wait()  # what the dead owner left unfinished is set to Crashed
             summary = latest_summary(request.out) or {}
             seconds["total"] = time.perf_counter() - started
@@ -165,8 +172,9 @@ def _under_prefect(
     """Start Prefect, and Dask where anything is due; run the flow, and leave no process behind."""
     begun = time.perf_counter()
     with contextlib.ExitStack() as stack:
-        wait = stack.enter_context(_prefect(request))
-        client = stack.enter_context(_dask(request)) if plan.pending else None
+        wait = stack.enter_context(prefect_started(request))
+        is_due = plan.pending or overlap_plan(plan, request.out).pending
+        client = stack.enter_context(workers_connected(request)) if is_due else None
         from flows.run.measuring import Measuring, run_flow
 
         wait()
@@ -185,7 +193,7 @@ def _under_prefect(
 
 
 @contextlib.contextmanager
-def _dask(request: RunRequest) -> Iterator[Client]:
+def workers_connected(request: RunRequest) -> Iterator[Client]:
     """Connect to the workers of this run."""
     devices = devices_for(request.gpu, request.dask_address)
     request.work.mkdir(parents=True, exist_ok=True)
@@ -220,7 +228,7 @@ def _publish(
 
 
 @contextlib.contextmanager
-def _prefect(request: RunRequest) -> Iterator[Callable[[], object]]:
+def prefect_started(request: RunRequest) -> Iterator[Callable[[], object]]:
     """Run a Prefect server of our own, and give what blocks until it answers; it sets to Crashed what is unfinished.
 
     A scheduled night is on the server of ``serve`` already.
@@ -235,15 +243,32 @@ def _prefect(request: RunRequest) -> Iterator[Callable[[], object]]:
 
 @contextlib.contextmanager
 def ends_on_signals() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into an exception, so that everything started here is stopped."""
+    """Turn SIGINT and SIGTERM into an exception, so that everything started here is stopped.
+
+    A signal may come while Python runs something whose exceptions go nowhere, as a destructor or a callback of the
+    garbage collector (Dask has one): then it is sent again.
+    """
 
     def leave(number: int, _frame: FrameType | None) -> None:
         raise SignalReceived(number)
 
+    def again(lost: sys.UnraisableHookArgs) -> None:
+        if isinstance(lost.exc_value, SignalReceived):
+            timers.append(threading.Timer(SIGNAL_AGAIN_S, os.kill, (os.getpid(), lost.exc_value.number)))
+            timers[-1].start()
+        else:
+            unraisable(lost)
+
+    timers: list[threading.Timer] = []
+    unraisable = sys.unraisablehook
     previous = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        for timer in timers:
+            timer.cancel()
+        sys.unraisablehook = unraisable
         for number, handler in previous.items():
             signal.signal(number, handler)
 
@@ -251,7 +276,7 @@ def ends_on_signals() -> Iterator[None]:
 def _due_text(n_cases: int, n_due: int, causes: dict[str, int]) -> str:
     """What the run will do and why, in one line."""
     if not n_due:
-        return f"All {n_cases} scans are measured already; making tables and report."
+        return f"All {n_cases} measurements are done already; making tables and report."
     why = ", ".join(f"{count} {cause if cause == 'new' else cause + ' changed'}" for cause, count in causes.items())
     done = n_cases - n_due
-    return f"{n_due} of {n_cases} scans to measure ({why})" + (f"; {done} are done already." if done else ".")
+    return f"{n_due} of {n_cases} measurements to make ({why})" + (f"; {done} are done already." if done else ".")

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from cohorts.images.mask import ImageProblemError
-from cohorts.store.records import Record, commit, load, output_folder, record_path, write_outputs
+from cohorts.store.records import Record, commit, load, output_folder, record_path, set_aside, write_outputs
 from flows.run.limits import Watch
+from flows.run.methods import STEP_METHODS
 from flows.sources.interface import Case, OpenCase, Outcome, SharedWork, StepSettings, step_key
-from flows.sources.registry import METHODS
 
 #: Storage errors that stop the run: nothing more can be committed.
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
@@ -58,7 +58,8 @@ def run_chunk(
             if case.participant_id != participant_id:
                 shared, participant_id = SharedWork(), case.participant_id
             chosen = step_settings[measurement]
-            with watch.limiting(step_key(case, chosen), participant_id, METHODS[chosen.kind].cpu_limit_s):
+            limit_s = STEP_METHODS[chosen.kind].cpu_limit_of(chosen.parameters)
+            with watch.limiting(step_key(case, chosen), participant_id, limit_s):
                 record = run_case(case, chosen, Path(root), shared)
             states.append((participant_id, measurement, record.status))
     return states
@@ -68,7 +69,10 @@ def run_case(case: Case, settings: StepSettings, root: Path, shared: SharedWork 
     """Measure one case and commit its record; one that cannot be used is committed with its reason."""
     key = step_key(case, settings)
     with _storage(root):
-        done = load(record_path(root, case.participant_id, key), METHODS[settings.kind].source.findings)
+        path = record_path(root, case.participant_id, key)
+        done = load(path, STEP_METHODS[settings.kind].source.findings)
+        if done is None:
+            set_aside(path)
     if done is not None and done.status != "failed":
         return done
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -122,7 +126,7 @@ def examine(case: Case, settings: StepSettings, shared: SharedWork | None = None
             detail = f"{name} must not change during a run, got {found[:12]} for {file.sha256[:12]}. Run again."
             return Outcome("failed", "input_changed", detail)
     try:
-        source = METHODS[settings.kind].declared(settings.parameters)
+        source = STEP_METHODS[settings.kind].declared(settings.parameters)
         return source.measure(OpenCase(case, contents, settings.maps, shared or SharedWork()))
     except ImageProblemError as problem:
         return Outcome("excluded", problem.reason, str(problem))

@@ -45,7 +45,7 @@ def refuse_where_nothing_was_measured(plan: Plan, latest: Path | None, due: froz
     why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     first = f"{failed[0].participant_id}: {failed[0].detail} " if failed else ""
     raise NothingMeasuredError(
-        f"at least one of the {len(records)} scans that were due must be measured, got none ({why}). {first}"
+        f"at least one of the {len(records)} measurements that were due must succeed, got none ({why}). {first}"
         f"The latest results stay as they were ({latest.name if latest else 'none yet'}). Fix the cause, then run "
         "again."
     )

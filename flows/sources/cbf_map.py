@@ -11,7 +11,7 @@ from pydantic import Field
 from cohorts.images.perfusion_sidecar import map_unit, read_sidecar
 from cohorts.images.scan import ScanImage
 from flows.sources.interface import SIDECAR_OF, CaseFile, Method, OpenCase, Outcome, excluded
-from flows.sources.native_scan import PreparedScan, facts, prepared, quality_figures, registration_files
+from flows.sources.native_scan import PreparedScan, facts, prepared, registration_files, shared_quality
 from flows.sources.perfusion_core import CoreFindings, PerfusionCoreSource, PerfusionFound, core_outcome
 from flows.sources.perfusion_maps import Perfusion, kept_maps
 from tasks.brain import ct_working_scan
@@ -63,7 +63,7 @@ class CbfMapSource(PerfusionCoreSource):
         ct = prepared(case, ct_file, "ncct", self.forms)
         findings = findings.adding(
             scans={ct_file.modality: facts(ct.image)},
-            quality={ct_file.modality: quality_figures(ct, case.maps[0])},
+            quality={ct_file.modality: shared_quality(case, ct)},
         )
         files = dict(registration_files(case.case.prefix, ct))
         if ct.registration.reason:

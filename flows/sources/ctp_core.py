@@ -24,7 +24,7 @@ from cohorts.images.perfusion_sidecar import chosen_vessels, frame_times, read_s
 from cohorts.images.scan import ScanImage
 from cohorts.store.findings import ScanFacts
 from flows.sources.interface import SIDECAR_OF, Method, OpenCase, Outcome, excluded
-from flows.sources.native_scan import PreparedScan, facts, prepared, quality_figures, registration_files
+from flows.sources.native_scan import PreparedScan, facts, prepared, registration_files, shared_quality
 from flows.sources.perfusion_core import AlignedCt, CoreFindings, PerfusionCoreSource, PerfusionFound, core_outcome
 from flows.sources.perfusion_ct import SameSpace, same_space
 from flows.sources.perfusion_maps import kept_maps, perfusion_of
@@ -102,9 +102,8 @@ class CtpCoreSource(PerfusionCoreSource):
 
     def measure(self, case: OpenCase) -> Outcome:
         """Maps and core of one series."""
-        sidecar = case.file(SIDECAR_OF.format(case.first.modality))
-        inputs = (case.first.sha256, sidecar.sha256 if sidecar else None, self.forms)
-        made = case.shared.once(("series", *inputs, repr(self.making)), lambda: self._maps(case))
+        key = self._key(case)
+        made = case.shared.once(("series", *key), lambda: self._maps(case))
         found, scan = made.found, made.scan
         findings = CoreFindings(
             scans={case.first.modality: made.facts},
@@ -114,14 +113,12 @@ class CtpCoreSource(PerfusionCoreSource):
         )
         if scan is None:
             return excluded(case.case, found.reason, found.detail, findings, {})
-        figures = quality_figures(scan, case.maps[0]) | asdict(series_quality(found))
+        figures = shared_quality(case, scan) | asdict(series_quality(found))
         findings = findings.adding(quality={case.first.modality: figures})
         files = dict(registration_files(case.case.prefix, scan))
         perfusion = perfusion_of(found, self.making.perfusion)
         if scan.registration.is_usable and (ct := self._ct(case)) is not None:
-            aligned = case.shared.once(
-                ("aligned", *inputs, repr(self.making), self.ct), lambda: _aligned(scan, ct, self.ct)
-            )
+            aligned = case.shared.once(("aligned", *key, self.ct), lambda: _aligned(scan, ct, self.ct))
             perfusion = replace(perfusion, same_space=aligned)
             findings = findings.adding(
                 scans={self.ct: facts(ct.image)},
@@ -129,6 +126,11 @@ class CtpCoreSource(PerfusionCoreSource):
             )
         files |= kept_maps(case.case.prefix, perfusion, scan.image.affine, self.settings)
         return core_outcome(self, case, scan, perfusion, findings, files)
+
+    def _key(self, case: OpenCase) -> tuple[str, ...]:
+        """What the maps of a series are made from and how."""
+        sidecar = case.file(SIDECAR_OF.format(case.first.modality))
+        return case.first.sha256, sidecar.sha256 if sidecar else "", self.forms, repr(self.making)
 
     def _maps(self, case: OpenCase) -> _Made:
         """Read the series and make its maps."""
@@ -141,7 +143,10 @@ class CtpCoreSource(PerfusionCoreSource):
         device = deconvolution_device()
         found = measure_series(image.values, image.affine, times, self.making, manual=manual, device=device)
         noted = facts(stored, (*stored.notes, *found.notes))
-        return _Made(noted, found, _registered(found, image.affine), written_in, device or "cpu")
+        scan = _registered(found, image.affine)
+        if scan is not None:
+            scan = replace(scan, key=self._key(case))
+        return _Made(noted, found, scan, written_in, device or "cpu")
 
     def _ct(self, case: OpenCase) -> PreparedScan | None:
         """The patient's CT where there is one that can be read; its own source says what is wrong with it."""

@@ -8,15 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from cohorts.folder.source import (
-    REGISTRATION,
-    Feature,
-    FormsName,
-    Gives,
-    MapUse,
-    RegistrationName,
-    Source,
-)
+from cohorts.folder.source import Feature, Gives, ImageName, MapUse, OnScanSource
 from cohorts.store.findings import Findings, Found
 from flows.sources.interface import Method, OpenCase, Outcome
 from flows.sources.label_maps import planned_map
@@ -47,6 +39,8 @@ class DensityRow(Found):
     relative_difference: float | None = None
     ratio: float | None = None
     coverage: float
+    fluid_share: float | None = None
+    atlas_dice: float | None = None
 
 
 class DensityFindings(Findings):
@@ -55,7 +49,7 @@ class DensityFindings(Findings):
     densities: Mapping[str, tuple[DensityRow, ...]] = {}
 
 
-class DensityRatioSource(Source):
+class DensityRatioSource(OnScanSource):
     """A baseline without weights: the density of each region on CT against the same region of the other side."""
 
     about: ClassVar[str] = "each region's density on CT against the other side; a baseline without weights"
@@ -67,8 +61,6 @@ class DensityRatioSource(Source):
     kind: Literal["density_ratio"]
     modality: str = Field("ncct", description="Which rows of scans.tsv: scans as they came, in native space")
     image: Literal["ncct", "cta"] = Field("ncct", description="What the scan is, which decides cuts and limits")
-    forms: FormsName = Field("reject", description="Which of qform and sform to trust where they disagree")
-    registration: RegistrationName = Field(REGISTRATION, description="Regions by affine transform or refined")
 
     @property
     def scans(self) -> tuple[str, ...]:
@@ -81,9 +73,9 @@ class DensityRatioSource(Source):
         return f"ratio-{self.modality}"
 
     @property
-    def gated_as(self) -> ScanContrast:
-        """Which limits of quality figures hold for its scans."""
-        return "cta" if self.image == "cta" else "ct"
+    def image_kind(self) -> ImageName:
+        """As declared."""
+        return self.image
 
     @property
     def rule_name(self) -> str:
@@ -98,7 +90,15 @@ class DensityRatioSource(Source):
     def evidence(self, found: DensityFindings, use: MapUse) -> Iterator[RegionEvidence]:
         """Difference of every region from the other side."""
         for label, row in zip(use.table.labels, found.densities[use.sha256], strict=True):
-            yield RegionEvidence(label.side, label.region, "relative_difference", row.relative_difference, row.coverage)
+            yield RegionEvidence(
+                label.side,
+                label.region,
+                "relative_difference",
+                row.relative_difference,
+                row.coverage,
+                fluid_share=row.fluid_share,
+                atlas_dice=row.atlas_dice,
+            )
 
     def features(self, found: DensityFindings, use: MapUse) -> Iterator[Feature]:
         """Densities of every region."""
@@ -108,7 +108,7 @@ class DensityRatioSource(Source):
 
     def measure(self, case: OpenCase) -> Outcome:
         """Densities of every region and of the same region of the other side, on one CT."""
-        scan = prepared(case, case.first, self.image, self.forms, self.registration)
+        scan = prepared(case, case.first, self.image_kind, self.forms, self.registration)
         findings, files = begun(case, scan, DensityFindings)
         if not scan.registration.is_usable:
             return refused(case, scan, findings, files)
@@ -116,13 +116,22 @@ class DensityRatioSource(Source):
         for reference in case.maps:
             label_map = planned_map(reference)
             own = (label_map.labels, label_map.table, label_map.affine)
-            regions = place_regions(scan.working, own, mca_territory(), scan.registration.moving_to_fixed, scan.warp)
+            to_fixed = scan.registration.moving_to_fixed
+            by_network = scan.working_labels(reference) if scan.is_by_network(reference) else None
+            regions = place_regions(scan.working, own, mca_territory(), to_fixed, scan.warp, by_network)
             measured = measure_density(
                 scan.working, scan.brain.mask, regions, scan.registration.matrix, DENSITY_SETTINGS[scan.contrast]
             )
             coverage = scan.labels(reference)[1].coverage
+            placing = scan.placing(reference)
             densities[reference.sha256] = tuple(
-                DensityRow(**asdict(density), coverage=coverage[index]) for index, density in measured.items()
+                DensityRow(
+                    **asdict(density),
+                    coverage=coverage[index],
+                    fluid_share=placing.fluid_share[number],
+                    atlas_dice=placing.atlas_dice[number] if placing.atlas_dice else None,
+                )
+                for number, (index, density) in enumerate(measured.items())
             )
         files |= drawn(case, scan)
         return Outcome("ok", findings=findings.adding(densities=densities), files=files)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from cohorts.folder.source import REGISTRATION, FormsName, LesionSource, RegistrationName
+from cohorts.folder.source import ImageName, LesionSource, OnScanSource
 from cohorts.images.nifti import nifti_bytes
 from cohorts.store.findings import Findings, Found
 from flows.sources.interface import Method, OpenCase, Outcome, excluded
@@ -16,7 +16,6 @@ from flows.sources.native_scan import begun, drawn, facts, native_counts, prepar
 from tasks.diffusion.adc import adc_on_grid
 from tasks.diffusion.threshold import segment_dwi
 from tasks.lesion import measure_lesion
-from tasks.modality import ScanContrast
 from tasks.space.resample import Grid
 
 
@@ -39,7 +38,7 @@ class DiffusionFindings(Findings):
     diffusion: Diffusion | None = None
 
 
-class DwiThresholdSource(LesionSource):
+class DwiThresholdSource(OnScanSource, LesionSource):
     """A baseline without weights: the lesion on diffusion MR by thresholds against the patient's own normal tissue."""
 
     about: ClassVar[str] = "the lesion on diffusion MR by thresholds; a baseline without weights"
@@ -50,8 +49,6 @@ class DwiThresholdSource(LesionSource):
     adc: str = Field("adc", description="Which rows hold the ADC, where there is one")
     b0: str = Field("dwi-b0", description="Which rows hold the image of b = 0, from which a missing ADC is computed")
     b_value_s_mm2: float = Field(1000, gt=0, le=5000, description="b-value of the first, used where ADC is computed")
-    forms: FormsName = Field("reject", description="Which of qform and sform to trust where they disagree")
-    registration: RegistrationName = Field(REGISTRATION, description="Regions by affine transform or refined")
 
     @property
     def scans(self) -> tuple[str, ...]:
@@ -64,8 +61,8 @@ class DwiThresholdSource(LesionSource):
         return f"threshold-{self.modality}"
 
     @property
-    def gated_as(self) -> ScanContrast:
-        """Which limits of quality figures hold for its scans."""
+    def image_kind(self) -> ImageName:
+        """Diffusion MR."""
         return "dwi"
 
     @property
@@ -79,7 +76,7 @@ class DwiThresholdSource(LesionSource):
         images = {
             file.modality: case.image(file, kinds.get(file.modality, "dwi"), self.forms) for file in case.case.files
         }
-        scan = prepared(case, case.first, "dwi", self.forms, self.registration)
+        scan = prepared(case, case.first, self.image_kind, self.forms, self.registration)
         image = scan.image
         findings, files = begun(case, scan, DiffusionFindings)
         others = {modality: facts(one) for modality, one in images.items() if modality != case.first.modality}
@@ -114,7 +111,7 @@ class DwiThresholdSource(LesionSource):
         indices = np.flatnonzero(found.mask.reshape(-1, order="F"))
         lesion = measure_lesion(indices, scan.shape, image.affine, scan.registration.moving_to_fixed)
         counts = native_counts(scan, case.maps, {"n_lesion": found.mask})
-        files |= drawn(case, scan, found.mask)
+        files |= drawn(case, scan, found.mask, lesion)
         files[f"{case.case.prefix}_label-lesion_mask.nii.gz"] = nifti_bytes(found.mask.astype(np.uint8), image.affine)
         return Outcome("ok", findings=findings.adding(lesion=lesion, counts=counts), files=files)
 

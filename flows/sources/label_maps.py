@@ -12,6 +12,7 @@ from cohorts.store.findings import RegionCounts
 from flows.sources.interface import MapReference
 from models.anatomy.template import LabelMap, load_label_map
 from tasks.anatomy import LabelTable
+from tasks.quality.regions import Placing
 
 #: The map of arterial territories, in which every lesion is counted besides the regions of its sources.
 VASCULAR_MAP = "vascular"
@@ -34,6 +35,7 @@ def region_counts(
     n_region: npt.NDArray[np.integer],
     parts: Mapping[str, npt.NDArray[np.integer]],
     coverage: Mapping[int, float],
+    placing: Placing | None = None,
 ) -> RegionCounts:
     """Counts of every label of a table, as a record stores them.
 
@@ -43,6 +45,7 @@ def region_counts(
     n_region : voxels of each label, by its index
     parts : name of a count, such as ``n_lesion`` -> voxels in each label, by its index
     coverage : index -> share of the label that the image shows
+    placing : whether the labels lie where they should
     """
     indices = [label.index for label in table.labels]
     return RegionCounts(
@@ -50,4 +53,6 @@ def region_counts(
         n_region=tuple(n_region[indices].tolist()),
         coverage=tuple(coverage[index] for index in indices),
         **{name: tuple(counts[indices].tolist()) for name, counts in parts.items()},
+        fluid_share=None if placing is None else placing.fluid_share,
+        atlas_dice=None if placing is None else placing.atlas_dice,
     )

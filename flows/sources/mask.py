@@ -21,6 +21,7 @@ from models.anatomy.template import labels_on_grid
 from reports.figures.scan_picture import picture_files
 from tasks.lesion import label_counts, measure_lesion
 from tasks.scoring import LEAST_COVERAGE
+from tasks.space.affines import voxel_sizes_mm
 
 #: A lesion with less than this share inside the brain, or this near to it, lies in another space.
 LEAST_SHARE_IN_BRAIN = 0.5
@@ -31,6 +32,7 @@ class MaskSource(LesionSource):
     """A source measured from a lesion mask in template space."""
 
     about: ClassVar[str] = "a lesion mask in template space, drawn by hand or by any program"
+    lesion_file: ClassVar[str | None] = None
 
     kind: Literal["mask"]
     modality: str = Field("lesion", description="Which rows of scans.tsv")
@@ -39,6 +41,11 @@ class MaskSource(LesionSource):
     def scans(self) -> tuple[str, ...]:
         """The mask."""
         return (self.modality,)
+
+    @property
+    def lesion_grid(self) -> str:
+        """The template's space, whatever the voxels."""
+        return "template"
 
     @property
     def stem(self) -> str:
@@ -83,7 +90,7 @@ class MaskSource(LesionSource):
             table = planned_map(reference).table
             counts[reference.sha256] = region_counts(table, grid.n_region, {"n_lesion": n_lesion}, grid.coverage)
         findings = Findings(
-            scans={file.modality: _facts(mask)},
+            scans={file.modality: ScanFacts.of(mask)},
             lesion=measure_lesion(mask.indices, mask.shape, mask.affine),
             counts=counts,
         )
@@ -118,7 +125,7 @@ def _grid(reference: MapReference, shape: tuple[int, int, int], affine_bytes: by
     affine = np.frombuffer(affine_bytes).reshape(4, 4)
     on_grid = labels_on_grid(label_map, shape, affine)
     flat = on_grid.labels.reshape(-1, order="F")
-    reach = 1 + 2 * np.ceil(BRAIN_MARGIN_MM / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))).astype(int)
+    reach = 1 + 2 * np.ceil(BRAIN_MARGIN_MM / voxel_sizes_mm(affine)).astype(int)
     near = ndimage.maximum_filter(on_grid.labels > 0, size=tuple(reach)).reshape(-1, order="F")
     table = label_map.table.labels
     n_region = np.bincount(flat, minlength=table[-1].index + 1)
@@ -142,13 +149,3 @@ def _check_place(mask: LesionMask, grid: _Grid, name: str, *, is_vascular: bool)
             f"{name} must lie in the template's brain, got {in_brain:.0%} of the lesion within "
             f"{BRAIN_MARGIN_MM:g} mm of it. The mask is in another space: warp it to the template.",
         )
-
-
-def _facts(mask: LesionMask) -> ScanFacts:
-    """The grid of a mask, as the ``scans`` table shows it."""
-    return ScanFacts(
-        shape=mask.shape,
-        spacing_mm=tuple(round(size, 6) for size in mask.spacing_mm),
-        orientation=mask.orientation,
-        voxel_volume_mm3=mask.voxel_volume_mm3,
-    )

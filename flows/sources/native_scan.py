@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from cohorts.folder.source import RegistrationName
+from cohorts.folder.source import NETWORK_MAP, RegistrationName
 from cohorts.images.grid import FormRule
 from cohorts.images.scan import ScanImage
 from cohorts.images.transforms import displacement_files, transform_files
@@ -19,20 +20,32 @@ from cohorts.store.findings import Figure, Findings, RegionCounts, ScanFacts
 from flows.sources.interface import CaseFile, MapReference, OpenCase, Outcome, excluded
 from flows.sources.label_maps import VASCULAR_MAP, planned_map, region_counts
 from models.anatomy.register_template import template_target
-from models.anatomy.template import GridLabels, LabelMap, coverage_on_grid, labels_on_grid, load_template
+from models.anatomy.template import (
+    GridLabels,
+    LabelMap,
+    coverage_on_grid,
+    labels_on_grid,
+    load_label_map,
+    load_template,
+)
+from models.regions import network_regions, region_network
+from reports.figures.rendering_picture import rendering_files, rendering_picture
 from reports.figures.scan_picture import picture_files, scan_picture
 from tasks.anatomy import TEMPLATE_SPACE
-from tasks.arrays import Float32Array, Mask
+from tasks.arrays import Float32Array, IntegerArray, Mask
 from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_brain, mr_working_scan
+from tasks.lesion import LesionMeasures
 from tasks.modality import ScanContrast
 from tasks.quality.figures import measure_quality
+from tasks.quality.regions import Placing, fluid_shares, label_dices, looks_like_fluid
 from tasks.registration.affine import Registration, register
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.registration.refinement import Refinement, refine
 from tasks.space.affines import voxel_volume_mm3
-from tasks.space.resample import Grid
+from tasks.space.resample import Grid, resample_labels
 from tasks.space.working_grid import WorkingScan, to_native_grid
 from tasks.views import key_slices
+from tasks.views.rendering import rendering
 
 CT_WINDOW_HU = (0.0, 80.0)  # Tao 2024, section 2.1: width 80, level 40
 
@@ -42,7 +55,9 @@ class PreparedScan:
     """A scan with its brain and its place in the template; ``registration`` says whether it can be used.
 
     ``refinement`` is there where it was asked for and found, folded or not.
+    ``drawn_regions`` are those of the network's label map on the scan's own grid, where they were asked for.
     ``native`` is the brain on the scan's own grid where it is known better than from the working grid.
+    ``key`` says of which file it is and how it was read and registered; empty where nothing is shared.
     """
 
     contrast: ScanContrast
@@ -52,7 +67,10 @@ class PreparedScan:
     registration: Registration
     refinement: Refinement | None = None
     native: Mask | None = None
+    drawn_regions: npt.NDArray[np.int16] | None = None
+    key: tuple[str, ...] = ()
     _labels: dict[MapReference, GridLabels] = field(default_factory=dict, init=False, repr=False)
+    _placing: dict[MapReference, Placing] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,13 +101,47 @@ class PreparedScan:
         label_map = planned_map(reference)
         if reference not in self._labels:
             to_template = self.registration.moving_to_fixed @ self.image.affine
-            if self.warp is None:
+            if self.drawn_regions is not None and self.is_by_network(reference):
+                coverage = coverage_on_grid(label_map, self.shape, to_template)
+                self._labels[reference] = GridLabels(self.drawn_regions, coverage)
+            elif self.warp is None:
                 self._labels[reference] = labels_on_grid(label_map, self.shape, to_template)
             else:
-                grid = Grid(self.shape, self.image.affine)
-                labels = labels_to_scan(label_map.labels, label_map.affine, grid, self.warp)
+                labels = self.atlas(label_map, Grid(self.shape, self.image.affine))
                 self._labels[reference] = GridLabels(labels, coverage_on_grid(label_map, self.shape, to_template))
         return label_map, self._labels[reference]
+
+    def is_by_network(self, reference: MapReference) -> bool:
+        """Whether the network drew the regions of this map."""
+        return self.drawn_regions is not None and reference.location == NETWORK_MAP
+
+    def atlas(self, label_map: LabelMap, grid: Grid) -> npt.NDArray[np.int16]:
+        """A label map on any grid in the scan's world, as the registration places it."""
+        if self.warp is None:
+            return labels_on_grid(label_map, grid.shape, self.registration.moving_to_fixed @ grid.affine).labels
+        return labels_to_scan(label_map.labels, label_map.affine, grid, self.warp)
+
+    def working_labels(self, reference: MapReference) -> IntegerArray:
+        """A label map's labels on the working grid, (X, Y, Z)."""
+        x, y, z = self.working.values.shape
+        grid = Grid((x, y, z), self.working.affine)
+        return resample_labels(self.labels(reference)[1].labels, self.image.affine, grid, np.eye(4))
+
+    def placing(self, reference: MapReference) -> Placing:
+        """Whether the labels of a map lie where they should, found once per map."""
+        if reference not in self._placing:
+            self._placing[reference] = self._placed(reference)
+        return self._placing[reference]
+
+    def _placed(self, reference: MapReference) -> Placing:
+        label_map, on_grid = self.labels(reference)
+        indices = tuple(label.index for label in label_map.table.labels)
+        fluid = looks_like_fluid(self.working.values, self.brain.mask, self.contrast)
+        atlas_dice = None
+        if self.is_by_network(reference):
+            atlas = self.atlas(label_map, Grid(self.shape, self.image.affine))
+            atlas_dice = label_dices(on_grid.labels, atlas, indices)
+        return Placing(fluid_shares(self.working_labels(reference), fluid, indices), atlas_dice)
 
 
 def prepared(
@@ -103,15 +155,21 @@ def prepared(
     file : the scan
     kind : what it is: ``ncct``, ``cta`` or ``dwi``
     forms : what to do where qform and sform disagree
-    registration : ``refined`` lets regions follow a displacement beneath the affine transform
+    registration : ``refined`` lets regions follow a displacement beneath the affine transform; ``network`` draws those
+        of its own label map besides
     """
-    key = ("prepared", file.sha256, kind, forms)
+    key = (file.sha256, kind, forms)
     image = case.image(file, kind, forms)
     contrast: ScanContrast = "dwi" if kind == "dwi" else "cta" if kind == "cta" else "ct"
-    affine = case.shared.once((*key, "affine"), lambda: prepare(image, contrast))
+    affine = case.shared.once(
+        ("prepared", *key, "affine"), lambda: replace(prepare(image, contrast), key=(*key, "affine"))
+    )
     if registration == "affine":
         return affine
-    return case.shared.once((*key, registration), lambda: refined(affine))
+    scan = case.shared.once(("prepared", *key, "refined"), lambda: replace(refined(affine), key=(*key, "refined")))
+    if registration == "refined":
+        return scan
+    return case.shared.once(("prepared", *key, "network"), lambda: replace(by_network(scan), key=(*key, "network")))
 
 
 def prepare(image: ScanImage, contrast: ScanContrast) -> PreparedScan:
@@ -133,6 +191,23 @@ def refined(scan: PreparedScan) -> PreparedScan:
     if not scan.registration.is_usable:
         return scan
     return replace(scan, refinement=refine(scan.working, scan.brain, template_target(scan.contrast), scan.registration))
+
+
+def by_network(scan: PreparedScan) -> PreparedScan:
+    """The same scan whose regions of the network's label map are drawn by it and the atlas; others stay the atlas's."""
+    if not scan.registration.is_usable:
+        return scan
+    label_map = load_label_map(NETWORK_MAP)
+    regions = network_regions(
+        region_network(),
+        scan.image.values,
+        scan.image.affine,
+        scan.brain_mask,
+        scan.registration.moving_to_fixed,
+        scan.contrast,
+        lambda grid: scan.atlas(label_map, grid),
+    )
+    return replace(scan, drawn_regions=regions)
 
 
 def shown(
@@ -168,6 +243,14 @@ def quality_figures(scan: PreparedScan, reference: MapReference) -> dict[str, Fi
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in figures.items()}
 
 
+def shared_quality(case: OpenCase, scan: PreparedScan) -> dict[str, Figure]:
+    """Quality figures with the case's first map, made once for all measurements that prepare the scan alike."""
+    reference = case.maps[0]
+    if not scan.key:
+        return quality_figures(scan, reference)
+    return dict(case.shared.once(("quality", *scan.key, reference), lambda: quality_figures(scan, reference)))
+
+
 def native_counts(
     scan: PreparedScan,
     references: Sequence[MapReference],
@@ -198,7 +281,7 @@ def native_counts(
             seen = np.bincount(flat[covered.reshape(-1, order="F")], minlength=size) / np.maximum(1, whole)
             coverage = {index: share * float(seen[index]) for index, share in coverage.items()}
         found = {name: np.bincount(flat[part], minlength=size) for name, part in flat_parts.items()}
-        counts[reference.sha256] = region_counts(label_map.table, own, found, coverage)
+        counts[reference.sha256] = region_counts(label_map.table, own, found, coverage, scan.placing(reference))
     return counts
 
 
@@ -214,12 +297,17 @@ def facts(image: ScanImage, notes: tuple[str, ...] | None = None) -> ScanFacts:
     )
 
 
-def begun(case: OpenCase, scan: PreparedScan, kept: type[Findings]) -> tuple[Findings, dict[str, bytes]]:
-    """What every scan keeps, usable or not: its grid, its quality figures and its transform."""
-    modality = case.first.modality
+def begun(
+    case: OpenCase, scan: PreparedScan, kept: type[Findings], modality: str | None = None
+) -> tuple[Findings, dict[str, bytes]]:
+    """What every scan keeps, usable or not: its grid, its quality figures and its transform.
+
+    ``modality`` is that of the scan; by default of the case's first file.
+    """
+    modality = modality or case.first.modality
     findings = kept(
         scans={modality: facts(scan.image, scan.notes)},
-        quality={modality: quality_figures(scan, case.maps[0])},
+        quality={modality: shared_quality(case, scan)},
     )
     return findings, dict(registration_files(case.case.prefix, scan))
 
@@ -230,8 +318,18 @@ def refused(case: OpenCase, scan: PreparedScan, findings: Findings, files: dict[
     return excluded(case.case, scan.registration.reason, scan.registration.detail, findings, files)
 
 
-def drawn(case: OpenCase, scan: PreparedScan, lesion: Mask | None = None) -> dict[str, bytes]:
-    """The key slices for the patient's page with each label map; without regions where nothing was registered."""
+def drawn(
+    case: OpenCase, scan: PreparedScan, lesion: Mask | None = None, measures: LesionMeasures | None = None
+) -> dict[str, bytes]:
+    """The pictures for the patient's page: key slices with each label map, and the lesion in three dimensions.
+
+    Parameters
+    ----------
+    case : OpenCase
+    scan : PreparedScan, without regions where nothing was registered
+    lesion : (X, Y, Z) bool array
+    measures : of the lesion; without them, as of one that is none of the scan's, it is drawn on slices alone
+    """
     window, unit = (None, "") if scan.contrast == "dwi" else (CT_WINDOW_HU, "HU")
     pictures = []
     for reference in case.maps:
@@ -239,7 +337,12 @@ def drawn(case: OpenCase, scan: PreparedScan, lesion: Mask | None = None) -> dic
             table = planned_map(reference).table
             slices = key_slices.key_slices(shown(scan, reference, lesion), table, window)
             pictures.append(scan_picture(slices, table, unit, reference.sha256))
-    return picture_files(case.case.prefix, pictures)
+    files = picture_files(case.case.prefix, pictures)
+    if lesion is not None and measures is not None:
+        views = rendering(scan.brain_mask, lesion, scan.image.affine, measures.side)
+        if views is not None:
+            files |= rendering_files(case.case.prefix, rendering_picture(views, measures))
+    return files
 
 
 def registration_files(prefix: str, scan: PreparedScan) -> Mapping[str, bytes]:

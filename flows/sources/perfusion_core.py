@@ -21,12 +21,13 @@ from flows.sources.perfusion_ct import same_space_files
 from flows.sources.perfusion_maps import MAP_UNITS, Perfusion
 from flows.sources.perfusion_panel import CoreFound, panel_files
 from flows.sources.perfusion_series import SeriesFound
+from tasks.anatomy import other_side
 from tasks.lesion import measure_lesion
 from tasks.modality import ScanContrast
 from tasks.perfusion.core import CoreSettings, PerfusionCore, find_core
 from tasks.perfusion.core_threshold import CoreThreshold, calibrate_threshold, sample_tissue
 from tasks.perfusion.maps import PerfusionMaps
-from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, Reference, mirrored_indices, other_side
+from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, Reference, mirrored_indices
 
 
 class CoreNumbers(Found):
@@ -85,6 +86,7 @@ class PerfusionCoreSource(LesionSource):
     findings: ClassVar[type[Findings]] = CoreFindings
     gives: ClassVar[frozenset[Gives]] = frozenset({"regions", "score", "lesion", "features"})
     reads_sidecar: ClassVar[bool] = True
+    lesion_file: ClassVar[str | None] = "label-core_mask.nii.gz"
 
     modality: str
     rule: str = Field("danet", description="any, wei, danet, or the name of a [[rule]]; danet: more than 10 % is core")

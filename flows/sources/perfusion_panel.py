@@ -22,9 +22,10 @@ from reports.figures.perfusion_picture import (
     perfusion_picture,
 )
 from reports.figures.scan_picture import picture_files, scan_picture
+from tasks.anatomy import other_side
 from tasks.arrays import Float32Array, FloatArray
 from tasks.perfusion.core import CoreSettings, PerfusionCore
-from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, other_side
+from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy
 from tasks.perfusion.preparation import mean_curve
 from tasks.perfusion.series import PerfusionSeries
 from tasks.views.key_slices import key_slices

@@ -6,17 +6,20 @@ from pathlib import Path
 
 from cohorts.folder import manifest
 from cohorts.folder.study import study_model
-from flows.sources import cbf_map, ctp_core, density_ratio, dwi_threshold, mask
+from flows.sources import cbf_map, ctp_core, density_ratio, dwi_threshold, dwi_unet, mask, native_mask, radiomics
 from flows.sources.interface import Method
 
 METHODS: dict[str, Method] = {
     method.kind: method
     for method in (
         mask.METHOD,
+        native_mask.METHOD,
         density_ratio.METHOD,
         dwi_threshold.METHOD,
+        dwi_unet.METHOD,
         ctp_core.METHOD,
         cbf_map.METHOD,
+        radiomics.METHOD,
     )
 }
 #: A study whose sources may be of these kinds.

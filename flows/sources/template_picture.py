@@ -44,7 +44,7 @@ def template_picture(
     ----------
     indices : (n,) int array, flat Fortran-order indices of the lesion
     shape : voxels along each axis
-    affine : (4, 4) float array, voxel -> template world, RAS, mm
+    affine : (4, 4) float64 array, voxel -> template world, RAS, mm
     label_map : whose regions are outlined
 
     Returns
@@ -55,13 +55,33 @@ def template_picture(
     drawn = _drawn(label_map)
     lesion = np.zeros(shape, dtype=np.uint8, order="F")
     lesion.reshape(-1, order="F")[indices] = 1
+    low, high = _reach(indices, shape)
     planes: list[Any] = []
-    for plane, world in zip(drawn.picture["planes"], drawn.slices, strict=True):
-        voxels = np.linalg.solve(affine, world).round(6)[:3]
-        share = ndimage.map_coordinates(lesion, voxels, output=np.float32, order=1)
+    places = _voxels(label_map, affine.tobytes())
+    for plane, voxels in zip(drawn.picture["planes"], places, strict=True):
+        near = ((voxels > low) & (voxels < high)).all(axis=0)
+        share = np.zeros(voxels.shape[1], np.float32)
+        share[near] = ndimage.map_coordinates(lesion, voxels[:, near], output=np.float32, order=1)
         on_slice = share.reshape(drawn.field.n_voxels)
         planes.append({**plane, "lesion": svg_path(drawn.field.outlines(on_slice)) if on_slice.any() else ""})
     return cast("ScanPicture", {**drawn.picture, "planes": planes})
+
+
+def _reach(
+    indices: npt.NDArray[np.int64], shape: tuple[int, int, int]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Open limits (3, 1) of the voxel coordinates at which linear interpolation sees a lesion; none without one."""
+    if not len(indices):
+        return np.zeros((3, 1)), np.zeros((3, 1))
+    at = np.stack(np.unravel_index(indices, shape, order="F"))
+    return at.min(axis=1, keepdims=True) - 1.0, at.max(axis=1, keepdims=True) + 1.0
+
+
+@lru_cache(maxsize=8)
+def _voxels(label_map: LabelMap, affine: bytes) -> tuple[npt.NDArray[np.float64], ...]:
+    """Mask voxels (3, n) of each slice's positions; the masks of a cohort mostly share one grid."""
+    to_voxel = np.linalg.inv(np.frombuffer(affine).reshape(4, 4))
+    return tuple((to_voxel @ world).round(6)[:3] for world in _drawn(label_map).slices)
 
 
 @lru_cache(maxsize=8)

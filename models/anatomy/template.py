@@ -23,11 +23,10 @@ from typing import Any, cast
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from cohorts.images.grid import FORM_TOLERANCE_MM
+from cohorts.images.grid import FORM_TOLERANCE_MM, stored_forms
 from tasks.anatomy import HEMISPHERES, Group, Label, LabelTable, Side
 
 #: File and sha256 of each packaged map (nilearn 0.14.1).
@@ -300,7 +299,7 @@ def _read_label_map(name: str, path: Path) -> LabelMap:
     if values.size and not (values.min() >= 0 and values.max() <= limits.max):
         raise ValueError(f"label map {name} must hold labels 0..{limits.max}, got {values.min()}..{values.max()}.")
     label_map = LabelMap(
-        name, np.ascontiguousarray(values, dtype=np.int16), _stored_affine(image, name), _read_table(table_path)
+        name, np.ascontiguousarray(values, dtype=np.int16), _stored_affine(image, name), read_label_table(table_path)
     )
     _check_sides(label_map)
     return label_map
@@ -308,24 +307,17 @@ def _read_label_map(name: str, path: Path) -> LabelMap:
 
 def _stored_affine(image: Any, name: str) -> NDArray[np.float64]:
     """Voxel to world as the file says it: by one form, or by two that agree."""
-    sform, sform_code = image.header.get_sform(coded=True)
-    try:
-        qform, qform_code = image.header.get_qform(coded=True)
-    except (HeaderDataError, ValueError):
-        qform, qform_code = None, 0
-    if not sform_code and not qform_code:
+    sform, qform, distance = stored_forms(image.header, image.shape)
+    if sform is None and qform is None:
         raise ValueError(
             f"label map {name} must say where it lies in space, got sform_code 0 and qform_code 0. Write it again with "
             "the affine of the template."
         )
-    if sform_code and qform_code:
-        corners = np.array(list(itertools.product(*((0, size) for size in image.shape[:3]), (1,))))
-        distance = float(np.linalg.norm(((sform - qform) @ corners.T)[:3], axis=0).max())
-        if not distance <= FORM_TOLERANCE_MM:
-            raise ValueError(
-                f"label map {name} must have a qform and an sform that agree within {FORM_TOLERANCE_MM:g} mm, got "
-                f"corners {distance:.1f} mm apart. Decide which is right and write it again."
-            )
+    if not distance <= FORM_TOLERANCE_MM:
+        raise ValueError(
+            f"label map {name} must have a qform and an sform that agree within {FORM_TOLERANCE_MM:g} mm, got "
+            f"corners {distance:.1f} mm apart. Decide which is right and write it again."
+        )
     return np.array(image.affine, dtype=np.float64)
 
 
@@ -346,8 +338,14 @@ def _check_sides(label_map: LabelMap) -> None:
         )
 
 
-def _read_table(path: Path) -> LabelTable:
-    """Read a label table, naming every unusable row."""
+def read_label_table(path: Path) -> LabelTable:
+    """Read a label table, a file of the columns ``TABLE_COLUMNS``.
+
+    Raises
+    ------
+    ValueError
+        It lacks a column, or a row cannot be used; every problem is named.
+    """
     with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream, delimiter="\t")
         if missing := [column for column in TABLE_COLUMNS if column not in (reader.fieldnames or ())]:

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
+
+from cohorts.store.hashing import file_sha256
 
 WeightsState = Literal["trained-here", "external"]
 FOLDER = Path(__file__).parent
@@ -56,7 +57,7 @@ def find_weights(name: str, folder: Path | None = None) -> Weights:
         raise WeightsMissingError(
             f"card {card_path.name} must give sha256, state and is_trained, got {error}. Copy it again."
         ) from error
-    if (found := _file_sha256(path)) != wanted:
+    if (found := file_sha256(path)) != wanted:
         raise WeightsMissingError(
             f"weights {name} must have sha256 {wanted[:12]}, got {found[:12]}. Copy the file again with its card."
         )
@@ -65,15 +66,18 @@ def find_weights(name: str, folder: Path | None = None) -> Weights:
     return Weights(name, path, wanted, cast(WeightsState, state))
 
 
+def has_patient_images(name: str, folder: Path | None = None) -> bool:
+    """Whether the card of weights says that images of patients are behind them; False without a card."""
+    path = (folder or FOLDER) / f"{name}.json"
+    try:
+        return bool(json.loads(path.read_bytes()).get("has_patient_images"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 @lru_cache(maxsize=4)
 def load_weights(weights: Weights) -> dict[str, Any]:
     """Parameter name -> torch tensor, read once per process; do not change them in place."""
     from safetensors.torch import load_file
 
     return dict(load_file(weights.path))
-
-
-def _file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -19,6 +19,7 @@ from reports.document.chapters.flow import chase_chapter, flow_chapter
 from reports.document.chapters.methods import REFERENCES, guide_chapter, methods_chapter, provenance_chapter
 from reports.document.chapters.regions import region_chapter
 from reports.document.chapters.roc import roc_chapter
+from reports.document.chapters.segmentation import segmentation_chapter
 from reports.document.chapters.summary import Summary, summary
 from reports.document.page import Chapter, Material, material
 from reports.document.page_template import page_template
@@ -33,7 +34,7 @@ FILE_NAME = "report.html"
 DISCLAIMER = "Research use only; never a diagnosis"
 _CHAPTERS = (
     flow_chapter, chase_chapter, cohort_chapter, distribution_chapter, region_chapter, roc_chapter, dichotomy_chapter,
-    youden_chapter, association_chapter, agreement_chapter, methods_chapter, guide_chapter,
+    youden_chapter, association_chapter, agreement_chapter, segmentation_chapter, methods_chapter, guide_chapter,
 )  # fmt: skip
 
 
@@ -89,7 +90,8 @@ def document(
     """Render the report in memory; parameters and errors as in ``write_report``."""
     with style():
         parts = material(data, Statistics(statistics), run, atlas_slices)
-        chapters = [*(make(parts) for make in _CHAPTERS)]
+        made = (make(parts) for make in _CHAPTERS)
+        chapters = [chapter for chapter in made if chapter is not None]
         provenance = provenance_chapter(parts)
         html = _render(parts, summary(parts), chapters, provenance)
     return Document(html, tuple(chart for chapter in chapters for chart in chapter.charts()))

@@ -211,5 +211,5 @@ def _difference_png(difference: npt.NDArray[np.float32], limit: float) -> str:
 def png(picture: Image.Image, **options: Any) -> str:
     """Base64 of a PNG."""
     stream = io.BytesIO()
-    picture.save(stream, "PNG", optimize=False, compress_level=9, **options)
+    picture.save(stream, "PNG", **{"optimize": False, "compress_level": 9, **options})
     return base64.b64encode(stream.getvalue()).decode("ascii")

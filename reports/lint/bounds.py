@@ -134,7 +134,21 @@ _SHARES = (
     *("region_prevalence_reference", "region_prevalence_candidate"),
     *("region_positive_agreement", "region_negative_agreement"),
 )
-_COUNTS = ("n", "n_missing", "n_screened", "n_included", "n_excluded", "n_failed", "n_measured", "n_examined")
+_SEGMENTATION = {"dice": SHARE, "surface_dice": SHARE, "lesion_f1": SHARE, "hd95_mm": POSITIVE,
+                 "volume_difference_ml": UNBOUNDED}  # fmt: skip
+_COUNTS = (
+    "n_both_empty",
+    "n_reference_empty",
+    "n_candidate_empty",
+    "n",
+    "n_missing",
+    "n_screened",
+    "n_included",
+    "n_excluded",
+    "n_failed",
+    "n_measured",
+    "n_examined",
+)
 #: Weighted kappa is 1 - observed over expected disagreement. With a distance of negative type (0/1, linear, quadratic)
 #: observed disagreement is at most twice the expected one (Szekely & Rizzo 2013), so kappa is at least -1.
 _SIGNED = (
@@ -149,6 +163,7 @@ BOUNDS: Mapping[str, Callable[[Row], Bounds]] = {
     **dict.fromkeys(_SHARES, _fixed(*SHARE)),
     **dict.fromkeys(_COUNTS, _count),
     **dict.fromkeys(_SIGNED, _fixed(*SIGNED)),
+    **{f"{name}{part}": _fixed(*edges) for name, edges in _SEGMENTATION.items() for part in ("", "_q1", "_q3")},
     "icc_a1": _of_icc,
     "icc_a1_bootstrap": _of_icc,  # a resample has n patients too
     "ac2": _fixed(_AC2, 1),

@@ -25,6 +25,8 @@ COMPARE: dict[str, Callable[[pd.Series, float], pd.Series]] = {
     "lt": operator.lt,
 }
 TOLERANCE = 1e-9
+#: Strata of a reference's volume, in the order of their edges.
+VOLUMES = ("0 to 3 ml", "3 to 16 ml", "16 to 66 ml", "66 ml or more")
 
 
 class Recount:
@@ -38,6 +40,7 @@ class Recount:
         self.volumes = _pivot(data.lesions, "volume_ml")
         regions = data.regions.astype({"participant_id": object})  # text of Arrow is slow to look up
         usable = regions[(regions["status"] == "ok") & regions["affected"].notna()]
+        self.segmentation = data.segmentation[data.segmentation["status"] == "ok"]
         self.flags = {
             str(source): rows.assign(affected=rows["affected"].astype(int))  # noqa: PD010 - pivot_table would average
             .set_index(["participant_id", "region", "side"])["affected"]
@@ -127,6 +130,7 @@ def recount_problems(book: Statistics, data: ReportInput) -> list[str]:
         "roc": _roc,
         "dichotomies": _dichotomies,
         "agreement": _agreement,
+        "segmentation": _segmentation,
     }
     for cell in book.rows:
         if cell.stratum not in recount.strata:
@@ -268,6 +272,28 @@ def _agreement(cell: Row, recount: Recount) -> Iterator[str]:
     elif cell.n != len(difference) or not np.isclose(cell.estimate, difference.mean(), rtol=0, atol=TOLERANCE):
         rule = f"be the mean difference {difference.mean():.6g} of {len(difference)} participants"
         yield cell.must(rule, f"{cell.estimate:.6g} of {cell.n}")
+
+
+def _segmentation(cell: Row, recount: Recount) -> Iterator[str]:
+    """Counts of empty masks and medians over patients, from the rows of ``segmentation``."""
+    table = recount.segmentation
+    table = table[(table["reference"] == cell.reference) & (table["candidate"] == cell.source)]
+    table = table[table["participant_id"].isin(recount.strata[cell.stratum])]
+    table = table[table["region"].isna() if cell.region is None else table["region"] == cell.region]
+    if cell.region is not None and cell.quantity in table:
+        by_side = table.set_index(["participant_id", "side"])[cell.quantity].astype(float).unstack("side")  # noqa: PD010
+        table = by_side.mean(axis=1).to_frame(cell.quantity).assign(reference_volume_ml=0.0)
+    if cell.quantity.startswith("n_"):
+        n_empty = int((table["presence"] == cell.quantity.removeprefix("n_")).sum())
+        if (cell.estimate, cell.n) != (n_empty, len(table)):
+            yield cell.must(f"be {n_empty} of {len(table)} as in segmentation", f"{cell.estimate} of {cell.n}")
+    elif cell.quantity in table:
+        bins = pd.cut(table["reference_volume_ml"].astype(float), [0, 3, 16, 66, np.inf], right=False, labels=VOLUMES)
+        values = (table if cell.category is None else table[bins == cell.category])[cell.quantity].dropna()
+        middle = float(values.astype(float).median()) if len(values) else None
+        is_same = middle is None if cell.estimate is None else middle is not None and np.isclose(cell.estimate, middle)
+        if cell.n != len(values) or not is_same:
+            yield cell.must(f"be the median {middle} of {len(values)} participants", f"{cell.estimate} of {cell.n}")
 
 
 def _shares(cell: Row, numerator: int, denominator: int) -> Iterator[str]:

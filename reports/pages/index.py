@@ -20,8 +20,6 @@ from reports.document.tables import DASH, words
 from reports.pages.sides import difference
 from reports.pages.view import QUALITY_PAGE, CohortView, TableRow, given, page_name, text_of
 
-MOST_SOURCES = 4  # columns of scores: more do not fit, and every page has all
-
 
 @dataclass(frozen=True)
 class IndexRow:

@@ -19,6 +19,7 @@ from reports.document.tables import DASH, words
 from reports.figures.drawing import file_stem
 from reports.pages.perfusion import perfusion_panel
 from reports.pages.remedies import remedy
+from reports.pages.rendering import rendering_panel
 from reports.pages.scans import picture_rows, quality_rows
 from reports.pages.sides import difference
 from reports.pages.tables import patient_chapters
@@ -179,5 +180,6 @@ def _drawing(
         "title": ", ".join(of_measurement) if is_first and len(measurements) > 1 else "",
         "perfusion": perfusion and perfusion_panel(perfusion, f"perfusion-{name}", cohort.pictures),
         "picture": picture and picture_rows(picture, view.regions, sources, cohort.pictures, is_first=is_first),
+        "rendering": drawing.rendering and rendering_panel(drawing.rendering, cohort.pictures),
         "undrawn": ", ".join(sources) if picture is None else "",
     }

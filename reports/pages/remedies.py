@@ -49,6 +49,11 @@ _SPACE = (
     "The mask does not lie where the brain is. It is most likely in the scan's own space or on another grid: warp it "
     "to the template and write it with the template's affine."
 )
+_PLACING = (
+    "A region came to lie in fluid, as in a brain with wide ventricles, so that there is no score. On plain CT and "
+    'diffusion scans with the classic regions let the network draw them (registration = "network" of this source); '
+    "otherwise look at the page of the scan, and allow more fluid (most_fluid) where the regions lie well."
+)
 _PATH = "Put the file as an ordinary NIfTI file inside the cohort folder, correct its path in scans.tsv, and run again."
 _TABLE = "Correct the line of the table that the detail names, and run again: only this patient is redone."
 
@@ -65,6 +70,10 @@ REMEDIES = {
          "supraganglionic_level_not_covered"), _VIEW),
     **dict.fromkeys(("registration_diverged", "registration_overlap_too_low", "registration_tissue_mismatch"),
                     _REGISTRATION),
+    "region_not_tissue": _PLACING,
+    "region_not_found": "The network drew no voxel of a region that the atlas has on this scan, so that there is no "
+    "score. Look at the page of the scan; where the outlines of the atlas lie well, let it place the regions "
+    '(registration = "refined" of this source).',
     **dict.fromkeys(("brain_too_small", "brain_too_large", "brain_volume_out_of_range",
          "registration_scale_out_of_range"), _VOXEL_SIZE),
     **dict.fromkeys(("noise_too_high", "streak_artefact", "metal_in_scan", "signal_too_low"), _NOISE),
@@ -115,6 +124,23 @@ REMEDIES = {
     "out of the source.",
     **dict.fromkeys(("sidecar_unreadable", "sidecar_not_used"), "The JSON file beside the scan is damaged or out of "
     "reach. Write it again, or delete it if the header of the scan says everything."),
+    "scan_of_mask_missing": "A lesion drawn on a scan is read together with that scan. List the scan of this patient "
+    "in scans.tsv, under the modality that the source names as scan.",
+    "mask_not_on_scan": "The mask has other voxels than the scan on which it was drawn. Open both in the program in "
+    "which it was drawn and save the mask with the scan as its reference, or name the right scan in scans.tsv.",
+    "lesion_outside_scan": "The lesion does not lie in the brain of its scan. It is most likely that of another scan "
+    "or patient, or was saved with its axes exchanged: look at the picture below, and put the right file in its place.",
+    "labels_not_whole": "The file of drawn regions holds other than whole numbers: it was smoothed, or resampled like "
+    "an image. Save the labels again as they were drawn; resample labels by nearest neighbour.",
+    "label_without_row": "The file of drawn regions holds a number that the label table does not name. Add its row to "
+    "the table, or give the table by which these regions were drawn (labels of [[drawn_regions]] in cohort.toml).",
+    "labels_not_on_scan": "The drawn regions have other voxels than the scan. Open both in the program in which they "
+    "were drawn and save the labels with the scan as their reference, or name the right scan in scans.tsv.",
+    "labels_outside_scan": "The drawn regions do not lie in the brain of this scan. They are most likely those of "
+    "another scan or patient: put the right file in its place.",
+    "labels_turned_round": "The drawn regions come in the opposite order of the atlas, as left for right. Either the "
+    "file was saved with an axis turned round, or the label table gives the numbers other names: open scan and labels "
+    "together, and correct the one that is wrong.",
     "modality_not_used": "No source of this study reads scans of this kind. Declare one in cohort.toml, or leave it.",
     "no_scan_of_this_modality": "None of this patient's scans is of a kind that a source of this study reads. Correct "
     "the modality in scans.tsv, or add the scan.",

@@ -14,6 +14,7 @@ import pandas as pd
 from reports.document.tables import DASH, number
 from reports.figures.perfusion_picture import PerfusionPicture
 from reports.figures.quality_figures import CohortQuality
+from reports.figures.rendering_picture import RenderingPicture
 from reports.figures.scan_picture import ScanPicture
 from reports.statistics.inputs import RunInfo
 from tasks.views.convention import RADIOLOGICAL, Convention
@@ -67,6 +68,7 @@ class Drawing:
     sources : those that score by this measurement on this map; empty where none does
     picture : as ``reports.figures.scan_picture`` made it; None where sources have no picture on their own map
     perfusion : as ``reports.figures.perfusion_picture`` made it, or None
+    rendering : as ``reports.figures.rendering_picture`` made it, or None
     """
 
     measurement: str
@@ -74,6 +76,7 @@ class Drawing:
     sources: tuple[str, ...] = ()
     picture: ScanPicture | None = None
     perfusion: PerfusionPicture | None = None
+    rendering: RenderingPicture | None = None
 
 
 @dataclass(frozen=True, eq=False)

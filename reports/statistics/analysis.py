@@ -56,6 +56,13 @@ agreement     region_agreement, region_prevalence_reference,    source (candidat
               region_positive_agreement,
               region_negative_agreement: affected on
               either side of the patient
+segmentation  n_both_empty, n_reference_empty,                  source (candidate), reference
+              n_candidate_empty, of those compared
+segmentation  dice, surface_dice, hd95_mm, lesion_f1,           source (candidate), reference; category (stratum
+              volume_difference_ml: medians; the same with      of the reference's volume)
+              _q1 and _q3
+segmentation  dice: the same median over patients, of each      source (candidate), reference (drawn regions);
+              the mean of both sides                            region
 ============  ================================================  ===========================================
 
 A proportion has ``numerator`` and ``denominator`` and a Wilson interval; a count has ``unit`` ``participants``. Where a
@@ -77,9 +84,11 @@ from reports.statistics.sections.association import add_association
 from reports.statistics.sections.cohort import add_cohort, add_distribution
 from reports.statistics.sections.flow import add_flow
 from reports.statistics.sections.regions import add_regions
+from reports.statistics.sections.segmentation import add_segmentation
 from reports.statistics.sections.severity import add_dichotomies, add_roc, add_youden
 
-SECTIONS = ("flow", "cohort", "distribution", "regions", "roc", "dichotomies", "youden", "association", "agreement")
+SECTIONS = ("flow", "cohort", "distribution", "regions", "roc", "dichotomies", "youden", "association", "agreement",
+            "segmentation")  # fmt: skip
 
 
 def analyse(data: ReportInput) -> pd.DataFrame:
@@ -112,4 +121,6 @@ def analyse(data: ReportInput) -> pd.DataFrame:
             add_section(rows, patients, name)
     for name, patients in agreement_sets(everyone).items():
         add_agreement(rows, patients, name)
+    for name, patients in agreement_sets(everyone).items():
+        add_segmentation(rows, data, patients, name)
     return rows.frame()

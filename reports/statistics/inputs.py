@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from cohorts.folder.study import StudyConfig
+from cohorts.tables.schemas import SEGMENTATION
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +23,8 @@ class ReportInput:
     config : StudyConfig
     participants : pandas.DataFrame
         ``participants`` contract with the study's clinical columns behind the fixed ones.
-    scans, exclusions, regions, scores, lesions : pandas.DataFrame
-        The contract tables of the same names.
+    scans, exclusions, regions, scores, lesions, segmentation : pandas.DataFrame
+        The contract tables of the same names; ``segmentation`` is empty where no two lesions lie on one grid.
     map_names : dict
         Computed source name -> name of the label map that measured it.
     absent : dict
@@ -37,6 +38,7 @@ class ReportInput:
     regions: pd.DataFrame
     scores: pd.DataFrame
     lesions: pd.DataFrame
+    segmentation: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(SEGMENTATION.names)))
     map_names: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 

@@ -22,8 +22,8 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from tasks.anatomy import LEFT, RIGHT, LabelTable
-from tasks.arrays import Affine, AnyArray, Float32Array, IntegerArray, Mask
+from tasks.anatomy import LabelTable, other_side
+from tasks.arrays import Affine, AnyArray, Float32Array, IntArray, IntegerArray, Mask
 from tasks.gaussian import FWHM_PER_SIGMA, MAD_TO_SIGMA
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.registration.refinement import Refinement
@@ -126,6 +126,7 @@ def place_regions(
     territory: tuple[Mask, Affine],
     moving_to_fixed: Affine,
     refinement: Refinement | None = None,
+    drawn: IntegerArray | None = None,
 ) -> ScanRegions:
     """Bring a label map and the spared brain onto a scan's working grid.
 
@@ -136,6 +137,7 @@ def place_regions(
     territory : bool array of the middle cerebral artery's territory, and the affine of its own grid
     moving_to_fixed : (4, 4) float array, scan world -> template world
     refinement : of that transform, which then takes its place
+    drawn : labels that lie on the working grid already, in place of those of the map
     """
     x, y, z = scan.values.shape
     grid = Grid((x, y, z), scan.affine)
@@ -146,7 +148,7 @@ def place_regions(
         return resample_labels(volume, affine, grid, moving_to_fixed)
 
     labels, table, affine = regions
-    return ScanRegions(placed(labels, affine), table, ~placed(*territory))
+    return ScanRegions(placed(labels, affine) if drawn is None else drawn, table, ~placed(*territory))
 
 
 def measure_density(
@@ -190,16 +192,18 @@ def measure_density(
             raise ValueError(f"{name} must have the scan's working grid {scan.values.shape}, got {shape}. Resample it.")
     tissue = tissue_mask(scan, brain, settings)
     tilt = _tilt(scan, tissue, regions.reference, fixed_to_moving) if settings.corrects_tilt else 0.0
+    voxels = _voxels_of(regions)
+    values, is_brain, is_tissue = scan.values.ravel(), brain.ravel(), tissue.ravel()
     alone = {
-        label.index: _one_side(label.index, scan.values, brain & (regions.labels == label.index), tissue, settings)
-        for label in regions.table.labels
+        index: _one_side(index, values[own[is_brain[own]]], values[own[is_tissue[own]]], settings)
+        for index, own in voxels.items()
     }
     index_of = {(label.side, label.region): label.index for label in regions.table.labels}
     to_template = np.linalg.inv(fixed_to_moving) @ scan.affine
-    x_mm = {index: _mean_x_mm(regions.labels == index, to_template) for index in alone}
+    x_mm = {index: _mean_x_mm(own, scan.values.shape, to_template) for index, own in voxels.items()}
     measured = {}
     for label in regions.table.labels:
-        other = index_of.get((RIGHT if label.side == LEFT else LEFT, label.region)) if label.side != "midline" else None
+        other = index_of.get((other_side(label.side), label.region)) if label.side != "midline" else None
         if other is None:
             measured[label.index] = alone[label.index]
         else:
@@ -260,9 +264,21 @@ def _tilt(scan: WorkingScan, tissue: Mask, reference: Mask, fixed_to_moving: Aff
     return float(slopes[order][np.searchsorted(weights, weights[-1] / 2)])
 
 
-def _one_side(index: int, values: Float32Array, inside: Mask, tissue: Mask, settings: DensitySettings) -> RegionDensity:
-    """A label by itself."""
-    all_values, used = values[inside], values[inside & tissue].astype(np.float64)
+def _voxels_of(regions: ScanRegions) -> dict[int, IntArray]:
+    """Label of the table -> flat C-order indices of its voxels."""
+    labels = regions.labels.ravel()
+    inside = np.flatnonzero(labels)
+    inside = inside[np.argsort(labels[inside], kind="stable")]
+    indices = [label.index for label in regions.table.labels]
+    starts, ends = (np.searchsorted(labels[inside], indices, side) for side in ("left", "right"))
+    return {index: inside[start:end] for index, start, end in zip(indices, starts, ends, strict=True)}
+
+
+def _one_side(
+    index: int, all_values: Float32Array, tissue_values: Float32Array, settings: DensitySettings
+) -> RegionDensity:
+    """A label by itself, by its voxels in the brain and by those of them that are tissue."""
+    used = tissue_values.astype(np.float64)
     n_voxels, n_used = len(all_values), len(used)
     low, high = settings.limits_hu
     if n_voxels == 0:
@@ -276,16 +292,16 @@ def _one_side(index: int, values: Float32Array, inside: Mask, tissue: Mask, sett
     return RegionDensity(index, n_voxels, n_used, density, spread, *shares)
 
 
-def _compared(one: RegionDensity, other: RegionDensity | None, bias_hu: float) -> RegionDensity:
+def _compared(one: RegionDensity, other: RegionDensity, bias_hu: float) -> RegionDensity:
     """A label with its difference from the other side; unchanged where either has no density."""
-    if other is None or one.density_hu is None or other.density_hu is None or other.density_hu <= 0:
+    if one.density_hu is None or other.density_hu is None or other.density_hu <= 0:
         return one
     difference = one.density_hu - other.density_hu - bias_hu
     relative = difference / other.density_hu
     return replace(one, bias_hu=bias_hu, difference_hu=difference, relative_difference=relative, ratio=1 + relative)
 
 
-def _mean_x_mm(inside: Mask, to_template: Affine) -> float:
+def _mean_x_mm(own: IntArray, shape: tuple[int, ...], to_template: Affine) -> float:
     """Mean template x of a region, mm; 0 without voxels."""
-    voxels = np.argwhere(inside)
+    voxels = np.stack(np.unravel_index(own, shape), axis=1)
     return float(to_template[0, :3] @ voxels.mean(axis=0) + to_template[0, 3]) if len(voxels) else 0.0

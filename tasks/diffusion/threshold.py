@@ -28,7 +28,7 @@ from tasks.diffusion.adc import normal_adc
 from tasks.diffusion.normal_tissue import ball, normal_tissue, normalised, smoothed
 from tasks.gaussian import MAD_TO_SIGMA
 from tasks.lesion import NEIGHBOURS_26
-from tasks.space.affines import voxel_sizes_mm
+from tasks.space.affines import MIRROR, voxel_sizes_mm
 from tasks.space.resample import Grid, resample_image
 
 #: Typical excess of an infarct in its first days: 0.13 + 0.11 in log10 of ADC and T2 part at 0 to 63 h is 1.74 times
@@ -196,7 +196,7 @@ def segment_dwi(
         relative = smoothed(adc[box], known, spacing) / np.float32(peak or np.nan)
     empty = np.zeros(dwi.shape, dtype=bool)
     to_template = np.linalg.inv(fixed_to_moving) @ local
-    mirror = fixed_to_moving @ np.diag([-1.0, 1.0, 1.0, 1.0]) @ np.linalg.inv(fixed_to_moving)
+    mirror = fixed_to_moving @ MIRROR @ np.linalg.inv(fixed_to_moving)
     normal = normal_tissue(inside, relative, spacing)
     if relative is None:
         normal &= ~_is_brighter_than_mirror(dwi[box], inside, Grid(inside.shape, local), mirror)
@@ -235,7 +235,7 @@ def _is_brighter_than_mirror(dwi: Float32Array, inside: Mask, grid: Grid, mirror
     """Voxels that ADC cannot tell from normal tissue but the other hemisphere can: a field fitted to a large infarct
     would take its brightness for the coil's.
     """
-    smooth = smoothed(dwi, inside, np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0)))
+    smooth = smoothed(dwi, inside, voxel_sizes_mm(grid.affine))
     across = resample_image(smooth, grid.affine, grid, mirror)
     return np.asarray((across > 0) & (smooth > NORMAL_OVER_MIRROR * across))
 

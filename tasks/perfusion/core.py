@@ -16,9 +16,9 @@ from typing import Literal, get_args
 import numpy as np
 from scipy import ndimage
 
-from tasks.anatomy import HEMISPHERES, Side
+from tasks.anatomy import HEMISPHERES, Side, other_side
 from tasks.arrays import FloatingArray, Mask
-from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, Reference, normal_cbf, other_side
+from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, Reference, normal_cbf
 
 SideSource = Literal["given", "tmax", "cbf", "none"]
 

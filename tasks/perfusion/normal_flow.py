@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tasks.anatomy import LabelTable, Side
+from tasks.anatomy import LabelTable, Side, other_side
 from tasks.arrays import Affine, FloatArray, FloatingArray, IntArray, IntegerArray, Mask
 from tasks.space.affines import MIRROR
 
@@ -37,15 +37,6 @@ class CoreAnatomy:
     labels: IntegerArray | None = None
     table: LabelTable | None = None
     mirrored: IntArray | None = None
-
-
-def other_side(side: Side) -> Side:
-    """The hemisphere across.
-
-    >>> other_side("left")
-    'right'
-    """
-    return "right" if side == "left" else "left"
 
 
 def normal_cbf(

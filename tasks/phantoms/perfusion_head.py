@@ -33,7 +33,7 @@ CAROTID_MM = ((11.0, 2.0, -40.0), (11.0, 4.0, -24.0), (9.0, 3.0, -15.0))
 MCA_MM = ((9.0, 3.0, -15.0), (22.0, 4.0, -15.0), (36.0, 4.0, -14.0), (42.0, -2.0, -4.0), (42.0, -14.0, 10.0))
 ACA_MM = ((9.0, 3.0, -15.0), (3.0, 14.0, -12.0), (2.0, 34.0, -2.0), (2.0, 38.0, 14.0), (2.0, 22.0, 34.0))
 SINUS_OFFSET_MM = 1.0  # of its axis outside the brain's midline contour
-STEP_MM = 1.0  # between points of a tube's axis
+AXIS_STEP_MM = 1.0  # between points of a tube's axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ def _tube(
 ) -> Float32Array:
     """Share of each voxel inside a tube: a ramp one voxel wide, which keeps the area of the cross-section."""
     lengths = np.linalg.norm(np.diff(points, axis=0), axis=1)
-    along = np.arange(0, lengths.sum(), STEP_MM / 2)
+    along = np.arange(0, lengths.sum(), AXIS_STEP_MM / 2)
     dense = np.column_stack([np.interp(along, np.r_[0, np.cumsum(lengths)], one) for one in points.T])
     inverse = np.linalg.inv(affine)
     voxels = dense @ inverse[:3, :3].T + inverse[:3, 3]

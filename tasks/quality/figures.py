@@ -20,6 +20,7 @@ from tasks.brain import Brain
 from tasks.modality import MR_CONTRASTS, ScanContrast
 from tasks.quality.noise import brain_noise, filled, interior
 from tasks.registration.affine import Registration
+from tasks.space.affines import voxel_sizes_mm
 from tasks.space.working_grid import WorkingScan
 
 SUPRAGANGLIONIC_REGIONS = ("m4", "m5", "m6")  # Barber et al., Lancet 2000;355:1670-1674
@@ -165,7 +166,7 @@ def measure_quality(
     contrast_hu = _contrast(scan, brain, registration) if is_ct else None
     asymmetry = _asymmetry(scan, inside, registration)
     return ScanQuality(
-        slice_step_mm=float(np.sqrt((image.affine[:3, :3] ** 2).sum(axis=0)).max()),
+        slice_step_mm=float(voxel_sizes_mm(image.affine).max()),
         n_slices=scan.native_shape[scan.slice_axis],
         tilt_deg=registration.tilt_deg,
         brain_volume_ml=brain.volume_ml,

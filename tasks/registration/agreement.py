@@ -22,7 +22,7 @@ from tasks.registration.target import Level, Target
 CUTS_MM = ((0.0,), (-50.0, 5.0), (-10.0, 25.0))
 #: The middle of the three: 4 mm of smoothing leave sulci and nuclei, and little of noise and of the folds that differ
 #: between people. On phantoms the gap between right and wrong poses is twice that of 2 mm.
-LEVEL = 1
+PYRAMID_LEVEL = 1
 LEAST_PART_SHARE = 0.25  # of the mean part's points in both brains: fewer correlate by chance
 INSIDE = 0.5  # of a smoothed mask
 
@@ -40,7 +40,7 @@ def tissue_agreement(moving: tuple[MovingLevel, ...], target: Target, warp: Affi
     -------
     float in [-1, 1]; 0 where no part is in view.
     """
-    level, seen = target.levels[LEVEL], moving[LEVEL]
+    level, seen = target.levels[PYRAMID_LEVEL], moving[PYRAMID_LEVEL]
     sampled, is_inside = sample(seen.channels, seen.world_to_voxel @ warp, level.points)
     brain = level.values[0] > INSIDE
     both = is_inside & (sampled.real > INSIDE) & brain

@@ -14,7 +14,7 @@ from tasks.arrays import Affine, Float32Array
 from tasks.brain import Brain
 from tasks.registration.affine import Registration, centroid_start, judge, refusal
 from tasks.registration.target import Target
-from tasks.space.affines import LPS_FROM_RAS
+from tasks.space.affines import LPS_FROM_RAS, voxel_sizes_mm
 from tasks.space.working_grid import WorkingScan, to_working_grid
 
 #: Kind of the round, shrink factor and smoothing (mm) of the fixed image.
@@ -112,7 +112,7 @@ def _method(shrink: int, sigma_mm: float) -> sitk.ImageRegistrationMethod:
 def _itk_image(values: Float32Array, affine: Affine) -> sitk.Image:
     """An array with its affine as an ITK image, LPS."""
     lps = LPS_FROM_RAS @ affine
-    spacing = np.sqrt((lps[:3, :3] ** 2).sum(axis=0))
+    spacing = voxel_sizes_mm(lps)
     image = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(lps[:3, 3].tolist())

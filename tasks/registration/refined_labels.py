@@ -15,6 +15,7 @@ from scipy import ndimage
 from tasks.arrays import Affine, AnyArray, Element, Float32Array
 from tasks.registration.refinement import Refinement
 from tasks.space.affines import voxel_sizes_mm
+from tasks.space.boxes import VoxelBox, box_around, corners_around
 from tasks.space.resample import Grid
 
 #: Distance of the nodes. The displacement is smoothed over 6 mm, so that a straight line over 3 mm misses it by less
@@ -91,15 +92,9 @@ def _linear(size: int, count: int) -> Float32Array:
     return np.asarray(np.maximum(0, 1 - np.abs(places[:, None] - np.arange(count))), dtype=np.float32)
 
 
-def _box(labels: AnyArray, affine: Affine, grid: Grid, refinement: Refinement) -> tuple[slice, slice, slice]:
-    """The part of a scan's grid that labels of the template can reach; most of a head's field of view is air."""
-    found = ndimage.find_objects((labels != 0).astype(np.uint8))
-    x, y, z = found[0] if found else (slice(0, 0),) * 3
-    corners = np.array(list(itertools.product(*((one.start - 1, one.stop) for one in (x, y, z)))))
-    world = corners @ affine[:3, :3].T + affine[:3, 3]
+def _box(labels: AnyArray, affine: Affine, grid: Grid, refinement: Refinement) -> VoxelBox:
+    """The part of a scan's grid that labels of the template can reach."""
+    world = corners_around(labels != 0) @ affine[:3, :3].T + affine[:3, 3]
     reach = refinement.largest_mm * np.array(list(itertools.product((-1, 1), repeat=3)))
     to_voxel = np.linalg.inv(grid.affine) @ refinement.matrix
-    voxels = (world[:, None] + reach).reshape(-1, 3) @ to_voxel[:3, :3].T + to_voxel[:3, 3]
-    low, high = np.floor(voxels.min(axis=0)), np.ceil(voxels.max(axis=0)) + 1
-    first, last = (np.clip(one, 0, grid.shape).astype(int) for one in (low, high))
-    return slice(first[0], last[0]), slice(first[1], last[1]), slice(first[2], last[2])
+    return box_around((world[:, None] + reach).reshape(-1, 3) @ to_voxel[:3, :3].T + to_voxel[:3, 3], grid.shape)

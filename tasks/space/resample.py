@@ -8,12 +8,11 @@ world of the input; with ``Registration.matrix`` a scan comes onto the template 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk  # noqa: N813
 
 from tasks.arrays import Affine, AnyArray, Element, Float32Array
 from tasks.space.affines import voxel_sizes_mm, voxel_volume_mm3
@@ -87,7 +86,7 @@ def resample_image(
     """
     _check(image, affine, grid_to_image)
     values = np.asarray(image, dtype=np.float32)
-    return np.asarray(_resample(values, affine, grid, grid_to_image, (sitk.sitkLinear, outside)), dtype=np.float32)
+    return np.asarray(_resample(values, affine, grid, grid_to_image, ("linear", outside)), dtype=np.float32)
 
 
 def resample_labels(
@@ -117,12 +116,14 @@ def resample_labels(
         raise TypeError(f"labels must be integers or bool, got {labels.dtype}. Round them where they are read.")
     _check(labels, affine, grid_to_labels)
     stored = labels.view(np.uint8) if labels.dtype.kind == "b" else labels
-    moved = _resample(stored, affine, grid, grid_to_labels, (sitk.sitkNearestNeighbor, 0))
+    moved = _resample(stored, affine, grid, grid_to_labels, ("nearest", 0))
     return cast(npt.NDArray[Element], moved.astype(labels.dtype, copy=False))
 
 
-def _resample(image: AnyArray, affine: Affine, grid: Grid, transform: Affine, how: tuple[Any, float]) -> AnyArray:
+def _resample(image: AnyArray, affine: Affine, grid: Grid, transform: Affine, how: tuple[str, float]) -> AnyArray:
     """Resample in voxel coordinates: one affine from the grid's voxels to the image's, free of either orientation."""
+    import SimpleITK as sitk  # noqa: N813 - only here: training must be importable without it
+
     interpolator, outside = how
     to_voxel = np.linalg.inv(affine) @ transform @ grid.affine
     to_voxel = to_voxel.round(9)  # rounding noise must not put the first voxel of a shared grid outside
@@ -131,7 +132,7 @@ def _resample(image: AnyArray, affine: Affine, grid: Grid, transform: Affine, ho
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize([int(size) for size in grid.shape])
     resampler.SetTransform(between)
-    resampler.SetInterpolator(interpolator)
+    resampler.SetInterpolator(sitk.sitkLinear if interpolator == "linear" else sitk.sitkNearestNeighbor)
     resampler.SetDefaultPixelValue(float(outside))
     moved: AnyArray = sitk.GetArrayFromImage(resampler.Execute(source))
     return moved.transpose(2, 1, 0)

@@ -11,7 +11,6 @@ from typing import Literal
 Convention = Literal["radiological", "neurological"]
 
 RADIOLOGICAL: Convention = "radiological"
-NEUROLOGICAL: Convention = "neurological"
 
 
 def edge_letters(convention: Convention) -> tuple[str, str]:

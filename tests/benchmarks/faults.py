@@ -18,7 +18,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -29,17 +28,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.run.latest import latest_folder
+from tests.flows.conftest import free_port
 
 SETTLE_S = 3.0
 LIMIT_S = 600
 SMALL_DISK = "300m"
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -175,7 +168,7 @@ def kill_child(word: str) -> Callable[[Scene], str]:
 
 def full_disk(scene: Scene) -> str:
     """Fill the file system in the middle of a run; then make room."""
-    scene.out.mkdir(parents=True)
+    scene.out.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(scene.out)]
     if subprocess.run(mount, check=False).returncode:
         return "left out: no right to mount"
@@ -205,7 +198,7 @@ def truncated_mask(scene: Scene) -> str:
 def damaged_record(scene: Scene) -> str:
     """Overwrite the middle of some commit records after a whole run."""
     code = scene.run()
-    records = sorted(scene.out.glob("records/*/*.json"))[::50]
+    records = sorted(scene.out.glob("records/*/[!.]*.json"))[::50]
     for path in records:
         content = bytearray(path.read_bytes())
         content[len(content) // 2 : len(content) // 2 + 8] = b"\0garbage"
@@ -304,14 +297,14 @@ def copied_links(scene: Scene) -> str:
     run = link.resolve()
     link.unlink()
     shutil.copytree(run, link)
-    record = next(iter(sorted(scene.out.glob("records/*/*.json"))))
+    record = next(iter(sorted(scene.out.glob("records/*/[!.]*.json"))))
     record.unlink()  # something is due
     return f"exit code {code}, latest is a folder"
 
 
 def future_lock(scene: Scene) -> str:
     """Leave the lock of another host whose clock is a year ahead."""
-    scene.out.mkdir(parents=True)
+    scene.out.mkdir(parents=True, exist_ok=True)
     path = scene.out / ".lock.json"
     owner = {"pid": 1, "host": "elsewhere", "started_at": "2999-01-01T00:00:00+00:00", "command": "aspects run"}
     path.write_text(json.dumps(owner))
@@ -340,7 +333,7 @@ def killed_before_its_hook(scene: Scene) -> str:
 def swapped_records(scene: Scene) -> str:
     """Lay one participant's record at another's address, and change a table without changing its size."""
     code = scene.run()
-    paths = sorted(scene.out.glob("records/*/*.json"))
+    paths = sorted(scene.out.glob("records/*/[!.]*.json"))
     shutil.copy(paths[0], paths[-1])
     latest = latest_folder(scene.out)
     assert latest is not None

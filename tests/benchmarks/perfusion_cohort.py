@@ -14,11 +14,11 @@ import numpy as np
 
 from models.anatomy.register_template import template_target, template_tissues
 from models.anatomy.template import coverage_on_grid, load_label_map
-from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, LEFT, RIGHT, Side
+from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, LEFT, RIGHT, Side, other_side
 from tasks.brain import ct_working_scan
 from tasks.perfusion.core import CoreSettings, PerfusionCore, find_core
 from tasks.perfusion.core_threshold import calibrate_threshold, sample_tissue
-from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, mirrored_indices, other_side
+from tasks.perfusion.normal_flow import SIDE_SIGN, CoreAnatomy, mirrored_indices
 from tasks.perfusion.series import PerfusionSeries, SeriesSettings, measure_series
 from tasks.phantoms.curves import Residue
 from tasks.phantoms.lesion import lesion_domain

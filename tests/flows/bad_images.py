@@ -29,6 +29,7 @@ from tasks.phantoms.scans import simulate_cta, simulate_diffusion, simulate_ncct
 from tasks.quality.figures import measure_quality
 from tasks.quality.gates import GATES, judge_quality
 from tasks.registration.affine import register
+from tasks.space.affines import MIRROR
 from tasks.space.resample import resample_labels
 from tests.once_per_run import once_per_run
 
@@ -289,7 +290,6 @@ def _nifti2_overflow(good: Good) -> bytes:
     return _patched(bytes(image.to_bytes()), 16, "<4q", 3, 2**32, 2**32, 2)
 
 
-MIRROR = np.diag([-1.0, 1, 1, 1])
 KINDS: dict[str, _Kind] = {
     "good_ct": _Kind(_ct),
     "good_dwi": _Kind(lambda good: _nifti(good.dwi, good.dwi_affine), modality="dwi"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -130,3 +131,10 @@ def tiny_of_module(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
     cohort.write_tables(len(BOXES))
     (cohort.folder / "cohort.toml").write_text(STUDY)
     return cohort
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

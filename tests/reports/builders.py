@@ -20,6 +20,7 @@ from cohorts.tables.schemas import (
     REGIONS,
     SCANS,
     SCORES,
+    SEGMENTATION,
     Table,
     participants_table,
 )
@@ -194,7 +195,7 @@ def synthetic_input(
             for s, side in enumerate(HEMISPHERES):
                 for r, region in enumerate(ASPECTS_REGIONS):
                     count, size = int(voxels[at, s, r]), int(sizes[r])
-                    measured = (size, count, count / 1000, count / size, None, None, affected[side, region])
+                    measured = (size, count, count / 1000, count / size, *[None] * 4, affected[side, region])
                     region_rows.append((ids[at], mask.name, side, region, *measured, "wei", "none", "ok", None))
             score_rows.append(_score_row(ids[at], mask.name, affected, "wei", None))
     for source, (miss, add, assisted) in READERS.items() if readers and config.readings_source else ():
@@ -208,7 +209,7 @@ def synthetic_input(
                 for (side, region), true in _affected(fractions[at]).items()
             }
             region_rows += [
-                (ids[at], source, side, region, *[None] * 6, flag, None, "none", "ok", None)
+                (ids[at], source, side, region, *[None] * 8, flag, None, "none", "ok", None)
                 for (side, region), flag in affected.items()
             ]
             score_rows.append(_score_row(ids[at], source, affected, None, assisted))
@@ -220,13 +221,14 @@ def synthetic_input(
         regions=_frame(REGIONS, region_rows),
         scores=_frame(SCORES, score_rows),
         lesions=_frame(LESIONS, lesion_rows),
+        segmentation=_frame(SEGMENTATION, _segmentation_rows(ids, scored, volume)),
         map_names={source.name: config.regions_of(source) for source in config.computed_sources},
     )
 
 
 def shuffled(data: ReportInput, seed: int = 3) -> ReportInput:
     """The same tables with their rows in another order."""
-    tables = ("participants", "scans", "exclusions", "regions", "scores", "lesions")
+    tables = ("participants", "scans", "exclusions", "regions", "scores", "lesions", "segmentation")
     return replace(data, **{name: getattr(data, name).sample(frac=1, random_state=seed) for name in tables})
 
 
@@ -242,6 +244,24 @@ def synthetic_run() -> RunInfo:
         packages={"numpy": "2.4.6", "pandas": "3.1.1"},
         warnings=("3 participants have no 90-day mRS",),
     )
+
+
+def _segmentation_rows(ids: Sequence[str], scored: np.ndarray, volume: np.ndarray) -> list[tuple[object, ...]]:
+    """A second lesion of everybody scored; every 20th pair has no lesion, and every 25th a candidate without one."""
+    rng = np.random.default_rng(11)
+    rows: list[tuple[object, ...]] = []
+    for at, key in enumerate(ids):
+        pair = (key, "lesion", "lesion-2", "lesion", None, None)
+        dice, hd95, ml = float(rng.beta(8, 2)), float(rng.gamma(2, 3)), float(volume[at])
+        if not scored[at]:
+            rows.append((*pair, None, *[None] * 10, "excluded", "no_scan_of_this_modality"))
+        elif at % 20 == 0:
+            rows.append((*pair, "both_empty", None, None, None, 0.0, 0.0, None, 0, 0, 0, 0, "ok", None))
+        elif at % 25 == 0:
+            rows.append((*pair, "candidate_empty", 0.0, None, 0.0, -ml, ml, 0.0, 1, 0, 0, 0, "ok", None))
+        else:
+            rows.append((*pair, "both", dice, hd95, dice, ml * (dice - 0.8), ml, 1.0, 1, 1, 1, 0, "ok", None))
+    return rows
 
 
 def _frame(table: Table, rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:

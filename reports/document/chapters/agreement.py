@@ -55,7 +55,7 @@ def impossible_comparisons(material: Material) -> list[str]:
         "regions on both "
         "sides, or every patient was excluded. It can be compared by volume and region fraction only."
         for source in config.computed_sources
-        if source.name not in scores
+        if source.is_scoring and source.name not in scores
     ]
     readers = [name for name in scores if name not in {source.name for source in config.computed_sources}]
     if config.readings_source is not None and not readers:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from cohorts.tables.schemas import STAGES, UNGRADED
 from reports.document.page import Block, Chapter, FigureView, Folded, Group, Material, TableView, Text
 from reports.document.tables import EMPTY, Cell, whole, words
 from reports.figures.flowchart import Departure, Reason, Station, flowchart
+from reports.pages.remedies import remedy
 from reports.statistics.rows import Row
 
 ROWS_SHOWN = 30  # participants listed before the rest is folded
@@ -19,6 +22,8 @@ STAGE_TITLES = {
 }
 _CHASE_COLUMNS = ("Participant", "File", "What was found, and what to do")
 _CHASED = tuple(stage for stage in STAGES if stage != "eligibility")
+_Line = tuple[Cell, ...]
+_Folding = tuple[str, tuple[_Line, ...], Sequence[_Line]]  # title, leading lines, lines
 
 
 def flow_chapter(material: Material) -> Chapter:
@@ -48,17 +53,26 @@ def _examined(material: Material, counts: dict[str, Row]) -> str:
 
 
 def chase_chapter(material: Material) -> Chapter:
-    """Participants with something to fix, and included ones whose clinical values are missing."""
+    """Participants and scans with something to fix, and included patients whose clinical values are missing."""
     exclusions = material.data.exclusions
     todo = exclusions[exclusions["stage"].isin(_CHASED)]
     blocks: list[Block] = []
-    if todo.empty:
-        blocks.append(Text("Nothing to chase: every participant was read and measured."))
-    else:
+    scans = _further_scans(material.data.scans, todo)
+    if todo.empty and scans.empty:
+        blocks.append(Text("Nothing to chase: every participant was read and measured, and every scan was used."))
+    if not todo.empty:
         blocks.append(
             Text("Each line is one thing to fix. After fixing, run the same command again: only these are redone.")
         )
         blocks += _chase_tables(todo, _paths(material.data.scans))
+    if not scans.empty:
+        blocks.append(
+            Text(
+                f"Further scans refused: {len(scans)}. Their patients were measured on another scan. The pictures and "
+                "charts that the remedies speak of are on the patient's page."
+            )
+        )
+        blocks += _scan_tables(scans)
     blocks.extend(_missing_values(material))
     return Chapter("next", "What to do next", tuple(blocks))
 
@@ -135,9 +149,7 @@ def _chase_tables(todo: pd.DataFrame, paths: dict[str, str]) -> list[Block]:
     reasons = sorted(
         todo.groupby(["stage", "reason"], sort=False), key=lambda item: (STAGES.index(str(item[0][0])), str(item[0][1]))
     )
-    shown = ROWS_SHOWN if len(todo) <= ROWS_SHOWN else max(ROWS_SHOWN // len(reasons), 1)
-    open_groups: list[Group] = []
-    folded: list[Block] = []
+    groups: list[_Folding] = []
     for (stage, reason), rows in reasons:
         title = f"{words(str(reason))} · {str(STAGE_TITLES[str(stage)]).lower()}"
         lines = [
@@ -148,12 +160,50 @@ def _chase_tables(todo: pd.DataFrame, paths: dict[str, str]) -> list[Block]:
             )
             for record in rows.sort_values("participant_id").to_dict("records")
         ]
-        open_groups.append(Group(title, tuple(lines[:shown])))
+        groups.append((title, (), lines))
+    return _folded_groups("What was found, by stage and reason", groups)
+
+
+def _further_scans(scans: pd.DataFrame, todo: pd.DataFrame) -> pd.DataFrame:
+    """Refused scans that no exclusion of their participant names, because another scan could be used."""
+    refused = scans[(scans["status"] != "ok") & scans["detail"].notna()]
+    named = set(zip(todo["participant_id"], todo["reason"], strict=True))
+    is_named = [key in named for key in zip(refused["participant_id"], refused["reason"], strict=True)]
+    return refused[~pd.Series(is_named, index=refused.index, dtype=bool)]
+
+
+def _scan_tables(scans: pd.DataFrame) -> list[Block]:
+    """Refused scans by reason: how many and what to do, then what was found on each."""
+    groups: list[_Folding] = []
+    for reason, rows in sorted(scans.groupby("reason", sort=False), key=lambda item: str(item[0])):
+        first = (
+            Cell("What to do"),
+            Cell(f"{len(rows)} scan{'s' if len(rows) > 1 else ''}"),
+            Cell(remedy("intake", str(reason))),
+        )
+        lines = [
+            (
+                Cell(str(record["participant_id"]), badge=_failed(record["status"])),
+                Cell(str(record["path"])),
+                Cell(str(record["detail"])),
+            )
+            for record in rows.sort_values(["participant_id", "modality"]).to_dict("records")
+        ]
+        groups.append((f"{words(str(reason))} · another scan was used", (first,), lines))
+    return _folded_groups("Refused scans of patients with another scan, by reason", groups)
+
+
+def _folded_groups(caption: str, groups: Sequence[_Folding]) -> list[Block]:
+    """A table of (title, leading lines, lines): some lines of every group, the others folded below it."""
+    total = sum(len(lines) for _, _, lines in groups)
+    shown = ROWS_SHOWN if total <= ROWS_SHOWN else max(ROWS_SHOWN // len(groups), 1)
+    open_groups = tuple(Group(title, (*leading, *lines[:shown])) for title, leading, lines in groups)
+    folded: list[Block] = []
+    for title, _, lines in groups:
         if lines[shown:]:
             further = TableView(title, _CHASE_COLUMNS, (Group("", tuple(lines[shown:])),), n_text=3, is_prose=True)
             folded.append(Folded(f"{len(lines) - shown} more: {title}", (further,)))
-    caption = "What was found, by stage and reason"
-    return [TableView(caption, _CHASE_COLUMNS, tuple(open_groups), n_text=3, is_prose=True), *folded]
+    return [TableView(caption, _CHASE_COLUMNS, open_groups, n_text=3, is_prose=True), *folded]
 
 
 def _missing_values(material: Material) -> list[Block]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from cohorts.folder.source import ReadingsSource
+from cohorts.folder.source import REGION_NETWORK, OnScanSource, ReadingsSource
 from cohorts.folder.study import FractionRule, PerRegionRule
 from cohorts.tables.schemas import TABLES
 from reports.document.page import Block, Chapter, Folded, Group, Listing, Material, Pre, TableView, Text
@@ -22,7 +22,7 @@ _LATERALITY = {
 _SECTION_TITLES = {
     "flow": "Flowchart", "cohort": "Cohort table", "distribution": "Distributions", "regions": "Regions",
     "roc": "ROC", "dichotomies": "Declared cuts", "youden": "Youden cuts", "association": "Association",
-    "agreement": "Agreement",
+    "agreement": "Agreement", "segmentation": "Agreement of lesions",
 }  # fmt: skip
 
 READING_GUIDE = (
@@ -169,9 +169,14 @@ def _source_sentences(material: Material) -> Iterable[str]:
             yield f"{source.name}: not measured. {material.data.absent[source.name]}{about}"
         else:
             name = material.data.map_names.get(source.name, config.regions_of(source))
+            is_drawn = isinstance(source, OnScanSource) and source.registration == "network"
+            by = f" drawn by {REGION_NETWORK} with the atlas" if is_drawn else ""
+            how = f"{source.phrase}, label map {name}{by}"
+            if not source.is_scoring:
+                yield f"{source.name}: {how}; it describes regions and gives no score.{about}"
+                continue
             rule = _rule_text(material, config.rule_of(source))
-            how = f"{source.phrase}, label map {name}, rule {source.rule_name} ({rule})"
-            yield f"{source.name}: {how}; {laterality}.{about}"
+            yield f"{source.name}: {how}, rule {source.rule_name} ({rule}); {laterality}.{about}"
 
 
 def _rule_text(material: Material, rule: Rule) -> str:

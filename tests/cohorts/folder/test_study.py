@@ -102,6 +102,24 @@ def test_what_eligibility_asks_for(rules, is_set, needs_lesion):
     assert (section.is_set, section.needs_lesion) == (is_set, needs_lesion)
 
 
+DWI = {"name": "dwi", "kind": "dwi_threshold"}
+
+
+def test_drawn_regions_are_held_against_every_way_of_placing_regions_on_their_scan():
+    sources = [
+        {"name": "ratio", "kind": "density_ratio"},
+        {"name": "ratio-again", "kind": "density_ratio", "laterality": "both"},
+        {"name": "affine", "kind": "density_ratio", "registration": "affine"},
+        {"name": "manual", "kind": "native_mask", "modality": "ct-lesion", "scan": "ncct"},
+        {"name": "territory", "kind": "density_ratio", "regions": "territory"},
+        DWI,
+    ]
+    config = _config(source=sources, drawn_regions=[{"name": "drawn"}])
+    assert [source.name for source in config.regions_on("ncct")] == ["ratio", "affine", "territory"]
+    assert [source.name for source in config.regions_on("dwi")] == ["dwi"]
+    assert config.regions_on("cta") == ()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -128,6 +146,25 @@ def test_what_eligibility_asks_for(rules, is_set, needs_lesion):
         (
             {"source": [{"name": "a", "kind": "mask", "modality": "dwi/b1000"}]},
             "source 'a': modality must not contain /, got 'dwi/b1000'",
+        ),
+        (
+            {"source": [{"name": "a", "kind": "density_ratio", "image": "cta", "registration": "network"}]},
+            "source 'a': registration network knows ct and dwi scans and the regions classic, got cta and classic",
+        ),
+        (
+            {"source": [{"name": "a", "kind": "dwi_unet", "regions": "territory", "registration": "network"}]},
+            "source 'a': registration network knows ct and dwi scans and the regions classic, got dwi and territory",
+        ),
+        ({"drawn_regions": [{"name": "classic"}]}, "drawn_regions 'classic': its name is that of a source"),
+        ({"drawn_regions": [{"name": "a"}, {"name": "a"}]}, "drawn_regions 'a' is declared 2 times"),
+        ({"drawn_regions": [{"name": "a"}]}, "scan must be one onto which a source brings regions, got 'ncct'"),
+        (
+            {"drawn_regions": [{"name": "a", "modality": "dwi", "scan": "dwi"}], "source": [DWI]},
+            "modality and scan must differ, got 'dwi' for both",
+        ),
+        (
+            {"drawn_regions": [{"name": "a", "modality": "adc", "scan": "dwi"}], "source": [DWI]},
+            "modality must hold its label images alone, got 'adc', which a source reads",
         ),
         (
             {"clinical": [{"column": "onset", "read_as": "date", "minimum": 0}]},
@@ -233,3 +270,13 @@ def test_toml_gives_what_the_model_takes():
     text = '[study]\nname = "T"\n[[source]]\nname = "a"\nkind = "mask"\nrule = "danet"\n'
     config = STUDY_MODEL.model_validate(tomllib.loads(text))
     assert config.computed_sources[0].rule in BUILT_IN_RULES
+
+
+@pytest.mark.parametrize("kind", ["density_ratio", "dwi_threshold", "dwi_unet", "native_mask"])
+def test_regions_by_a_network_need_its_weights(kind):
+    scan = {"modality": "dwi-lesion", "scan": "dwi"} if kind == "native_mask" else {}
+    sources = [{"name": "a", "kind": kind, "registration": "network"} | scan, {"name": "b", "kind": kind} | scan]
+    config = _config(source=sources)
+    network, atlas = config.computed_sources
+    assert set(network.weights) - set(atlas.weights) == {"region-net"}
+    assert config.measurement_of["a"] != config.measurement_of["b"]

@@ -7,7 +7,8 @@ from flows.sources.registry import read_cohort
 from tests.cohorts.small_cohort import change, write_small_cohort
 
 TOP_LEVEL = (
-    "study, template, source, rule, clinical, severity, outcome, clinical_side, eligibility, gate, dichotomy, agreement"
+    "study, template, source, rule, clinical, severity, outcome, clinical_side, eligibility, gate, dichotomy, agreement, "
+    "drawn_regions"
 )
 MASK = '[study]\nname = "x"\n[[source]]\nname = "a"\nkind = "mask"\n'
 LOADS = '[[rule]]\nname = "r"\nkind = "per_region"\n'
@@ -54,8 +55,8 @@ outcome = "mrs"
 [eligibility]
 required_columns = "age"
 """
-    kinds = "mask, density_ratio, dwi_threshold, ctp_core, cbf_map, readings"
-    source_keys = "kind, name, regions, laterality, description, rule, modality"
+    kinds = "mask, native_mask, density_ratio, dwi_threshold, dwi_unet, ctp_core, cbf_map, radiomics, readings"
+    source_keys = "kind, name, regions, laterality, most_fluid, description, rule, modality"
     assert refusals(folder, text) == [
         f"row 1, key outcom: must be one of {TOP_LEVEL}. Did you mean outcome? Rename or delete it.",
         f"row 2, key seed: must be one of {TOP_LEVEL}. Does it belong in [study]? Rename or delete it.",

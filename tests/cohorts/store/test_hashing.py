@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cohorts.store import hashing
-from cohorts.store.hashing import HashCache
+from cohorts.store.hashing import HashCache, file_sha256
 
 
 def _sha256(content):
@@ -126,3 +126,9 @@ def test_a_fresh_look_reads_everything_and_only_what_is_wanted_is_kept(tmp_path,
 def test_a_pipe_is_never_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert _cached(tmp_path, tmp_path / "pipe") == {}
+
+
+def test_file_digest(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    assert file_sha256(path) == hashlib.sha256(b"abc").hexdigest()

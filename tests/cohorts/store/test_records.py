@@ -19,6 +19,7 @@ from cohorts.store.records import (
     digest_of,
     earlier_keys,
     is_complete,
+    is_damaged,
     load,
     record_path,
     remove_leftovers,
@@ -143,14 +144,19 @@ def _signed(body):
         "no record",
     ],
 )
-def test_a_damaged_record_is_set_aside(tmp_path, damage):
+def test_a_damaged_record_is_none_and_kept_where_it_is_replaced(tmp_path, damage):
     path = commit(tmp_path, RECORD)
     content = damage(path.read_bytes())
     path.write_bytes(content)
     assert load(path) is None
-    assert _names(path.parent) == [f".damaged-{path.name}"]
-    assert (path.parent / f".damaged-{path.name}").read_bytes() == content
+    assert _names(path.parent) == [path.name]  # looking changes nothing
+    assert path.read_bytes() == content
+    assert is_damaged(tmp_path, "sub-01", KEY)
     assert earlier_keys(tmp_path, "sub-01", "measure-lesion") == []
+    failed = replace(RECORD, status="failed", reason="worker_died", payload=Findings(), outputs=())
+    commit(tmp_path, failed)
+    assert (path.parent / f".damaged-{path.name}").read_bytes() == content
+    assert load(path) == failed
     commit(tmp_path, RECORD)
     assert load(path) == RECORD
 

@@ -72,7 +72,16 @@ def test_a_damaged_record_is_named(root, damage):
         f"records/sub-01/{path.name} must be a whole record of its own address, got another content; "
         f"it is now .damaged-{path.name}."
     ]
-    assert verify_records(root) == (1, 2, [])
+    assert verify_records(root) == (
+        1,
+        2,
+        [
+            f"records/sub-01/{path.name} was damaged and is not computed again yet; it is now .damaged-{path.name}. "
+            "Delete that file if this participant or source has left the study."
+        ],
+    )
+    commit(root, Record("sub-01", _key("other settings"), "ok", None, None, Findings(), ()))
+    assert verify_records(root) == (2, 2, [])
 
 
 @pytest.mark.parametrize("address", ["another participant", "another key", "another step"])
@@ -82,5 +91,7 @@ def test_a_record_at_the_address_of_another_is_refused(root, address):
     place.parent.mkdir(exist_ok=True)
     shutil.copy(record_path(root, "sub-01", _key("a")), place)
     assert load(place) is None
+    assert place.exists()
+    assert len(verify_records(root)[2]) == 1
     assert not place.exists()
     assert load(record_path(root, "sub-01", _key("a"))) is not None

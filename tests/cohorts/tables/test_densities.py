@@ -47,7 +47,7 @@ def _added(densities, use=ASPECTS, rule="ncct-ratio"):
     regions = Rows(REGIONS)
     source = DensityRatioSource.model_validate(SOURCE)
     found = _record(densities, use.sha256).payload
-    affected = _add_regions(regions, source, found, use, BUILT_IN_DENSITY_RULES[rule], COMMON | {"rule": rule})
+    affected, _ = _add_regions(regions, source, found, use, BUILT_IN_DENSITY_RULES[rule], COMMON | {"rule": rule})
     return {f"{row['side']}_{row['region']}": row for row in rows(regions.columns)}, affected
 
 
@@ -82,6 +82,46 @@ def test_a_region_out_of_view_or_without_a_density_is_not_called(change):
     assert (row["status"], row["reason"]) == ("excluded", "region_not_covered")
     assert row["affected"] is row["relative_difference"] is None
     assert _added(_densities(left_m2={"coverage": 0.95} | HALF))[1]["left", "m2"] is True
+
+
+def test_a_region_of_fluid_is_not_called_unless_a_study_allows_it():
+    table, affected = _added(_densities(left_caudate={"fluid_share": 0.51} | HALF, left_m2={"fluid_share": 0.5} | HALF))
+    row = table["left_caudate"]
+    assert (row["status"], row["reason"], row["fluid_share"]) == ("excluded", "region_not_tissue", 0.51)
+    assert row["affected"] is row["relative_difference"] is None
+    assert ("left", "caudate") not in affected
+    assert affected["left", "m2"] is True  # half tissue is enough
+    lost = {"fluid_share": 0.51, "ratio": None, "relative_difference": None}  # too few blocks without fluid are left
+    other = {"ratio": None, "relative_difference": None}  # with which its other side cannot be compared
+    table, _ = _added(_densities(left_caudate=lost, right_caudate=other, right_m2=other))
+    reasons = {name: table[name]["reason"] for name in ("left_caudate", "right_caudate", "right_m2")}
+    assert list(reasons.values()) == ["region_not_tissue", "region_not_tissue", "region_not_covered"]
+    score = _scores(_densities(left_caudate={"fluid_share": 0.51} | HALF))
+    assert (score["score"], score["status"], score["reason"]) == (None, "excluded", "region_not_tissue")
+    assert _scores(_densities(left_caudate={"fluid_share": 0.51} | HALF), most_fluid=0.9)["score"] == 9
+
+
+def test_a_region_that_the_network_did_not_find_says_so_and_so_does_its_other_side():
+    none = {"ratio": None, "relative_difference": None}
+    table, affected = _added(
+        _densities(
+            left_caudate=none | {"atlas_dice": 0.0},
+            right_caudate=none | {"atlas_dice": 0.7},  # found, but there is nothing to compare it with
+            left_m1=none | {"atlas_dice": 0.4},
+            left_m2=none | {"atlas_dice": 0.0, "coverage": 0.5},
+            left_m3={"atlas_dice": 0.0} | HALF,
+        )
+    )
+    reasons = {name: row["reason"] for name, row in table.items() if row["status"] != "ok"}
+    assert reasons == {
+        "left_caudate": "region_not_found",
+        "right_caudate": "region_not_found",
+        "left_m1": "region_not_covered",
+        "left_m2": "region_not_covered",
+    }
+    assert affected["left", "m3"] is True
+    score = _scores(_densities(left_caudate=none | {"atlas_dice": 0.0}, right_caudate=none))
+    assert (score["score"], score["status"], score["reason"]) == (None, "excluded", "region_not_found")
 
 
 def test_labels_that_are_no_aspects_region_have_a_number_and_no_call():

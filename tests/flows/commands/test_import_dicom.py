@@ -18,7 +18,7 @@ from rich.console import Console
 from cohorts.dicom.deidentify import read_key
 from cohorts.images.scan import read_scan
 from flows.commands.import_dicom import import_dicom, import_request
-from flows.run.plan import UsageError
+from flows.run.plan import PreflightError, UsageError
 from flows.sources.registry import read_cohort
 from tests.cohorts.dicom.made import IDENTITY, head_hu, write_ct, write_slice
 
@@ -179,11 +179,14 @@ def test_arguments_and_tables_that_cannot_be_used(tmp_path):
         import_request(tmp_path / "none", cohort, None, ())
     with pytest.raises(UsageError, match="outside the cohort"):
         import_request(source, tmp_path, None, ())
-    with pytest.raises(UsageError, match="key file must lie outside"):
-        import_dicom(import_request(source, cohort, cohort / "a.key", ()), Console(file=io.StringIO()))
+    with pytest.raises(UsageError, match="--key must lie outside"):
+        import_request(source, cohort, cohort / "a.key", ())
+    (tmp_path / "short.key").write_text("00")
+    with pytest.raises(PreflightError, match="must hold at least"):
+        import_dicom(import_request(source, cohort, tmp_path / "short.key", ()), Console(file=io.StringIO()))
     cohort.mkdir(exist_ok=True)
     (cohort / "scans.tsv").write_text("who,what\n")
-    with pytest.raises(UsageError, match="must have the columns"):
+    with pytest.raises(PreflightError, match="must have the columns"):
         _run(source, cohort)
 
 

@@ -33,11 +33,11 @@ class Deadly(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         from flows.run import limits, steps
-        from flows.sources.registry import METHODS
+        from flows.run.methods import STEP_METHODS
 
         examine = steps.examine
         limits.STANDSTILL_S = 12.0
-        METHODS["mask"] = replace(METHODS["mask"], cpu_limit_s=8.0)
+        STEP_METHODS["mask"] = replace(STEP_METHODS["mask"], cpu_limit_s=8.0)
 
         def spoilt(case: Case, settings: StepSettings, shared: SharedWork | None = None) -> Any:
             if case.participant_id == self.deadly:

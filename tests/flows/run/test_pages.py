@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
-from flows.run.pages import _drawings
+from flows.run.pages import _drawings, _index
 from reports.figures.perfusion_picture import PERFUSION_SUFFIX
+from reports.figures.rendering_picture import RENDERING_SUFFIX
 from reports.figures.scan_picture import PICTURE_SUFFIX, picture_files
+from tests.reports.page_views import cohort_view
 
 
 def _plan(tmp_path, measurements, files):
@@ -16,7 +19,7 @@ def _plan(tmp_path, measurements, files):
     for measurement, (modality, sources) in measurements.items():
         named = [source.split("@") for source in sources]
         maps |= {name: SimpleNamespace(sha256=map_name) for name, map_name in named}
-        config[measurement] = [SimpleNamespace(name=name, scans=(modality,)) for name, _ in named]
+        config[measurement] = [SimpleNamespace(name=name, scans=(modality,), lies_on=modality) for name, _ in named]
         outputs = []
         for name, content in files.get(measurement, {}).items():
             path = f"{measurement}/{name}"
@@ -78,3 +81,22 @@ def test_the_panel_of_a_series_is_of_its_first_map_and_other_maps_have_slices(tm
     assert _found(plan, tmp_path) == [
         ("core", "ctp", ("a",), ["panel"], True), ("core", "ctp", ("b",), ["slices"], False),
     ]  # fmt: skip
+
+
+def test_the_index_has_a_column_for_every_source():
+    names = ["mask", "ncct-ratio", "dwi", "core", "reader:A", "reader:B"]
+    scores = {"sub-1": [{"source": name, "score": float(place)} for place, name in enumerate(names)]}
+    people = [{"participant_id": name, "status": "included"} for name in ("sub-1", "sub-2")]
+    page = _index(people, scores, {}, cohort_view())
+    assert re.findall(r"ASPECTS, ([^<]*)<", page) == names
+    lines = [line for line in page.splitlines() if '<tr><th scope="row">' in line]
+    cells = [re.findall(r'<td class="n">(.*?)</td>', line) for line in lines]
+    assert cells == [["0", "1", "2", "3", "4", "5"], ["–"] * 6]
+
+
+def test_the_rendering_of_a_lesion_is_shown_once_whatever_the_number_of_maps(tmp_path):
+    pictures = [{"label_map": name, "planes": [name]} for name in ("classic", "territory")]
+    rendered = {f"sub-1_dwi{RENDERING_SUFFIX}": {"views": ["three"]}}
+    files = {"lesion": picture_files("sub-1_dwi", pictures) | rendered}
+    plan = _plan(tmp_path, {"lesion": ("dwi", ["a@classic", "b@territory"])}, files)
+    assert [one.rendering for one in _drawings(plan, "sub-1", tmp_path)] == [{"views": ["three"]}, None]

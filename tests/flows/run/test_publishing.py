@@ -15,11 +15,13 @@ from rich.console import Console
 
 from cohorts.store.findings import Findings
 from cohorts.store.records import Record, commit, load, record_path
+from flows.commands import screens
 from flows.commands.verify import verify_output
 from flows.run import publishing
 from flows.run.latest import latest_folder
-from flows.run.plan import Plan, make_plan, with_records
+from flows.run.plan import Plan, make_plan, why_stale, with_records
 from flows.run.publishing import RunFacts, is_current, publish_results
+from flows.run.running import RunRequest
 from flows.run.steps import run_case
 from flows.run.withholding import NothingMeasuredError
 from flows.sources.code import CodeVersion, earlier_parts, keep_manifest
@@ -129,12 +131,61 @@ def test_an_earlier_damaged_run_is_told_with_another_remedy(measured: TinyCohort
     code, words = verified(out)
     assert code == 1
     assert f"{earlier / 'report.html'} must be as it was published, got another content. It is an earlier run" in words
+    assert words.strip().endswith(
+        "2 runs checked: 1 damaged: restore 1 of earlier runs from a copy, or delete these runs' folders."
+    )
+    assert "aspects run" not in words
     assert is_current(make_plan(measured.folder, out), out)
 
 
+def test_what_is_made_again_and_what_is_not_are_told_apart(measured: TinyCohort, out: Path) -> None:
+    earlier = latest_folder(out)
+    assert earlier is not None
+    latest = publish(make_plan(measured.folder, out), out, "20260102-020000_bbbbbbbb")
+    (earlier / "report.html").write_text("x")
+    (latest / "report.html").write_text("x")
+    (latest / "tables" / "scores.tsv").unlink()
+    code, words = verified(out)
+    assert code == 1
+    assert words.strip().endswith(
+        "2 runs checked: 3 damaged: for 2 run 'aspects run' or the nightly command again; "
+        "restore 1 of earlier runs from a copy, or delete these runs' folders."
+    )
+    publish(make_plan(measured.folder, out), out, "20260103-020000_cccccccc")
+    shutil.rmtree(latest)
+    shutil.rmtree(earlier)
+    assert verified(out)[0] == 0
+
+
+def test_status_and_a_dry_run_leave_a_damaged_record_to_verify(measured: TinyCohort, out: Path) -> None:
+    path = next((out / "records" / "sub-03").glob("[!.]*.json"))
+    path.write_bytes(path.read_bytes()[:-9])
+    before = sorted(one.name for one in path.parent.iterdir())
+    request = RunRequest(measured.folder, out)
+    for show in (lambda to: screens.show_status(request, None, to), lambda to: screens.show_plan(request, to)):
+        words = io.StringIO()
+        show(Console(file=words, width=200))
+        assert "To measure              1 (1 damaged)" in words.getvalue()
+        assert sorted(one.name for one in path.parent.iterdir()) == before
+    code, told = verified(out)
+    assert code == 1
+    assert f"records/sub-03/{path.name} must be a whole record of its own address, got another content" in told
+
+
+def test_another_ones_record_is_damage_and_no_earlier_result(measured: TinyCohort, out: Path) -> None:
+    path = next((out / "records" / "sub-03").glob("[!.]*.json"))
+    shutil.copy(next((out / "records" / "sub-04").glob("[!.]*.json")), path)
+    plan = make_plan(measured.folder, out)
+    ((measurement, case),) = plan.pending
+    assert why_stale(plan, out, case.participant_id, measurement) == ("damaged",)
+    run_case(case, plan.settings[measurement], out)
+    assert path.with_name(f".damaged-{path.name}").is_file()
+    assert make_plan(measured.folder, out).pending == []
+
+
 def test_a_damaged_record_is_computed_again(measured: TinyCohort, out: Path) -> None:
-    path = next((out / "records" / "sub-03").glob("*.json"))
-    shutil.copy(next((out / "records" / "sub-04").glob("*.json")), path)  # another one's, whole in itself
+    path = next((out / "records" / "sub-03").glob("[!.]*.json"))
+    shutil.copy(next((out / "records" / "sub-04").glob("[!.]*.json")), path)  # another one's, whole in itself
     code, words = verified(out)
     assert code == 1
     assert f"records/sub-03/{path.name} must be a whole record of its own address" in words
@@ -154,7 +205,7 @@ def test_a_first_run_in_which_all_failed_is_not_published(tiny: TinyCohort, tmp_
     plan = make_plan(tiny.folder, tmp_path)
     for night in ("a", "b"):
         fail(plan, tmp_path, reason)
-        with pytest.raises(NothingMeasuredError, match=rf"one of the 8 scans .* got none \(8 {reason}\)\. sub-01: "):
+        with pytest.raises(NothingMeasuredError, match=rf"of the 8 measurements .* got none \(8 {reason}\)\. sub-01: "):
             publish(plan, tmp_path, f"20260101-020000_{night}")
     assert latest_folder(tmp_path) is None
     assert not (tmp_path / "results").exists()

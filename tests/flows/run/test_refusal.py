@@ -18,7 +18,7 @@ PROBLEMS = ["agreement/icc_a1/reader:B/reader:A/measured must be within -3..1, g
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A run whose report is refused; gives back how to run it."""
-    monkeypatch.setattr(publishing, "write_tables", lambda plan, folder: (folder / "scores.tsv").write_text("x"))
+    monkeypatch.setattr(publishing, "write_tables", lambda plan, folder, _: (folder / "scores.tsv").write_text("x"))
     monkeypatch.setattr(publishing, "_write_report", lambda *_: PROBLEMS)
     monkeypatch.setattr(publishing, "_summary", lambda *_: {})
     monkeypatch.setattr(publishing, "refuse_where_nothing_was_measured", lambda *_: None)

@@ -20,11 +20,11 @@ from rich.console import Console
 from cohorts.folder.manifest import CohortError
 from cohorts.folder.problems import Problem
 from flows.commands.compare import Comparison
-from flows.engine.cluster import ClusterError
+from flows.engine.cluster import ClusterError, ClusterOptionError
 from flows.engine.lock import LockedError, Owner
 from flows.engine.prefect_server import ServerFailedError
 from flows.run.latest import switch_latest
-from flows.run.plan import UsageError
+from flows.run.plan import PreflightError, UsageError
 from flows.run.running import RunOutcome, RunRequest, SignalReceived
 from flows.run.steps import StorageFailedError
 from flows.run.withholding import NothingMeasuredError
@@ -211,7 +211,9 @@ def problem() -> CohortError:
     ("error", "code", "word"),
     [
         (problem(), 3, "study must be fixed"),
-        (UsageError("no"), 3, "failed"),
+        (UsageError("no"), 2, "wrong usage"),
+        (PreflightError("no"), 3, "failed"),
+        (ClusterOptionError("no"), 2, "wrong usage"),
         (ClusterError("no"), 3, "failed"),
         (NothingMeasuredError("none of 3"), 1, "nothing measured"),
         (StorageFailedError("full"), 74, "storage failed"),
@@ -327,7 +329,7 @@ def test_what_a_hook_prints_is_shown_and_kept(site: Site) -> None:
 def test_a_hook_that_cannot_be_read_is_refused_before_the_night(site: Site, command: str) -> None:
     site.publishes("run-a")
     for option in ("on_failure", "on_change"):
-        assert site.night(**{option: command}).exit_code == 3
+        assert site.night(**{option: command}).exit_code == 2
         assert f"--{option.replace('_', '-')} must be a command, got {command!r}" in site.screen.getvalue()
     assert not (site.out / "results").exists()
 

@@ -16,11 +16,11 @@ import numpy as np
 
 from cohorts.phantom.native_scans import ADC_STORED
 from flows.sources.interface import SIDECAR_OF, Case, CaseFile
+from tasks.space.affines import MIRROR
+from tasks.space.resample import Grid, resample_labels
 from tests.flows import scan_phantom
 from tests.flows.sources import test_ctp_core as perfusion
 from tests.tasks.stored_order import stored
-
-MIRROR = np.diag([-1.0, 1, 1, 1])
 
 
 def _lesion():
@@ -31,6 +31,14 @@ def _lesion():
 def _diffusion(name, factor=1.0):
     series, affine = scan_phantom.diffusion()
     return getattr(series, name) * np.float32(factor), affine
+
+
+def _drawn():
+    """The infarct on the grid of the diffusion scan."""
+    infarct = scan_phantom.infarct()
+    grid = Grid(scan_phantom.MR_SHAPE, scan_phantom.diffusion()[1])
+    to_template = np.linalg.inv(scan_phantom.POSE)
+    return resample_labels(infarct.mask.astype(np.uint8), infarct.affine, grid, to_template), grid.affine
 
 
 def _baseline():
@@ -54,6 +62,7 @@ def _arrival():
 #: Modality -> (values, affine); the CT is of the perfusion's own head, so that a map of flow may use it.
 IMAGES: dict[str, Callable] = {
     "lesion": _lesion,
+    "dwi-lesion": _drawn,
     "ncct": _baseline,
     "dwi": lambda: _diffusion("b1000"),
     "adc": lambda: _diffusion("adc", ADC_STORED),

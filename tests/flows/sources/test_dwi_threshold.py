@@ -148,6 +148,16 @@ def test_the_picture_shows_the_regions_and_the_lesion(ct_record, dwi_record, out
     assert any(plane["lesion"] for plane in picture["planes"])
 
 
+def test_the_lesion_of_diffusion_is_rendered_from_its_side_and_ct_without_a_lesion_is_not(ct_record, dwi_record, out):
+    assert not [name for name in _files(ct_record, out) if name.endswith("_rendering.json")]
+    record, _ = dwi_record
+    path = _files(record, out)["sub-1_dwi_rendering.json"]
+    assert path.stat().st_size < 40_000
+    found = json.loads(path.read_text())
+    assert [view["seen_from"] for view in found["views"]] == ["right", "front", "above"]
+    assert (found["side"], found["volume_ml"]) == ("right", pytest.approx(record.payload.lesion.volume_ml, abs=1e-3))
+
+
 def test_slices_are_drawn_with_every_label_map_but_that_of_the_territories(dwi_record, out):
     files = {name: path for name, path in _files(dwi_record[0], out).items() if name.endswith("_keyslices.json")}
     assert set(files) == {"sub-1_dwi_keyslices.json", f"sub-1_dwi_map-{TERRITORY.sha256[:8]}_keyslices.json"}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar, Literal
 
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
 
 from cohorts.folder.manifest import Scan
-from cohorts.folder.source import MapUse, Source
+from cohorts.folder.source import MapUse, OnScanSource, Source
 from cohorts.folder.study import kinds_of, study_model
 from cohorts.store.findings import Findings
 from cohorts.store.records import Record, StepKey
@@ -19,6 +21,7 @@ from cohorts.tables.regions_and_scores import regions_and_scores
 from cohorts.tables.rows import Measured
 from cohorts.tables.schemas import REGIONS, SCORES
 from cohorts.tables.storage import write_table
+from flows.commands.sources import show_sources
 from flows.sources.registry import METHODS, STUDY
 from tasks.scoring import PROBABILITY_RULES, RegionEvidence, Rule, Score
 from tests.cohorts.hand_made import ASPECTS, VASCULAR, hand_made_cohort, rows, stands
@@ -156,3 +159,30 @@ def test_two_settings_of_one_kind_are_two_measurements_of_one_step():
     }
     assert config.measurement_of["core-20-any"] == "core-ctp:core-20"
     assert {source.step for source in config.computed_sources} == {"core-ctp", "ratio-ncct", "measure-lesion"}
+
+
+def test_what_lies_on_one_scan_declares_once_how_regions_come_onto_it():
+    shared = {"forms", "registration"}
+    on_scan = {kind: method.source for kind, method in METHODS.items() if issubclass(method.source, OnScanSource)}
+    assert set(on_scan) == {"native_mask", "density_ratio", "dwi_threshold", "dwi_unet", "radiomics"}
+    for kind, source in on_scan.items():
+        assert not shared & set(source.__annotations__), kind
+        drawn = source.model_validate({"name": "a", "kind": kind, "registration": "network"})
+        plain = source.model_validate({"name": "a", "kind": kind})
+        assert set(drawn.weights) - set(plain.weights) == {"region-net"}
+        method = METHODS[kind]
+        assert method.memory_of(drawn.settings) == max(1500, method.memory_mib)  # PyTorch
+        assert method.cpu_limit_of(drawn.settings) == 600
+        assert (method.memory_of(plain.settings), method.cpu_limit_of(plain.settings)) == (
+            method.memory_mib,
+            method.cpu_limit_s,
+        )
+        assert drawn.gated_as == ("ct" if kind in ("density_ratio", "radiomics") else "dwi")
+
+
+def test_what_regions_by_a_network_cost_is_told():
+    console = Console(width=200, record=True, file=io.StringIO())
+    show_sources(console)
+    block = console.export_text().split("density_ratio")[1].split("gives")[0]
+    assert "needs  about 700 MiB, at most 120 CPU s a case" in block
+    assert 'with registration = "network": weights region-net, about 1500 MiB, at most 600 CPU s a case' in block

@@ -202,6 +202,13 @@ def _stored(folder, labels, affine, *, sform=2, qform=0):
     return path
 
 
+@pytest.mark.parametrize(("sform", "qform"), [(1, 1), (1, 0), (0, 1)])
+def test_a_flat_label_map_is_refused_whatever_form_says_where_it_lies(tmp_path, sform, qform):
+    path = _stored(tmp_path, np.ones((7, 8), np.int16), np.eye(4), sform=sform, qform=qform)
+    with pytest.raises(ValueError, match=r"must be a volume \(X, Y, Z\), got shape \(7, 8\)"):
+        load_label_map(str(path))
+
+
 def test_a_label_map_that_does_not_say_where_it_lies_is_refused(tmp_path):
     classic = load_label_map("classic")
     path = _stored(tmp_path, np.asarray(classic.labels), classic.affine, sform=0, qform=0)

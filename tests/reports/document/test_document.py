@@ -149,7 +149,7 @@ def test_every_titled_number_is_a_row_of_statistics(
     assert len(named) > 1500
     of_section = {row.section for row in hostile[1].itertuples() if row.statistic_id in named}
     assert of_section == {"flow", "cohort", "distribution", "regions", "roc", "dichotomies", "youden", "association",
-                          "agreement"}  # fmt: skip
+                          "agreement", "segmentation"}  # fmt: skip
 
 
 def test_printed_numbers_are_those_of_their_rows(
@@ -210,7 +210,7 @@ def test_what_is_not_computed_says_so_and_no_cell_is_a_dash() -> None:
 
 
 def test_synthetic_data_are_marked_in_every_section(page: Page) -> None:
-    assert page.all("class").count("mark") == page.tags.count("section") == 15
+    assert page.all("class").count("mark") == page.tags.count("section") == 16
     assert "SYNTHETIC DATA" in page.words or "Synthetic data." in page.words
 
 
@@ -257,6 +257,70 @@ def test_many_participants_to_chase_are_folded_and_all_are_there(plain: tuple[Re
     words = Page(document(data, statistics, synthetic_run()).html).words
     assert all(f"sub-9{number:03d}" in words for number in range(40))
     assert "39 more: no scan · at screening" in words  # 42 of the reason, 3 shown of each of the reasons
+
+
+GATED: list[tuple[str, str, str, str | None]] = [
+    ("sub-0011", "ncct", "noise_too_high", "ncct: noise_hu must be <= 9, got 12.35 HU. Use a smoother kernel."),
+    ("sub-0012", "ncct", "noise_too_high", "ncct: noise_hu must be <= 9, got 10.75 HU. Use a smoother kernel."),
+    ("sub-0013", "dwi", "field_of_view_too_small", "dwi: template_coverage must be >= 0.9, got 0.7312."),
+    ("sub-0014", "cta", "modality_not_used", None),
+]
+
+
+def with_refused_scans(data: ReportInput, rows: list[tuple[str, str, str, str | None]]) -> ReportInput:
+    """The tables with further scans, refused, of participants whose lesion was measured."""
+    first = data.scans[data.scans["status"] == "ok"].iloc[:1]
+    more = [
+        first.assign(
+            participant_id=name, modality=modality, path=f"{name}/{modality}.nii.gz", status="excluded", reason=reason,
+            detail=detail,
+        )
+        for name, modality, reason, detail in rows
+    ]  # fmt: skip
+    return replace(data, scans=pd.concat([data.scans, *more], ignore_index=True))
+
+
+def test_scans_refused_by_gates_are_to_chase_though_their_patient_is_measured(
+    plain: tuple[ReportInput, pd.DataFrame],
+) -> None:
+    data, statistics = plain
+    words = Page(document(with_refused_scans(data, GATED), statistics, synthetic_run()).html).words
+    assert "Further scans refused: 3. Their patients were measured on another scan." in words
+    noise = "noise too high · another scan was used What to do 2 scans The image is too poor to see an early infarct."
+    assert noise in words
+    found = [f"{name} {name}/{modality}.nii.gz {detail}" for name, modality, _, detail in GATED[:3]]
+    assert [line for line in found if line not in words] == []
+    assert words.index(noise) < words.index(found[0]) < words.index(found[1])
+    assert "field of view too small · another scan was used What to do 1 scan Not all of the brain" in words
+    assert "sub-0014/cta.nii.gz" not in words  # nobody reads it: nothing to fix
+    without = Page(document(data, statistics, synthetic_run()).html).words
+    assert "another scan" not in without
+
+
+def test_a_scan_that_excludes_its_patient_is_listed_once(plain: tuple[ReportInput, pd.DataFrame]) -> None:
+    data, statistics = plain
+    one = data.exclusions[data.exclusions["stage"] == "intake"].iloc[0]
+    row = (str(one["participant_id"]), "ncct", str(one["reason"]), "of the scan alone")
+    words = Page(document(with_refused_scans(data, [row]), statistics, synthetic_run()).html).words
+    assert "Further scans refused" not in words
+    assert "of the scan alone" not in words
+
+
+def test_many_refused_scans_are_folded_and_all_are_there(plain: tuple[ReportInput, pd.DataFrame]) -> None:
+    data, statistics = plain
+    row = ("noise_too_high", "ncct: noise_hu must be <= 9, got 12.35 HU.")
+    many = [(f"sub-8{number:03d}", "ncct", *row) for number in range(40)]
+    words = Page(document(with_refused_scans(data, many), statistics, synthetic_run()).html).words
+    assert all(f"sub-8{number:03d}/ncct.nii.gz" in words for number in range(40))
+    assert "10 more: noise too high · another scan was used" in words
+
+
+def test_nothing_to_chase_says_so(plain: tuple[ReportInput, pd.DataFrame]) -> None:
+    data, statistics = plain
+    text = "Nothing to chase: every participant was read and measured, and every scan was used."
+    calm = replace(data, exclusions=data.exclusions.iloc[:0], scans=data.scans[data.scans["status"] == "ok"])
+    assert text in Page(document(calm, statistics, synthetic_run()).html).words
+    assert text not in Page(document(with_refused_scans(calm, GATED), statistics, synthetic_run()).html).words
 
 
 def test_the_same_input_gives_the_same_bytes_in_any_row_order(

@@ -33,7 +33,13 @@ NO_END = {
     "modality_without_scan",
     "no_bolus",
     "no_venous_output",
+    "other_side_not_described",
     "refinement_folded",
+    "region_absent",
+    "region_not_finite",
+    "region_too_small",
+    "region_uniform",
+    "too_many_grey_levels",
     "vof_before_aif",
     "vof_scaling_out_of_range",
 }

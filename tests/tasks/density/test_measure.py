@@ -270,3 +270,21 @@ def test_a_real_scan_with_swapped_sides_gives_swapped_numbers(real_data, name):
         assert 20 < as_scanned[right].density_hu < 45
         assert as_scanned[right].ratio == pytest.approx(swapped[right + 10].ratio, abs=2e-3)
         assert as_scanned[right].n_voxels == pytest.approx(swapped[right + 10].n_voxels, rel=0.01)
+
+
+def test_regions_that_are_drawn_take_the_place_of_the_map_which_is_not_resampled():
+    values = np.zeros((7, 8, 9), np.float32)
+    affine = np.diag([20.0, 20.0, 20.0, 1.0])
+    affine[:3, 3] = -70
+    scan = WorkingScan(values, affine, (1, 1, 1), values.shape)
+    drawn = np.arange(values.size).reshape(values.shape) % 21
+    label_map = load_label_map("classic")
+    unusable = label_map.labels.astype(float)  # labels that cannot be resampled
+    own = (unusable, label_map.table, label_map.affine)
+    regions = place_regions(scan, own, mca_territory(), np.eye(4), drawn=drawn)
+    assert regions.labels is drawn
+    own = (label_map.labels, label_map.table, label_map.affine)
+    expected = place_regions(scan, own, mca_territory(), np.eye(4))
+    np.testing.assert_array_equal(regions.reference, expected.reference)
+    with pytest.raises(TypeError, match="labels must be integers"):
+        place_regions(scan, (unusable, label_map.table, label_map.affine), mca_territory(), np.eye(4))

@@ -1,0 +1,108 @@
+"""What a trained network says of one scan: probabilities of every class on the network's grid.
+
+A network is asked in overlapping windows of the size of its training's patches. Its instance normalisation takes means
+over all that it is shown, so that what it learned holds for that size alone: asked about a whole brain at once,
+``dwi-unet`` found 20 ml of infarct where it finds next to nothing in windows.
+
+A network is loaded once per process and asked about one patient at a time, the mirror image after the image: two in one
+batch take as long a patient and three times the memory. Numbers are float32 on every path, equal to those of float64
+within ``TOLERANCE``: no bfloat16, which is fast on some CPUs and slow on others, and no TF32 on a GPU. OpenVINO is 1.4
+times as fast as ours on a CPU, but beyond the tolerance (``tests.benchmarks.bench_inference``). PyTorch is loaded when
+a network is first asked: nothing else waits for it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from models.networks.unet import PRESETS, build_unet, load_state
+from models.weights import Weights, load_weights
+from tasks.arrays import Float32Array
+from tasks.segmentation import WINDOW
+
+#: Largest difference of a probability between any two paths (CPU, GPU, any number of threads) and float64.
+TOLERANCE = 1e-4
+OVERLAP = 0.25  # of two windows
+
+
+@lru_cache(maxsize=4)
+def loaded(weights: Weights, preset: str, n_channels: int, n_classes: int) -> Any:
+    """The trained network, ready to be asked; once per process, on a GPU where this process may use one.
+
+    Raises
+    ------
+    ValueError
+        The preset is unknown.
+    RuntimeError
+        The weights are of another network.
+    """
+    network = build_unet(preset, n_channels, n_classes)
+    load_state(network, load_weights(weights))
+    return ready(network)
+
+
+def ready(network: Any) -> Any:
+    """A network with its weights, made ready to be asked; it cannot be trained any more."""
+    import torch
+
+    from models.networks.channels_last import channels_last
+
+    network.eval()
+    if not torch.cuda.is_available():
+        return channels_last(network)
+    torch.backends.cudnn.allow_tf32 = False
+    return network.cuda()
+
+
+def probabilities(network: Any, channels: Float32Array, *, flip: bool = False) -> Float32Array:
+    """Probabilities of every class.
+
+    Parameters
+    ----------
+    network : of `loaded` or `ready`
+    channels : (C, X, Y, Z) float32 array; sizes below ``WINDOW`` are filled up with zeros
+    flip : also ask for the mirror image along x, and take the mean
+
+    Returns
+    -------
+    (classes, X, Y, Z) float32 array, sum 1 over the classes
+    """
+    import torch
+
+    device = next((one.device for one in network.parameters()), torch.device("cpu"))
+    given = torch.from_numpy(np.ascontiguousarray(channels[None], dtype=np.float32)).to(device)
+    with torch.inference_mode():
+        found = in_windows(network, given)
+        if flip:
+            found += in_windows(network, given.flip(2)).flip(2)
+            found /= 2
+    return np.ascontiguousarray(found[0].cpu().numpy())
+
+
+def in_windows(network: Any, given: Any) -> Any:
+    """Probabilities of one image, those of overlapping windows weighted towards their middles.
+
+    Parameters
+    ----------
+    network : in the state for judging
+    given : (N, C, X, Y, Z) float32 tensor on the network's device
+
+    Returns
+    -------
+    (N, classes, X, Y, Z) float32 tensor
+    """
+    import torch
+    from monai.inferers.utils import sliding_window_inference
+
+    def of_window(window: Any) -> Any:
+        return network(window.contiguous(memory_format=torch.channels_last_3d)).float().softmax(dim=1)
+
+    return sliding_window_inference(given, WINDOW, 1, of_window, overlap=OVERLAP, mode="gaussian")
+
+
+def divisor(preset: str) -> int:
+    """What every size of a network's input must be a multiple of."""
+    return PRESETS[preset].divisor

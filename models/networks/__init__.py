@@ -1,0 +1,1 @@
+"""Builders of the networks, by name and preset."""

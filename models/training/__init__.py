@@ -1,0 +1,1 @@
+"""What learns: anatomies, synthetic patients, splits, and the training of networks on them."""

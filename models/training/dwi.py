@@ -1,0 +1,60 @@
+"""What ``dwi-unet`` sees and learns: diffusion MR in, six classes out, the infarct last.
+
+In training the ADC is left out for some patients, so that one network serves b-high alone as well, and scaled for some.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from models.training.pool import IGNORED, PooledPatient
+from models.training.trainer import Task
+from tasks.arrays import Float32Array
+from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, dwi_channels
+
+#: Least difference of an infarct to be learned, in units of the channels: a sixth of an ordinary infarct's.
+LEAST_BRIGHTER, LEAST_LOWER = 0.1, 0.06
+NO_ADC = 0.3  # share of training patients whose ADC is left out
+
+
+def _channels(patient: PooledPatient, rng: np.random.Generator | None) -> Float32Array:
+    """Of a pooled patient; ``rng`` leaves the ADC out now and then."""
+    with_adc = (rng is None or rng.random() >= NO_ADC) and bool(patient.adc.size)
+    adc = patient.adc.astype(np.float32) if with_adc else None
+    if adc is not None and rng is not None and rng.random() < 0.3:
+        adc = adc * np.float32(rng.uniform(0.92, 1.08))  # wrong b-value, gradient calibration
+    return dwi_channels(patient.b_high.astype(np.float32), adc, patient.brain)
+
+
+def _labels(patient: PooledPatient) -> npt.NDArray[np.uint8]:
+    """The classes; a drawn infarct that the images do not show is nobody's to learn, and counts nowhere.
+
+    What a reader marked on a patient's scan was seen, and counts.
+    """
+    if patient.is_real or is_visible(patient):
+        return patient.classes
+    return np.where(patient.classes == INFARCT, IGNORED, patient.classes).astype(np.uint8)
+
+
+def is_visible(patient: PooledPatient) -> bool:
+    """Whether the infarct, if any, is brighter than the patient's other tissue or has a lower ADC; medians of both."""
+    infarct = (patient.classes == INFARCT) & patient.brain
+    normal = np.isin(patient.classes, (CLASSES.index("grey"), CLASSES.index("white"))) & patient.brain
+    if not infarct.any() or not normal.any():
+        return True
+    signal, adc, _ = dwi_channels(patient.b_high.astype(np.float32), patient.adc.astype(np.float32), patient.brain)
+    brighter = float(np.median(signal[infarct]) - np.median(signal[normal]))
+    lower = float(np.median(adc[normal]) - np.median(adc[infarct]))
+    return brighter >= LEAST_BRIGHTER and lower >= LEAST_LOWER
+
+
+DWI_TASK = Task(
+    name="dwi-unet",
+    n_channels=N_DWI_CHANNELS,
+    n_classes=len(CLASSES),
+    channels=_channels,
+    labels=_labels,
+    foreground=(INFARCT,),
+    weights=(0.5, 0.8, 0.8, 0.8, 1.0, 1.2),
+)

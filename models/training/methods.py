@@ -1,0 +1,95 @@
+"""What can be trained: method -> its task, and the plan of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from models.networks.unet import PRESETS
+from models.training.dwi import DWI_TASK
+from models.training.regions import REGION_TASK
+from models.training.trainer import Plan, Task
+
+#: What a lesion drawn on a scan teaches; regions need a map drawn on it, which no kind of source reads.
+BY_LESION = ("dwi-unet",)
+METHODS: Mapping[str, Task] = {
+    "dwi-unet": DWI_TASK,
+    "region-net": REGION_TASK,
+}
+#: What a method may be trained as; the recipe of a paper is that of its own system.
+PROFILES_OF: Mapping[str, tuple[str, ...]] = {"dwi-unet": ("corrected", "as-paper"), "region-net": ("corrected",)}
+#: Paper 4 (Wei et al., Brain Communications fcag053): Adam at 1e-2, batches of 32, loss not named: Dice. On a CPU a
+#: batch is 4, the least that batch normalisation can use.
+AS_PAPER: Mapping[str, Any] = {
+    "learning_rate": 1e-2,
+    "weight_decay": 0.0,
+    "batch": 4,
+    "false_positive": 0.5,
+    "false_negative": 0.5,
+}
+
+
+#: Of the learning rate where training starts from trained weights: chosen here.
+START_RATE = 0.25
+
+
+def task_of(method: str) -> Task:
+    """What a method learns.
+
+    Raises
+    ------
+    ValueError
+        There is no such method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"METHOD must be one of {', '.join(METHODS)}, got {method!r}. Choose one of them.")
+    return METHODS[method]
+
+
+def plan_for(profile: str, preset: str, method: str = "dwi-unet", **settings: Any) -> Plan:
+    """The plan of a profile: ``corrected`` as we train, ``as-paper`` as the paper says.
+
+    Parameters
+    ----------
+    profile : as below
+    preset : of the network, such as ``small``; the profile's own is found by it
+    method : of ``METHODS``
+    settings : of ``Plan``
+
+    Raises
+    ------
+    ValueError
+        The profile is not known, not one of the method, or has no such preset.
+    """
+    if profile not in (known := PROFILES_OF[method]):
+        raise ValueError(f"--profile must be one of {', '.join(known)}, got {profile!r}.")
+    own = [name for name in (preset, f"{profile}-{preset}") if name in PRESETS and PRESETS[name].profile == profile]
+    if not own:
+        sizes = [name.removeprefix(f"{profile}-") for name, one in PRESETS.items() if one.profile == profile]
+        raise ValueError(f"--preset must be one of {', '.join(sizes)} with profile {profile}, got {preset!r}.")
+    plan = Plan(preset=own[0], **settings)
+    return replace(plan, **AS_PAPER) if profile == "as-paper" else plan
+
+
+def with_start(plan: Plan, sha256: str) -> Plan:
+    """The plan of a training that starts from trained weights: at a lower rate, so that they are not thrown away.
+
+    Parameters
+    ----------
+    plan : as from nothing
+    sha256 : of the weights
+    """
+    return replace(plan, start_sha256=sha256, learning_rate=plan.learning_rate * START_RATE)
+
+
+def with_cohort(plan: Plan, share: float) -> Plan:
+    """The plan of a training whose patients are a cohort's by a share; the pool of one without others is empty."""
+    if share >= 1:
+        plan = replace(plan, pool=0, pool_at_start=0, pool_per_step=0.0)
+    return replace(plan, cohort_share=share)
+
+
+def patients_needed(plan: Plan) -> int:
+    """How many patients of the pool a training draws from before it ends."""
+    return min(plan.pool, int(plan.pool_at_start + plan.pool_per_step * max(0, plan.n_steps - 1)))

@@ -1,0 +1,366 @@
+"""The training of a segmentation network on a pool of patients: resumable, one process, one seed.
+
+A *task* says what a network sees and learns: channels from a pooled patient, and labels. Every batch is drawn from the
+seed and the step's number alone, so that a training that was killed goes on from its last checkpoint to the same
+weights. A checkpoint holds weights, optimiser, their running average and the step; what ships is the average.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from cohorts.store.hashing import file_sha256
+from models.networks.unet import build_unet, load_state, stored_state
+from models.training.pool import IGNORED, NOT_FOREGROUND, PooledPatient, awaited, read_patient
+from models.training.posed import posed
+from tasks.arrays import Float32Array
+from tasks.segmentation import WINDOW
+
+WITH_FOREGROUND = 0.5  # share of patches that hold a voxel of the foreground
+Channels = Callable[[PooledPatient, np.random.Generator | None], Float32Array]
+Labels = Callable[[PooledPatient], npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network learns.
+
+    Attributes
+    ----------
+    name : of the method
+    n_channels, n_classes : of the network
+    channels : pooled patient, generator (None when judging) -> (C, X, Y, Z) float32 array
+    labels : pooled patient -> (X, Y, Z) uint8 array
+    foreground : classes that the Dice loss counts
+    weights : of each class in the cross-entropy
+    """
+
+    name: str
+    n_channels: int
+    n_classes: int
+    channels: Channels
+    labels: Labels
+    foreground: tuple[int, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def is_lesion(self) -> bool:
+        """Whether one thing is drawn, which not everybody has."""
+        return len(self.foreground) == 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how a network is trained.
+
+    ``false_positive`` and ``false_negative`` weigh the Tversky loss (Salehi et al., MLMI 2017:379-387); with .5 each it
+    is Dice. ``average`` is the decay of the running average of the weights. Step ``n`` draws from the first
+    ``pool_at_start + n pool_per_step`` patients of ``pool``, so that training starts while the pool is still written,
+    and comes to the same weights as with a full one. ``start_sha256`` is the digest of weights to start from, which lie
+    in the training's folder as ``start.safetensors``. ``cohort_share`` is the share of patients that come from a
+    cohort, not from the pool.
+    """
+
+    preset: str = "small"
+    n_steps: int = 4000
+    batch: int = 1
+    pool: int = 1500
+    pool_at_start: int = 100
+    pool_per_step: float = 0.2
+    patch: tuple[int, int, int] = WINDOW
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    false_positive: float = 0.5
+    false_negative: float = 0.5
+    average: float = 0.998
+    seed: int = 0
+    checkpoint_s: float = 120.0
+    n_threads: int = 1
+    mixed: bool = True
+    warm_up: int = 100
+    start_sha256: str = ""
+    cohort_share: float = 0.0
+
+
+def train(
+    task: Task,
+    pool: Path | None,
+    out: Path,
+    plan: Plan,
+    judge: Callable[[Any, int], Mapping[str, float]] | None = None,
+    judge_every: int = 500,
+    device: str = "cpu",
+    cohort: Sequence[Path] = (),
+) -> Path:
+    """Train until the plan's last step, from the last checkpoint in ``out`` if there is one.
+
+    Parameters
+    ----------
+    task : Task
+    pool : folder of synthetic patients, which may be written meanwhile; None where all are a cohort's
+    out : folder of checkpoint, log and final weights
+    plan : Plan
+    judge : network, step -> metrics, on validation patients
+    judge_every : steps between two of them
+    device : of PyTorch; the batches are the same on every device, the sums are rounded otherwise
+    cohort : files of a cohort's patients
+
+    Returns
+    -------
+    The file of the averaged weights, safetensors.
+    """
+    from safetensors.torch import save_file
+
+    torch.set_num_threads(plan.n_threads)
+    torch.manual_seed(plan.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    network = build_unet(plan.preset, task.n_channels, task.n_classes)
+    network = network.to(device, memory_format=torch.channels_last_3d)
+    averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    if plan.start_sha256:
+        _start(out, network, averaged, plan)
+    step, seconds = _resumed(out, network, optimiser, averaged, plan)
+    loss_of = _Loss(task, plan, device)
+    kind = torch.device(device).type
+    is_mixed = plan.mixed and (kind == "cpu" or torch.cuda.is_bf16_supported())
+    began = kept = time.monotonic()
+    losses: list[float] = []
+    network.train()
+    while step < plan.n_steps:
+        images, labels = (one.to(device) for one in _batch(task, pool, cohort, plan, step))
+        for group in optimiser.param_groups:
+            group["lr"] = _rate(plan, step)
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=is_mixed):
+            logits = network(images)
+        loss = loss_of(logits.float(), labels)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        step += 1
+        decay = min(plan.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for name, value in network.state_dict().items():
+                if value.dtype.is_floating_point:
+                    averaged[name].lerp_(value, 1 - decay)
+                else:
+                    averaged[name].copy_(value)
+        losses.append(float(loss.detach()))
+        is_last = step == plan.n_steps
+        if step % 50 == 0 or is_last:
+            _log(out, {"step": step, "loss": float(np.mean(losses)), "seconds": seconds + time.monotonic() - began})
+            losses.clear()
+        if judge is not None and (step % judge_every == 0 or is_last):
+            own = {name: value.detach().clone() for name, value in network.state_dict().items()}
+            network.load_state_dict(averaged)
+            network.eval()
+            _log(out, {"step": step, **judge(network, step)})
+            network.load_state_dict(own)
+            network.train()
+        if time.monotonic() - kept > plan.checkpoint_s or is_last:
+            _keep(out, network, optimiser, averaged, step, seconds + time.monotonic() - began, plan)
+            kept = time.monotonic()
+    path = out / f"{task.name}.safetensors"
+    save_file({name: value.cpu().contiguous() for name, value in stored_state(averaged).items()}, path)
+    return path
+
+
+def _start(out: Path, network: nn.Module, averaged: dict[str, torch.Tensor], plan: Plan) -> None:
+    """Weights of an earlier training.
+
+    Raises
+    ------
+    ValueError
+        The file is not the plan's.
+    """
+    from safetensors.torch import load_file
+
+    path = out / "start.safetensors"
+    if (found := file_sha256(path)) != plan.start_sha256:
+        raise ValueError(f"{path} must have sha256 {plan.start_sha256[:12]}, got {found[:12]}. Copy it again.")
+    load_state(network, load_file(path))
+    averaged.update({name: value.detach().clone() for name, value in network.state_dict().items()})
+
+
+def _rate(plan: Plan, step: int) -> float:
+    """Warm-up, then half a cosine to a hundredth."""
+    if step < plan.warm_up:
+        return plan.learning_rate * (step + 1) / plan.warm_up
+    share = (step - plan.warm_up) / max(1, plan.n_steps - plan.warm_up)
+    return plan.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+
+
+def _batch(
+    task: Task, pool: Path | None, cohort: Sequence[Path], plan: Plan, step: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Patches of random patients: by the seed and the step alone."""
+    rng = np.random.default_rng((plan.seed, step))
+    images, labels = [], []
+    n_drawn = min(plan.pool, int(plan.pool_at_start + plan.pool_per_step * step))
+    for _ in range(plan.batch):
+        if cohort and (pool is None or rng.random() < plan.cohort_share):
+            patient = posed(read_patient(cohort[int(rng.integers(len(cohort)))]), rng, plan.patch)
+        elif pool is not None:
+            patient = read_patient(awaited(pool, int(rng.integers(n_drawn))))
+        else:
+            raise ValueError("patients must be of a pool or of a cohort, got neither. Give one of them.")
+        labelled = task.labels(patient)
+        at = _corner(patient, np.isin(labelled, task.foreground), plan.patch, rng)
+        box = tuple(slice(one, one + size) for one, size in zip(at, plan.patch, strict=True))
+        images.append(task.channels(patient, rng)[(slice(None), *box)])
+        labels.append(labelled[box])
+    given = torch.from_numpy(np.ascontiguousarray(np.stack(images), dtype=np.float32))
+    return given.to(memory_format=torch.channels_last_3d), torch.from_numpy(np.stack(labels).astype(np.int64))
+
+
+def _corner(
+    patient: PooledPatient, foreground: npt.NDArray[np.bool_], patch: Sequence[int], rng: np.random.Generator
+) -> list[int]:
+    """A random corner near the brain; every second patch holds a voxel of the foreground, where there is one."""
+    corner = []
+    wanted = np.flatnonzero(foreground) if rng.random() < WITH_FOREGROUND else np.empty(0, int)
+    held = np.unravel_index(wanted[rng.integers(len(wanted))], foreground.shape) if len(wanted) else None
+    for axis, size in enumerate(patch):
+        other = tuple(one for one in range(3) if one != axis)
+        seen = np.flatnonzero(patient.brain.any(axis=other))
+        total = patient.brain.shape[axis]
+        low, high = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, total)
+        first, last = sorted((high - size, low))
+        first, last = max(0, min(first - 4, total - size)), min(total - size, max(last + 4, 0))
+        first, last = min(first, last), max(first, last)
+        if held is not None:
+            first = max(first, min(int(held[axis]) - size + 1, total - size))
+            last = max(first, min(last, int(held[axis])))
+        corner.append(int(rng.integers(first, last + 1)))
+    return corner
+
+
+class _Loss:
+    """Weighted cross-entropy over all classes and Tversky over the foreground's.
+
+    Where only it is known that a voxel is none of the foreground (``NOT_FOREGROUND``), the cross-entropy is that of the
+    summed probability of all other classes, the likelihood of what is known: the marginal loss of Shi et al. (Med
+    Image Anal 2021;70:101979). Such a voxel weighs as much as these classes in the mean.
+    """
+
+    def __init__(self, task: Task, plan: Plan, device: str) -> None:
+        self._weights = torch.tensor(task.weights, device=device)
+        self._foreground = list(task.foreground)
+        self._others = [index for index in range(task.n_classes) if index not in task.foreground]
+        self._alpha, self._beta = plan.false_positive, plan.false_negative
+
+    def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        is_merged = labels == NOT_FOREGROUND
+        if not bool(is_merged.any()):
+            return nn.functional.cross_entropy(logits, labels, self._weights, ignore_index=IGNORED)
+        is_known = ~is_merged & (labels != IGNORED)
+        known = labels.masked_fill(is_merged, IGNORED)
+        loss = nn.functional.cross_entropy(logits, known, self._weights, ignore_index=IGNORED, reduction="sum")
+        weight = self._weights[self._others].mean()
+        unlikely = logits.logsumexp(dim=1) - logits[:, self._others].logsumexp(dim=1)
+        total = self._weights[labels[is_known]].sum() + weight * is_merged.sum()
+        return (loss + weight * unlikely[is_merged].sum()) / total
+
+    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = self._cross_entropy(logits, labels)
+        probability = logits.softmax(dim=1) * (labels != IGNORED).unsqueeze(1)
+        parts = []
+        for index in self._foreground:
+            truth = (labels == index).float()
+            given = probability[:, index]
+            if not bool(truth.any()):  # nothing to overlap: what is said is only wrong
+                parts.append(given.sum() / (given.sum() + 200.0))
+                continue
+            hit = (given * truth).sum()
+            wrong = self._alpha * (given * (1 - truth)).sum() + self._beta * ((1 - given) * truth).sum()
+            parts.append(1 - (hit + 1) / (hit + wrong + 1))
+        return loss + torch.stack(parts).mean() if parts else loss
+
+
+def _log(out: Path, row: Mapping[str, float]) -> None:
+    """One line of the learning curve."""
+    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_log(out: Path) -> Iterator[Mapping[str, float]]:
+    """The learning curve, a row each; of a step logged twice (after a kill) the later counts."""
+    rows: dict[tuple[float, bool], Mapping[str, float]] = {}
+    for line in (out / "log.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        rows[row["step"], "loss" in row] = row
+    yield from (rows[key] for key in sorted(rows))
+
+
+def _keep(
+    out: Path,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    averaged: Mapping[str, torch.Tensor],
+    step: int,
+    seconds: float,
+    plan: Plan,
+) -> None:
+    """Write the checkpoint under another name, then rename it."""
+    temporary = out / f"checkpoint.{os.getpid()}.tmp"
+    state = {
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "averaged": dict(averaged),
+        "step": step,
+        "seconds": seconds,
+        "plan": json.dumps(asdict(plan)),
+    }
+    torch.save(state, temporary)
+    temporary.replace(out / "checkpoint.pt")
+
+
+def _resumed(
+    out: Path, network: nn.Module, optimiser: torch.optim.Optimizer, averaged: dict[str, torch.Tensor], plan: Plan
+) -> tuple[int, float]:
+    """Step and seconds of the last checkpoint, 0 without one.
+
+    Raises
+    ------
+    ValueError
+        It is of another plan.
+    """
+    path = out / "checkpoint.pt"
+    if not path.is_file():
+        return 0, 0.0
+    kept = torch.load(path, weights_only=True, map_location="cpu")
+    if json.loads(kept["plan"]) != json.loads(json.dumps(asdict(plan))):
+        raise ValueError(f"{path} must be of the same plan, got another. Give another folder.")
+    network.load_state_dict(kept["network"])
+    optimiser.load_state_dict(kept["optimiser"])
+    averaged.update({name: value.to(averaged[name].device) for name, value in kept["averaged"].items()})
+    return int(kept["step"]), float(kept["seconds"])
+
+
+def network_from(path: Path, preset: str, n_channels: int, n_classes: int) -> Any:
+    """A trained network, ready to judge.
+
+    Raises
+    ------
+    ValueError
+        The preset is unknown.
+    """
+    from safetensors.torch import load_file
+
+    network = build_unet(preset, n_channels, n_classes)
+    load_state(network, load_file(path))
+    network.eval()
+    return network

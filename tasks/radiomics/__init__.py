@@ -1,0 +1,1 @@
+"""Radiomics features of regions, as pyradiomics defines them."""

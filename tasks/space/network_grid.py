@@ -1,0 +1,78 @@
+"""The grid on which a network sees a scan: 2 mm along the scan's own axes, turned to RAS, around the brain.
+
+Images come onto it by linear interpolation after the scan was averaged to no finer than the grid; what a network says
+comes back by linear interpolation. ``affine`` is voxel -> world, RAS, mm.
+"""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from tasks.arrays import Affine, Float32Array, Mask
+from tasks.segmentation import STEP_MM, WINDOW
+from tasks.space.affines import voxel_sizes_mm
+from tasks.space.resample import Grid, resample_image
+
+GRID_MARGIN_MM = 8.0  # around the brain
+IDENTITY = np.eye(4)
+
+
+def network_grid(brain: Mask, affine: Affine, divisor: int) -> Grid:
+    """The grid around a brain, no smaller than what a network is shown at once.
+
+    Parameters
+    ----------
+    brain : (X, Y, Z) bool array on the scan
+    affine : (4, 4) float array of the scan
+    divisor : every size of the grid is a multiple of this, or that of ``WINDOW``
+
+    Raises
+    ------
+    ValueError
+        The mask is empty.
+    """
+    if not brain.any():
+        raise ValueError("brain must hold at least one voxel, got none. Check the brain mask.")
+    turned = nib.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+    directions = np.zeros((3, 3))
+    spacing = voxel_sizes_mm(affine)
+    for axis, (onto, sign) in enumerate(turned):
+        directions[:, int(onto)] = sign * affine[:3, axis] / spacing[axis]
+    boxes = [
+        np.flatnonzero(brain.any(axis=tuple(one for one in range(3) if one != axis)))[[0, -1]] for axis in range(3)
+    ]
+    corners = np.array(np.meshgrid(*[(low - 0.5, high + 0.5) for low, high in boxes])).reshape(3, -1)
+    world = affine[:3, :3] @ corners + affine[:3, 3:]
+    along = np.linalg.solve(directions, world)
+    low, high = along.min(axis=1) - GRID_MARGIN_MM, along.max(axis=1) + GRID_MARGIN_MM
+    nx, ny, nz = (
+        max(least, int(np.ceil(one / STEP_MM / divisor)) * divisor)
+        for one, least in zip(high - low, WINDOW, strict=True)
+    )
+    grid_affine = np.eye(4)
+    grid_affine[:3, :3] = directions * STEP_MM
+    first = (low + high) / 2 - (np.array([nx, ny, nz]) - 1) / 2 * STEP_MM
+    grid_affine[:3, 3] = directions @ first
+    return Grid((nx, ny, nz), grid_affine)
+
+
+def to_network_grid(image: Float32Array, affine: Affine, grid: Grid, *, outside: float = 0.0) -> Float32Array:
+    """A scan on the grid; where its voxels are finer, they are averaged first.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float32 array
+    affine : (4, 4) float array of the image
+    grid : Grid
+    outside : value beyond the scan
+    """
+    sigma = np.sqrt(np.maximum(0, (STEP_MM / voxel_sizes_mm(affine)) ** 2 - 1)) * np.sqrt(1 / 12)  # of a box's width
+    smooth = ndimage.gaussian_filter(np.asarray(image, np.float32), sigma) if sigma.any() else image
+    return resample_image(smooth, affine, grid, IDENTITY, outside=outside)
+
+
+def to_scan(values: Float32Array, grid: Grid, shape: tuple[int, int, int], affine: Affine) -> Float32Array:
+    """What was found on the grid at the voxels of the scan, 0 beyond the grid."""
+    return resample_image(values, grid.affine, Grid(shape, affine), IDENTITY)

@@ -1,0 +1,59 @@
+"""The grid of the networks: in RAS along the scan's axes, the same however the scan is stored."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tasks.space.network_grid import network_grid, to_network_grid, to_scan
+from tasks.space.resample import Grid
+
+AFFINE = np.array([[-0.9, 0.05, 0, 40], [0.04, 1.1, 0.3, -60], [0, -0.2, 5.0, -30], [0, 0, 0, 1.0]])
+SHAPE = (70, 64, 18)
+
+
+def _ball():
+    x, y, z = np.indices(SHAPE)
+    return (((x - 33) / 24) ** 2 + ((y - 30) / 26) ** 2 + ((z - 9) / 6) ** 2) < 1
+
+
+def test_the_grid_has_voxels_of_2_mm_along_the_scans_axes_and_holds_the_brain():
+    grid = network_grid(_ball(), AFFINE, 16)
+    assert grid.orientation == "RAS"
+    np.testing.assert_allclose(grid.spacing_mm, 2.0)
+    assert all(size % 16 == 0 for size in grid.shape)
+    voxels = np.argwhere(_ball()) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    at = (voxels - grid.affine[:3, 3]) @ np.linalg.inv(grid.affine[:3, :3]).T
+    assert (at.min(axis=0) >= 3).all()  # 8 mm of margin, less half a voxel of the scan
+    assert (at.max(axis=0) <= np.array(grid.shape) - 4).all()
+
+
+@pytest.mark.parametrize("codes", ["LPS", "SAR", "AIL"])
+def test_a_scan_stored_in_another_order_has_the_same_grid(codes):
+    image = nib.Nifti1Image(_ball().astype(np.uint8), AFFINE)
+    wanted = nib.orientations.ornt_transform(nib.io_orientation(AFFINE), nib.orientations.axcodes2ornt(tuple(codes)))
+    other = image.as_reoriented(wanted)
+    grid, turned = network_grid(_ball(), AFFINE, 8), network_grid(np.asarray(other.dataobj) > 0, other.affine, 8)
+    assert turned.shape == grid.shape
+    np.testing.assert_allclose(turned.affine, grid.affine, atol=1e-6)
+
+
+def test_an_image_comes_back_from_the_grid():
+    x, y, z = np.indices(SHAPE)
+    smooth = (np.sin(x / 9) + np.cos(y / 8) + z / 9).astype(np.float32)
+    grid = network_grid(_ball(), AFFINE, 16)
+    back = to_scan(to_network_grid(smooth, AFFINE, grid), grid, SHAPE, AFFINE)
+    inner = _ball()
+    assert np.abs(back - smooth)[inner].max() < 0.05
+    assert np.abs(back - smooth)[inner].mean() < 0.01
+
+
+def test_finer_voxels_are_averaged_so_that_noise_falls():
+    affine = np.diag([0.5, 0.5, 2.0, 1.0])
+    noise = np.random.default_rng(2).standard_normal((160, 160, 20)).astype(np.float32)
+    grid = Grid((30, 30, 16), np.array([[2.0, 0, 0, 8], [0, 2.0, 0, 8], [0, 0, 2.0, 2], [0, 0, 0, 1]]))
+    assert to_network_grid(noise, affine, grid).std() < 0.4  # a quarter for the mean of 4 x 4 voxels, plus a rest
+
+
+def test_an_empty_brain_is_refused():
+    with pytest.raises(ValueError, match="brain must hold at least one voxel"):
+        network_grid(np.zeros(SHAPE, bool), AFFINE, 16)
