@@ -1,8 +1,9 @@
 """What a trained network says of one scan: probabilities of every class on the network's grid.
 
-A network is asked in overlapping windows of the size of its training's patches. Its instance normalisation takes means
-over all that it is shown, so that what it learned holds for that size alone: asked about a whole brain at once,
-``dwi-unet`` found 20 ml of infarct where it finds next to nothing in windows.
+A network is asked in windows of the size of its training's patches, which its card names: one as a rule, since patches
+hold a brain. Its instance normalisation takes means over all that it is shown, so that what it learned holds for that
+size alone: one that had learned patches of 128 x 160 x 128 mm and was asked about whole brains at once found 20 ml of
+infarct where it found next to nothing in windows.
 
 A network is loaded once per process and asked about one patient at a time, the mirror image after the image: two in one
 batch take as long a patient and three times the memory. Numbers are float32 on every path, equal to those of float64
@@ -13,23 +14,38 @@ a network is first asked: nothing else waits for it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from models.networks.unet import PRESETS, build_unet, load_state
+from models.networks.unet import build_unet, load_state
 from models.weights import Weights, load_weights
 from tasks.arrays import Float32Array
-from tasks.segmentation import WINDOW
+from tasks.segmentation import WINDOW, Window
 
 #: Largest difference of a probability between any two paths (CPU, GPU, any number of threads) and float64.
 TOLERANCE = 1e-4
 OVERLAP = 0.25  # of two windows
 
 
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network that can be asked.
+
+    Attributes
+    ----------
+    module : of PyTorch: (N, C, X, Y, Z) -> (N, classes, X, Y, Z), logits
+    window : what it is shown at once
+    """
+
+    module: Any
+    window: Window = WINDOW
+
+
 @lru_cache(maxsize=4)
-def loaded(weights: Weights, preset: str, n_channels: int, n_classes: int) -> Any:
+def loaded(weights: Weights, preset: str, n_channels: int, n_classes: int) -> Network:
     """The trained network, ready to be asked; once per process, on a GPU where this process may use one.
 
     Raises
@@ -39,31 +55,31 @@ def loaded(weights: Weights, preset: str, n_channels: int, n_classes: int) -> An
     RuntimeError
         The weights are of another network.
     """
-    network = build_unet(preset, n_channels, n_classes)
-    load_state(network, load_weights(weights))
-    return ready(network)
+    module = build_unet(preset, n_channels, n_classes)
+    load_state(module, load_weights(weights))
+    return Network(ready(module), weights.window)
 
 
-def ready(network: Any) -> Any:
-    """A network with its weights, made ready to be asked; it cannot be trained any more."""
+def ready(module: Any) -> Any:
+    """A module with its weights, made ready to be asked; it cannot be trained any more."""
     import torch
 
     from models.networks.channels_last import channels_last
 
-    network.eval()
+    module.eval()
     if not torch.cuda.is_available():
-        return channels_last(network)
+        return channels_last(module)
     torch.backends.cudnn.allow_tf32 = False
-    return network.cuda()
+    return module.cuda()
 
 
-def probabilities(network: Any, channels: Float32Array, *, flip: bool = False) -> Float32Array:
+def probabilities(network: Network, channels: Float32Array, *, flip: bool = False) -> Float32Array:
     """Probabilities of every class.
 
     Parameters
     ----------
-    network : of `loaded` or `ready`
-    channels : (C, X, Y, Z) float32 array; sizes below ``WINDOW`` are filled up with zeros
+    network : Network
+    channels : (C, X, Y, Z) float32 array; sizes below its window are filled up with zeros
     flip : also ask for the mirror image along x, and take the mean
 
     Returns
@@ -72,7 +88,7 @@ def probabilities(network: Any, channels: Float32Array, *, flip: bool = False) -
     """
     import torch
 
-    device = next((one.device for one in network.parameters()), torch.device("cpu"))
+    device = next((one.device for one in network.module.parameters()), torch.device("cpu"))
     given = torch.from_numpy(np.ascontiguousarray(channels[None], dtype=np.float32)).to(device)
     with torch.inference_mode():
         found = in_windows(network, given)
@@ -82,7 +98,7 @@ def probabilities(network: Any, channels: Float32Array, *, flip: bool = False) -
     return np.ascontiguousarray(found[0].cpu().numpy())
 
 
-def in_windows(network: Any, given: Any) -> Any:
+def in_windows(network: Network, given: Any) -> Any:
     """Probabilities of one image, those of overlapping windows weighted towards their middles.
 
     Parameters
@@ -97,12 +113,7 @@ def in_windows(network: Any, given: Any) -> Any:
     import torch
     from monai.inferers.utils import sliding_window_inference
 
-    def of_window(window: Any) -> Any:
-        return network(window.contiguous(memory_format=torch.channels_last_3d)).float().softmax(dim=1)
+    def of_window(part: Any) -> Any:
+        return network.module(part.contiguous(memory_format=torch.channels_last_3d)).float().softmax(dim=1)
 
-    return sliding_window_inference(given, WINDOW, 1, of_window, overlap=OVERLAP, mode="gaussian")
-
-
-def divisor(preset: str) -> int:
-    """What every size of a network's input must be a multiple of."""
-    return PRESETS[preset].divisor
+    return sliding_window_inference(given, network.window, 1, of_window, overlap=OVERLAP, mode="gaussian")

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from cohorts.folder.source import NETWORK_CONTRASTS, REGION_NETWORK
-from models.inference import divisor, loaded, probabilities
+from models.inference import Network, loaded, probabilities
 from models.weights import find_weights
 from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS
 from tasks.arrays import Affine, Float32Array, IntegerArray, Mask
@@ -35,7 +34,7 @@ ATLAS_SMOOTHING, ATLAS_FLOOR, CORTEX_POWER = 0.7, 0.003, 0.3
 NETWORK_FLOOR = 1e-4
 
 
-def region_network(folder: Path | None = None, name: str = REGION_NETWORK) -> Any:
+def region_network(folder: Path | None = None, name: str = REGION_NETWORK) -> Network:
     """The trained network, ready to be asked; once per process.
 
     Raises
@@ -47,7 +46,7 @@ def region_network(folder: Path | None = None, name: str = REGION_NETWORK) -> An
 
 
 def network_regions(
-    network: Any,
+    network: Network,
     image: Float32Array,
     affine: Affine,
     brain: Mask,
@@ -74,7 +73,7 @@ def network_regions(
     """
     if contrast not in NETWORK_CONTRASTS:
         raise ValueError(f"contrast must be one of {', '.join(NETWORK_CONTRASTS)}, got {contrast!r}. Use the atlas.")
-    grid = network_grid(brain, affine, divisor(PRESET))
+    grid = network_grid(brain, affine)
     channels = region_channels(
         to_network_grid(image, affine, grid),
         to_network_grid(brain.astype(np.float32), affine, grid) > 0.5,

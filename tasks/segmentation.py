@@ -16,8 +16,9 @@ CLASSES = ("outside", "fluid", "grey", "white", "chronic", "infarct")
 INFARCT = CLASSES.index("infarct")
 N_DWI_CHANNELS = 3
 STEP_MM = 2.0  # of the grid, along every axis
-#: Voxels that a network is shown at once, along x, y and z, as in training (``models.training.trainer.Plan.patch``).
-WINDOW = (64, 80, 64)
+Window = tuple[int, int, int]  # voxels along x, y and z
+#: What a network is shown at once: a brain as a rule (``models.training.trainer.Plan.patch``).
+WINDOW: Window = (80, 96, 80)
 N_REGION_CHANNELS = 6
 PLACE_UNIT_MM = 40.0  # half of a template brain's width
 CT_UNIT_HU = 10.0  # grey and white matter differ by about this

@@ -40,9 +40,7 @@ class DwiInput:
         return dwi_channels(self.b_high, self.adc, self.brain)
 
 
-def dwi_input(
-    scan: PreparedScan, adc: ScanImage | None, b0: ScanImage | None, b_value_s_mm2: float, divisor: int
-) -> DwiInput:
+def dwi_input(scan: PreparedScan, adc: ScanImage | None, b0: ScanImage | None, b_value_s_mm2: float) -> DwiInput:
     """Bring a prepared scan and its ADC onto the grid of a network.
 
     Parameters
@@ -51,7 +49,6 @@ def dwi_input(
     adc : as the scanner stores it, where there is one
     b0 : of b = 0, from which a missing ADC is computed
     b_value_s_mm2 : of ``scan``, used where ADC is computed
-    divisor : every size of the grid is a multiple of this
     """
     image, brain = scan.image, scan.brain_mask
     found = adc_on_grid(
@@ -62,7 +59,7 @@ def dwi_input(
         b0=None if b0 is None else (b0.values, b0.affine),
         b_value_s_per_mm2=b_value_s_mm2,
     )
-    grid = network_grid(brain, image.affine, divisor)
+    grid = network_grid(brain, image.affine)
     return DwiInput(
         found,
         grid,

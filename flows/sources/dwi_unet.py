@@ -16,7 +16,7 @@ from cohorts.store.findings import Findings, Found
 from flows.sources.dwi_input import dwi_input
 from flows.sources.interface import Method, OpenCase, Outcome
 from flows.sources.native_scan import begun, drawn, facts, native_counts, prepared, refused
-from models.inference import divisor, loaded, probabilities
+from models.inference import loaded, probabilities
 from models.weights import find_weights, has_patient_images
 from tasks.lesion import measure_lesion
 from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS
@@ -100,7 +100,7 @@ class DwiUnetSource(OnScanSource, LesionSource):
         findings = findings.adding(scans=others)
         if not scan.registration.is_usable:
             return refused(case, scan, findings, files)
-        given = dwi_input(scan, images.get(self.adc), images.get(self.b0), self.b_value_s_mm2, divisor(PRESET))
+        given = dwi_input(scan, images.get(self.adc), images.get(self.b0), self.b_value_s_mm2)
         adc = given.found
         network = loaded(find_weights(self.network), PRESET, N_DWI_CHANNELS, len(CLASSES))
         on_grid = probabilities(network, given.channels, flip=self.flip)[INFARCT]

@@ -28,7 +28,6 @@ from flows.sources.interface import Case, CaseFile, MapReference
 from flows.sources.registry import METHODS, read_cohort
 from flows.training.patients import Excluded, Labelling
 from flows.training.request import TrainRequest
-from models.networks.unet import PRESETS
 from models.training.splits import SPLITS, Split
 
 COLUMNS = ("participant_id", "reason", "detail")
@@ -52,14 +51,13 @@ class Candidates:
     sides: Mapping[str, Split]
 
 
-def candidates_of(request: TrainRequest, folder: Path, preset: str) -> Candidates:
+def candidates_of(request: TrainRequest, folder: Path) -> Candidates:
     """Read a cohort folder; no image is opened but to take its digest.
 
     Parameters
     ----------
     request : TrainRequest
     folder : of the cohort
-    preset : of the network
 
     Raises
     ------
@@ -80,7 +78,6 @@ def candidates_of(request: TrainRequest, folder: Path, preset: str) -> Candidate
         mask_forms=drawn.settings["forms"],
         reference=MapReference(map_location(cohort.config.regions_of(drawn), folder), maps[drawn.name].sha256),
         gates=cohort.config.gates_of("dwi"),
-        divisor=PRESETS[preset].divisor,
     )
     cases, excluded = _cases(cohort, labelling, request.work)
     return Candidates(cases, labelling, excluded, _sides(cohort.participants))

@@ -202,7 +202,7 @@ def _examined(training: Work, files: dict[Kind, list[Path]], code: str) -> Input
     candidates: Candidates | None = None
     patients = []
     if request.cohort is not None:
-        candidates = candidates_of(request, request.cohort, training.plan.preset)
+        candidates = candidates_of(request, request.cohort)
         folder = request.work / "patients"
         training.say(f"Preparing {len(candidates.cases)} patients, those not kept yet: seconds of one core each.")
         patients = training.all_of(
@@ -279,7 +279,7 @@ def _judged(training: Work, weights: Path, files: Sequence[Path]) -> list[Counts
     """Judge one side's patients."""
     request = training.request
     jobs = [
-        (steps.judge, (request.method, training.plan.preset, weights, files[at : at + JUDGED_PART], training.device))
+        (steps.judge, (request.method, training.plan, weights, files[at : at + JUDGED_PART], training.device))
         for at in range(0, len(files), JUDGED_PART)
     ]
     found = training.all_of("judge", jobs, trains=training.workers.has_gpu)

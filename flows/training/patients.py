@@ -51,7 +51,6 @@ class Labelling:
     forms, mask_forms : what to do where qform and sform of scans and of masks disagree
     reference : label map whose regions are to be in view
     gates : limits of quality figures
-    divisor : of the network's grid
     """
 
     mask: str
@@ -63,7 +62,6 @@ class Labelling:
     mask_forms: FormRule
     reference: MapReference
     gates: tuple[Gate, ...]
-    divisor: int
 
 
 @dataclass(frozen=True)
@@ -182,9 +180,7 @@ def _prepare(case: OpenCase, labelling: Labelling, kept: Path) -> tuple[Item, ..
         raise _RefusedError(broken[0].reason, " ".join(one.detail for one in broken))
     if detail := outside_of_brain(lesion, scan, file.name):
         raise _RefusedError("lesion_outside_scan", detail)
-    given = dwi_input(
-        scan, others.get(labelling.adc), others.get(labelling.b0), labelling.b_value_s_mm2, labelling.divisor
-    )
+    given = dwi_input(scan, others.get(labelling.adc), others.get(labelling.b0), labelling.b_value_s_mm2)
     volume_ml = float(lesion.sum()) * voxel_volume_mm3(image.affine) / 1000
     drawn = lesion_on_grid(to_network_grid(lesion.astype(np.float32), image.affine, given.grid), volume_ml)
     write_patient(patient_of(given.b_high, given.adc, given.brain, drawn), kept)

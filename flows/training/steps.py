@@ -141,6 +141,7 @@ def train(method: str, plan: Plan, material: Material, out: Path, device: tuple[
     -------
     File of the weights, device.
     """
+    from models.inference import Network
     from models.training.judging import DEFAULT_THRESHOLD, count_patients, judged_at, metrics_of
     from models.training.methods import task_of
     from models.training.trainer import train as train_network
@@ -155,9 +156,8 @@ def train(method: str, plan: Plan, material: Material, out: Path, device: tuple[
             shutil.copyfile(material.start, temporary)
 
     def judge(network: Any, _step: int) -> dict[str, float]:
-        rows = metrics_of(
-            judged_at(count_patients(network, task, files, where), DEFAULT_THRESHOLD), is_lesion=task.is_lesion
-        )
+        counted = count_patients(Network(network, plan.patch), task, files, where)
+        rows = metrics_of(judged_at(counted, DEFAULT_THRESHOLD), is_lesion=task.is_lesion)
         return {one.metric: one.median for one in rows if one.median is not None and one.stratum == rows[0].stratum}
 
     every = max(LEAST_BETWEEN, plan.n_steps // CURVE_POINTS)
@@ -167,7 +167,7 @@ def train(method: str, plan: Plan, material: Material, out: Path, device: tuple[
 
 
 def judge(
-    method: str, preset: str, weights: Path, files: Sequence[Path], device: tuple[bool, bool]
+    method: str, plan: Plan, weights: Path, files: Sequence[Path], device: tuple[bool, bool]
 ) -> list[tuple[int, list[int], list[int]]]:
     """Judge some patients at every threshold.
 
@@ -175,12 +175,13 @@ def judge(
     -------
     Voxels of the truth, found and hit, of each patient.
     """
+    from models.inference import Network
     from models.training.judging import count_patients
     from models.training.methods import task_of
     from models.training.trainer import network_from
 
     where = device_of(*device)
     task = task_of(method)
-    network = network_from(weights, preset, task.n_channels, task.n_classes).to(where)
-    counted = count_patients(network, task, files, where)
+    module = network_from(weights, plan.preset, task.n_channels, task.n_classes).to(where)
+    counted = count_patients(Network(module, plan.patch), task, files, where)
     return [(one.n_true, one.n_found.tolist(), one.n_hit.tolist()) for one in counted]

@@ -12,16 +12,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from models.inference import in_windows
+from models.inference import Network, in_windows
 from models.training.pool import BIN_ML, IGNORED, PooledPatient, read_patient
 from models.training.trainer import Task
 from tasks.arrays import Float32Array, FloatArray, IntArray, Mask
-from tasks.segmentation import STEP_MM
+from tasks.segmentation import STEP_MM, Window
+from tasks.space.boxes import VoxelBox
+from tasks.space.network_grid import GRID_MARGIN_MM
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))  # .10 to .90
 DEFAULT_THRESHOLD = 0.5
@@ -29,6 +30,7 @@ METRICS = ("dice", "volume_error_ml", "false_ml")
 N_RESAMPLES = 2000
 INTERVAL_LEVEL = 0.95
 VOXEL_ML = STEP_MM**3 / 1000
+MARGIN = int(GRID_MARGIN_MM / STEP_MM)  # voxels
 NO_INFARCT, EVERYONE, ALL = "no infarct", "with an infarct", "all"
 STRATA = ("< 3 ml", "3 to 16 ml", "16 to 66 ml", "66 ml and more")
 
@@ -88,12 +90,14 @@ class Metric:
     upper: float | None
 
 
-def foreground_probabilities(network: Any, task: Task, patient: PooledPatient, device: str = "cpu") -> Float32Array:
+def foreground_probabilities(network: Network, task: Task, patient: PooledPatient, device: str = "cpu") -> Float32Array:
     """Probability of each class of the foreground in the whole volume, 0 outside of the brain.
+
+    Only the box around the brain is asked for, as of a scan.
 
     Parameters
     ----------
-    network : as trained, in the state for judging, on ``device``
+    network : in the state for judging, on ``device``
     task : Task
     patient : PooledPatient
     device : of PyTorch
@@ -102,10 +106,26 @@ def foreground_probabilities(network: Any, task: Task, patient: PooledPatient, d
     -------
     (classes, X, Y, Z) float32 array
     """
-    images = torch.from_numpy(task.channels(patient, None)[None]).to(device)
+    box = (slice(None), *brain_box(patient.brain, network.window))
+    images = torch.from_numpy(task.channels(patient, None)[box][None]).to(device)
     with torch.inference_mode():
-        found = in_windows(network, images)[0]
-    return np.where(patient.brain, found[list(task.foreground)].cpu().numpy(), np.float32(0)).astype(np.float32)
+        seen = in_windows(network, images)[0, list(task.foreground)]
+    found = np.zeros((len(task.foreground), *patient.brain.shape), np.float32)
+    found[box] = seen.cpu().numpy()
+    return found * patient.brain
+
+
+def brain_box(brain: Mask, least: Window) -> VoxelBox:
+    """A box that holds the brain with its margin, in the middle of at least a window."""
+    sides = []
+    for axis, size in enumerate(brain.shape):
+        seen = np.flatnonzero(brain.any(axis=tuple(one for one in range(3) if one != axis)))
+        low, high = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, size)
+        wanted = min(size, max(least[axis], high - low + 2 * MARGIN))
+        first = min(max(0, (low + high - wanted) // 2), size - wanted)
+        sides.append(slice(first, first + wanted))
+    x, y, z = sides
+    return x, y, z
 
 
 def counts_of(found: Float32Array, truth: Mask) -> Counts:
@@ -123,7 +143,7 @@ def counts_of(found: Float32Array, truth: Mask) -> Counts:
     return Counts(int(truth.sum()), above.astype(np.int64), hit.astype(np.int64))
 
 
-def count_patients(network: Any, task: Task, files: Sequence[Path], device: str = "cpu") -> list[Counts]:
+def count_patients(network: Network, task: Task, files: Sequence[Path], device: str = "cpu") -> list[Counts]:
     """Judge pooled patients at every threshold; what training ignores counts neither for nor against."""
     counted = []
     for path in files:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from cohorts.store.hashing import file_sha256
+from tasks.segmentation import WINDOW, Window
 
 WeightsState = Literal["trained-here", "external"]
 FOLDER = Path(__file__).parent
@@ -24,12 +25,16 @@ class WeightsMissingError(ValueError):
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that may score."""
+    """Weights that may score.
+
+    ``window`` is what the network is shown at once: its training's patch.
+    """
 
     name: str
     path: Path
     sha256: str
     state: WeightsState
+    window: Window = WINDOW
 
 
 def find_weights(name: str, folder: Path | None = None) -> Weights:
@@ -53,9 +58,11 @@ def find_weights(name: str, folder: Path | None = None) -> Weights:
     try:
         card = json.loads(card_path.read_bytes())
         wanted, state, is_trained = card["sha256"], card["state"], card["is_trained"]
+        x, y, z = card.get("plan", {}).get("patch", WINDOW)
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsMissingError(
-            f"card {card_path.name} must give sha256, state and is_trained, got {error}. Copy it again."
+            f"card {card_path.name} must give sha256, state, is_trained and three sizes of a patch, got {error}. "
+            "Copy it again."
         ) from error
     if (found := file_sha256(path)) != wanted:
         raise WeightsMissingError(
@@ -63,7 +70,7 @@ def find_weights(name: str, folder: Path | None = None) -> Weights:
         )
     if not is_trained or state not in get_args(WeightsState):
         raise WeightsMissingError(f"weights {name} must be trained, got state {state!r}. Train them first.")
-    return Weights(name, path, wanted, cast(WeightsState, state))
+    return Weights(name, path, wanted, cast(WeightsState, state), (int(x), int(y), int(z)))
 
 
 def has_patient_images(name: str, folder: Path | None = None) -> bool:

@@ -15,18 +15,17 @@ from tasks.segmentation import STEP_MM, WINDOW
 from tasks.space.affines import voxel_sizes_mm
 from tasks.space.resample import Grid, resample_image
 
-GRID_MARGIN_MM = 8.0  # around the brain
+GRID_MARGIN_MM = 4.0  # around the brain: what is outside of it is 0 in most channels
 IDENTITY = np.eye(4)
 
 
-def network_grid(brain: Mask, affine: Affine, divisor: int) -> Grid:
+def network_grid(brain: Mask, affine: Affine) -> Grid:
     """The grid around a brain, no smaller than what a network is shown at once.
 
     Parameters
     ----------
     brain : (X, Y, Z) bool array on the scan
     affine : (4, 4) float array of the scan
-    divisor : every size of the grid is a multiple of this, or that of ``WINDOW``
 
     Raises
     ------
@@ -47,10 +46,7 @@ def network_grid(brain: Mask, affine: Affine, divisor: int) -> Grid:
     world = affine[:3, :3] @ corners + affine[:3, 3:]
     along = np.linalg.solve(directions, world)
     low, high = along.min(axis=1) - GRID_MARGIN_MM, along.max(axis=1) + GRID_MARGIN_MM
-    nx, ny, nz = (
-        max(least, int(np.ceil(one / STEP_MM / divisor)) * divisor)
-        for one, least in zip(high - low, WINDOW, strict=True)
-    )
+    nx, ny, nz = (max(least, int(np.ceil(one / STEP_MM))) for one, least in zip(high - low, WINDOW, strict=True))
     grid_affine = np.eye(4)
     grid_affine[:3, :3] = directions * STEP_MM
     first = (low + high) / 2 - (np.array([nx, ny, nz]) - 1) / 2 * STEP_MM

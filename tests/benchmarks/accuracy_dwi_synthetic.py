@@ -18,7 +18,8 @@ import pandas as pd
 import pingouin
 from scipy import stats
 
-from models.inference import loaded, probabilities
+from models.inference import Network, loaded, probabilities
+from models.training.judging import brain_box
 from models.training.pool import pooled_files, read_patient
 from models.weights import find_weights
 from tasks.anatomy import aspects_label_table
@@ -40,16 +41,17 @@ def score(mask: np.ndarray, regions: np.ndarray) -> int:
     return 10 - max(affected.values())
 
 
-def report_synthetic(pool: Path, network: object, threshold: float, first: int) -> None:
+def report_synthetic(pool: Path, network: Network, threshold: float, first: int) -> None:
     """Medians by stratum, and agreement, with ADC and with b-high alone."""
     rows = []
     for path in pooled_files(pool)[:first]:
         patient = read_patient(path)
-        truth = patient.classes == INFARCT
+        box = brain_box(patient.brain, network.window)
+        brain, truth = patient.brain[box], (patient.classes == INFARCT)[box]
+        regions, b_high = patient.classic[box], patient.b_high[box].astype(np.float32)
         for way in ("with ADC", "b-high alone"):
-            adc = patient.adc.astype(np.float32) if way == "with ADC" else None
-            channels = dwi_channels(patient.b_high.astype(np.float32), adc, patient.brain)
-            mask = (probabilities(network, channels, flip=True)[INFARCT] >= threshold) & patient.brain
+            adc = patient.adc[box].astype(np.float32) if way == "with ADC" else None
+            mask = (probabilities(network, dwi_channels(b_high, adc, brain), flip=True)[INFARCT] >= threshold) & brain
             rows.append(
                 {
                     "patient": path.stem,
@@ -58,8 +60,8 @@ def report_synthetic(pool: Path, network: object, threshold: float, first: int) 
                     "found_ml": mask.sum() * 0.008,
                     "false_ml": (mask & ~truth).sum() * 0.008,
                     "dice": dice(mask, truth),
-                    "true_score": score(truth, patient.classic),
-                    "found_score": score(mask, patient.classic),
+                    "true_score": score(truth, regions),
+                    "found_score": score(mask, regions),
                 }
             )
     table = pd.DataFrame(rows)

@@ -18,7 +18,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from models.inference import divisor, loaded, probabilities
+from models.inference import loaded, probabilities
 from models.weights import find_weights
 from tasks.diffusion.adc import adc_on_grid
 from tasks.diffusion.threshold import segment_dwi
@@ -43,7 +43,7 @@ def probability_on(
 ) -> np.ndarray:
     """Probability of infarct on a scan (values and affine) with its ADC and brain on the same voxels."""
     values, affine = image
-    grid = network_grid(brain, affine, divisor("small"))
+    grid = network_grid(brain, affine)
     channels = dwi_channels(
         to_network_grid(values, affine, grid),
         None if adc is None else to_network_grid(adc, affine, grid),

@@ -105,7 +105,7 @@ def by_syn(scan: PreparedScan) -> np.ndarray:
     """The classic map by ANTs: SyN with mutual information at 2 mm, from the affine transform."""
     import ants
 
-    grid = network_grid(scan.brain_mask, scan.image.affine, 1)
+    grid = network_grid(scan.brain_mask, scan.image.affine)
     brain = to_network_grid(scan.brain_mask.astype(np.float32), scan.image.affine, grid) > 0.5
     seen = to_network_grid(scan.image.values, scan.image.affine, grid)
     if scan.contrast == "ct":

@@ -6,7 +6,7 @@
 DATA is the folder of the shared real data. Every way is asked in turns in one process; CPU and wall seconds are medians
 without the first turn. Peak memory is what the process held at most while asked (Linux), above what it held before.
 Differences are those of probabilities from torch's plain layers in float32, which differ from float64 by 4e-6; all but
-the windows are shown the whole grid at once. In windows, as in a run, means are others and so is the answer.
+MONAI's windows (64 x 80 x 64) are shown the whole grid at once; in smaller windows means are others and so is the answer.
 
 ``networks``: ``dwi-unet`` and ``region-net`` on a real scan each, without the flip. The floor is the time of matrix
 products of the sizes that the convolutions of 3 x 3 x 3 have (im2col: voxels x 27 channels, by 27 channels x filters),
@@ -42,11 +42,11 @@ from flows.sources.dwi_unet import DwiUnetSource
 from flows.sources.interface import StepSettings
 from flows.sources.native_scan import prepare
 from models import inference
-from models.inference import divisor, probabilities, ready
+from models.inference import Network, probabilities, ready
 from models.networks.unet import PRESETS, build_unet, load_state
 from models.weights import find_weights, load_weights
 from tasks.diffusion.adc import adc_on_grid
-from tasks.segmentation import N_DWI_CHANNELS, N_REGION_CHANNELS, WINDOW, dwi_channels, region_channels
+from tasks.segmentation import N_DWI_CHANNELS, N_REGION_CHANNELS, dwi_channels, region_channels
 from tasks.space.network_grid import network_grid, to_network_grid
 from tasks.space.resample import Grid
 from tests.benchmarks.bench_patient import CT, DWI, MAPS, case_of
@@ -64,7 +64,7 @@ def inputs(data: Path) -> dict[str, np.ndarray]:
         image = read_scan((data / path).read_bytes(), path, kind, forms="sform")
         scan = prepare(image, "dwi" if kind == "dwi" else "ct")
         brain, affine = scan.brain_mask, image.affine
-        grid = network_grid(brain, affine, divisor("small"))
+        grid = network_grid(brain, affine)
         values = to_network_grid(image.values, affine, grid)
         inside = to_network_grid(brain.astype(np.float32), affine, grid) > 0.5
         if kind == "dwi":
@@ -104,7 +104,7 @@ def ways(name: str, channels: np.ndarray, n_threads: int) -> Ways:
     network = plain(name)
     given = torch.from_numpy(channels[None])
     ours = ready(copy.deepcopy(network))
-    window = SlidingWindowInferer(WINDOW, sw_batch_size=1, overlap=0.25)
+    window = SlidingWindowInferer((64, 80, 64), sw_batch_size=1, overlap=0.25)
     frozen = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(network, given)))
     last = copy.deepcopy(network).to(memory_format=torch.channels_last_3d)
     given_last = given.contiguous(memory_format=torch.channels_last_3d)
@@ -112,7 +112,7 @@ def ways(name: str, channels: np.ndarray, n_threads: int) -> Ways:
     found: Ways = {
         "torch, plain layers": lambda: network(given).softmax(1)[0].numpy(),
         "ours": lambda: ours(given_last).softmax(1)[0].numpy(),
-        "ours, in windows": lambda: probabilities(ours, channels),
+        "ours, as asked": lambda: probabilities(Network(ours, find_weights(name).window), channels),
         "ours, two patients at once": lambda: ours(pair).softmax(1)[0].numpy(),
         "torch, channels last": lambda: last(given_last).softmax(1)[0].numpy(),
         "torch, traced and frozen": lambda: frozen(given).softmax(1)[0].numpy(),

@@ -8,17 +8,18 @@ import pytest
 import torch
 from torch import nn
 
-from models.inference import TOLERANCE, divisor, probabilities, ready
+from models.inference import TOLERANCE, Network, probabilities, ready
 from models.networks.channels_last import channels_last
-from models.networks.unet import PRESETS, build_unet, load_state
+from models.networks.unet import build_unet, load_state
 from models.weights import find_weights, load_weights
-from tasks.segmentation import WINDOW
+
+SIZE = (64, 80, 64)
 
 
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(3)
-    return build_unet("tiny", 3, 6).eval()
+    return Network(build_unet("tiny", 3, 6).eval(), (16, 24, 16))
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +57,6 @@ def test_the_number_of_threads_does_not_change_the_answer(network, channels):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("preset", "size"), [("small", 16), ("tiny", 4), ("as-paper-small", 16)])
-def test_every_preset_takes_multiples_of_its_divisor(preset, size):
-    assert divisor(preset) == size
-    assert set(PRESETS) == {"small", "tiny", "as-paper-small"}
-
-
 def double_precision(network, channels):
     """Probabilities by torch's own layers in float64."""
     with torch.inference_mode():
@@ -77,7 +72,7 @@ def shipped(request):
     name, preset, n_channels, n_classes = request.param
     network = build_unet(preset, n_channels, n_classes)
     load_state(network, load_weights(find_weights(name)))
-    x, y, z = np.ogrid[-1:1:64j, -1:1:80j, -1:1:64j]
+    x, y, z = np.ogrid[-1:1:64j, -1:1:80j, -1:1:64j]  # of SIZE
     inside = x**2 + y**2 + z**2 < 0.6
     made = np.random.default_rng(5).standard_normal((n_channels, *inside.shape)).astype(np.float32) * inside
     return network.eval(), made, double_precision(network.eval(), made)
@@ -89,7 +84,7 @@ def test_shipped_networks_say_what_they_say_in_double_precision(shipped, n_threa
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(n_threads)
-        found = probabilities(channels_last(copy.deepcopy(network)), made)
+        found = probabilities(Network(channels_last(copy.deepcopy(network)), SIZE), made)
     finally:
         torch.set_num_threads(before)
     assert np.abs(found - truth).max() < TOLERANCE / 5
@@ -100,8 +95,8 @@ def test_shipped_networks_say_what_they_say_in_double_precision(shipped, n_threa
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_says_the_same(shipped):
     network, made, truth = shipped
-    on_gpu = ready(copy.deepcopy(network))
-    assert next(on_gpu.parameters()).is_cuda
+    on_gpu = Network(ready(copy.deepcopy(network)), SIZE)
+    assert next(on_gpu.module.parameters()).is_cuda
     assert np.abs(probabilities(on_gpu, made) - truth).max() < TOLERANCE
 
 
@@ -109,8 +104,8 @@ def test_a_gpu_says_the_same(shipped):
 def test_every_preset_made_ready_says_the_same(preset):
     torch.manual_seed(6)
     network = build_unet(preset, 3, 6).eval()
-    made = np.random.default_rng(7).standard_normal((3, *WINDOW)).astype(np.float32)
-    found = probabilities(ready(copy.deepcopy(network)), made, flip=True)
+    made = np.random.default_rng(7).standard_normal((3, *SIZE)).astype(np.float32)
+    found = probabilities(Network(ready(copy.deepcopy(network)), SIZE), made, flip=True)
     truth = (double_precision(network, made) + double_precision(network, made[:, ::-1].copy())[:, ::-1]) / 2
     assert np.abs(found - truth).max() < TOLERANCE
 
@@ -132,10 +127,10 @@ def test_a_mean_far_from_zero_costs_no_precision():
 def test_a_network_is_shown_windows_of_the_size_of_its_patches():
     """Where one window alone reaches, the answer is that window's: means are taken over it, not over the whole scan."""
     torch.manual_seed(9)
-    network = build_unet("tiny", 3, 6).eval()
+    network = Network(build_unet("tiny", 3, 6).eval(), SIZE)
     made = np.random.default_rng(10).standard_normal((3, 96, 112, 96)).astype(np.float32)
-    made[:, 64:] += 3  # what the first window does not see
-    first = made[:, : WINDOW[0], : WINDOW[1], : WINDOW[2]]
+    made[:, SIZE[0] :] += 3  # what the first window does not see
+    first = made[:, : SIZE[0], : SIZE[1], : SIZE[2]]
     found = probabilities(network, made)
     np.testing.assert_allclose(found[:, :32, :32, :32], probabilities(network, first)[:, :32, :32, :32], atol=TOLERANCE)
     np.testing.assert_allclose(found.sum(axis=0), 1, atol=TOLERANCE)

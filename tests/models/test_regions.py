@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.inference import Network
 from models.regions import network_regions
 from tasks.anatomy import ASPECTS_REGIONS
 from tests.models.by_place import CENTRE_MM, LENTIFORM, RADIUS_MM, ByPlace
@@ -70,7 +71,7 @@ def test_both_sides_are_found_where_they_are_however_the_scan_is_stored(contrast
     shape = tuple(SHAPE[axis] for axis in order)
     inside = brain(affine, shape)
     image = np.where(inside, 30.0, -1000.0).astype(np.float32) if contrast == "ct" else inside.astype(np.float32)
-    found = network_regions(ByPlace(), image, affine, inside, TO_TEMPLATE, contrast, undecided)
+    found = network_regions(Network(ByPlace()), image, affine, inside, TO_TEMPLATE, contrast, undecided)
     truth = expected(affine, shape)
     for label in (LENTIFORM, LENTIFORM + len(ASPECTS_REGIONS)):
         one, other = found == label, truth == label
@@ -82,7 +83,7 @@ def test_a_contrast_that_it_has_not_learned_is_refused():
     affine = scan_affine()
     inside = brain(affine, SHAPE)
     with pytest.raises(ValueError, match="contrast must be one of ct, dwi, got 'cta'"):
-        network_regions(ByPlace(), inside.astype(np.float32), affine, inside, TO_TEMPLATE, "cta", undecided)
+        network_regions(Network(ByPlace()), inside.astype(np.float32), affine, inside, TO_TEMPLATE, "cta", undecided)
 
 
 class Unsure(torch.nn.Module):
@@ -98,7 +99,7 @@ def test_where_the_network_is_unsure_the_atlas_decides_and_of_the_side_always(mi
     inside = brain(affine, SHAPE)
     image = np.where(inside, 30.0, -1000.0).astype(np.float32)
     atlas = lambda grid: expected(grid.affine, grid.shape, midline_mm)  # noqa: E731
-    found = network_regions(Unsure(), image, affine, inside, TO_TEMPLATE, "ct", atlas)
+    found = network_regions(Network(Unsure()), image, affine, inside, TO_TEMPLATE, "ct", atlas)
     truth = expected(affine, SHAPE, midline_mm)
     for label in (LENTIFORM, LENTIFORM + len(ASPECTS_REGIONS)):
         one, other = found == label, truth == label
@@ -114,4 +115,6 @@ def test_without_a_region_in_view_nothing_is_drawn():
     affine = scan_affine()
     inside = brain(affine, SHAPE)
     nowhere = lambda grid: np.zeros(grid.shape, np.int16)  # noqa: E731
-    assert not network_regions(ByPlace(), inside.astype(np.float32), affine, inside, TO_TEMPLATE, "dwi", nowhere).any()
+    assert not network_regions(
+        Network(ByPlace()), inside.astype(np.float32), affine, inside, TO_TEMPLATE, "dwi", nowhere
+    ).any()

@@ -18,6 +18,7 @@ from flows.sources.native_scan import PreparedScan, facts, prepare, prepared, re
 from flows.sources.native_scan import refined as refined_scan
 from models import regions
 from models.anatomy.template import labels_on_grid, load_label_map
+from models.inference import Network
 from tasks.anatomy import TEMPLATE_SPACE
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.space.resample import Grid
@@ -170,7 +171,7 @@ def test_files_are_there_as_far_as_there_is_a_registration(image, refined):
 
 def test_a_network_draws_the_regions_of_its_own_map_and_the_atlas_the_others(refined, monkeypatch):
     """A network that finds a ball of 12 mm on each side, 25 mm from the midline, where the registration puts it."""
-    monkeypatch.setattr(native_scan, "region_network", ByPlace)
+    monkeypatch.setattr(native_scan, "region_network", lambda: Network(ByPlace()))
     monkeypatch.setattr(regions, "_atlas_shares", lambda _: np.float32(1))  # the network alone
     drawn = native_scan.by_network(refined)
     labels = drawn.labels(CLASSIC)[1].labels
@@ -194,7 +195,7 @@ def test_a_network_draws_the_regions_of_its_own_map_and_the_atlas_the_others(ref
 
 
 def test_sources_measure_in_the_regions_that_a_network_drew(tmp_path, monkeypatch):
-    monkeypatch.setattr(native_scan, "region_network", ByPlace)
+    monkeypatch.setattr(native_scan, "region_network", lambda: Network(ByPlace()))
     outcome = examine(ct_case(tmp_path), ratio_settings(registration="network"))
     rows = {row.index: row for row in outcome.findings.densities[CLASSIC.sha256]}
     assert outcome.status == "ok"

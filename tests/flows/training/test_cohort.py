@@ -42,7 +42,7 @@ def request_of(tiny, **changes):
 
 def found_in(tiny, only=None, **changes):
     request = request_of(tiny, **changes)
-    candidates = candidates_of(request, tiny.folder, "tiny")
+    candidates = candidates_of(request, tiny.folder)
     cases = [one for one in candidates.cases if only is None or one.participant_id in only]
     folder = request.work / "patients"
     return candidates, {one.participant_id: keep_patient(one, candidates.labelling, folder, "code") for one in cases}
@@ -216,18 +216,18 @@ def test_the_study_says_whose_lesions_are_learned_and_where_the_adc_is(bad, tmp_
     tiny.write_row("sub-1", "other", nifti_bytes(scans(1, "m2")[3], scans(1, "m2")[4]))
     _study(tiny, f"{STUDY}\n{second}")
     with pytest.raises(UsageError, match=r"--drawn-by must say whose .* got manual, second\. Name one"):
-        candidates_of(request_of(tiny), tiny.folder, "tiny")
-    assert candidates_of(request_of(tiny, drawn_by="second"), tiny.folder, "tiny").labelling.mask == "other"
+        candidates_of(request_of(tiny), tiny.folder)
+    assert candidates_of(request_of(tiny, drawn_by="second"), tiny.folder).labelling.mask == "other"
     with pytest.raises(UsageError, match=r"got 'third'\. The study has manual, second"):
-        candidates_of(request_of(tiny, drawn_by="third"), tiny.folder, "tiny")
+        candidates_of(request_of(tiny, drawn_by="third"), tiny.folder)
     unet = '[[source]]\nname = "net"\nkind = "dwi_unet"\nadc = "adc-map"\nb_value_s_mm2 = 1200\n'
-    labelling = candidates_of(request_of(_study(tiny, f"{STUDY}\n{unet}")), tiny.folder, "small").labelling
-    assert (labelling.adc, labelling.b0, labelling.b_value_s_mm2, labelling.divisor) == ("adc-map", "dwi-b0", 1200, 16)
+    labelling = candidates_of(request_of(_study(tiny, f"{STUDY}\n{unet}")), tiny.folder).labelling
+    assert (labelling.adc, labelling.b0, labelling.b_value_s_mm2) == ("adc-map", "dwi-b0", 1200)
     _study(
         tiny, STUDY.replace('kind = "native_mask"\nregistration = "affine"', 'kind = "mask"\nmodality = "dwi-lesion"')
     )
     with pytest.raises(CohortError, match='must have a \\[\\[source\\]\\] of kind = "native_mask"'):
-        candidates_of(request_of(tiny), tiny.folder, "tiny")
+        candidates_of(request_of(tiny), tiny.folder)
 
 
 def test_a_side_in_the_table_of_participants_holds(tmp_path):
@@ -235,7 +235,7 @@ def test_a_side_in_the_table_of_participants_holds(tmp_path):
     names = (tiny.folder / "participants.tsv").read_text().split()[1:]
     rows = [f"{name}\t{'Test' if name == 'sub-1' else 'n/a'}" for name in names]
     (tiny.folder / "participants.tsv").write_text("participant_id\tsplit\n" + "\n".join(rows) + "\n")
-    assert candidates_of(request_of(tiny), tiny.folder, "tiny").sides == {"sub-1": "test"}
+    assert candidates_of(request_of(tiny), tiny.folder).sides == {"sub-1": "test"}
 
 
 FOLDERS = {"anatomies": Path("heads"), "lesions": Path("masks")}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.inference import Network
 from models.training.dwi import DWI_TASK
 from models.training.judging import count_patients, foreground_probabilities
 from models.training.pool import (
@@ -94,11 +95,11 @@ def test_a_trained_network_judges_whole_volumes(pool, tmp_path):
     path = train(DWI_TASK, pool, tmp_path, replace(PLAN, n_steps=1))
     network = network_from(path, "tiny", DWI_TASK.n_channels, DWI_TASK.n_classes)
     patient = read_patient(pooled_files(pool)[0])
-    (found,) = foreground_probabilities(network, DWI_TASK, patient)
+    (found,) = foreground_probabilities(Network(network, PLAN.patch), DWI_TASK, patient)
     assert found.shape == SMALL_SHAPE
     assert (found[~patient.brain] == 0).all()
     assert 0 < found[patient.brain].min() <= found.max() < 1
-    (counted,) = count_patients(network, DWI_TASK, pooled_files(pool)[:1])
+    (counted,) = count_patients(Network(network, PLAN.patch), DWI_TASK, pooled_files(pool)[:1])
     assert counted.n_true == (patient.classes == DWI_TASK.foreground[0]).sum()
     assert counted.n_found[0] == (found > np.float32(0.1)).sum()
 
