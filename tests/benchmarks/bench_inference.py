@@ -5,8 +5,8 @@
 
 DATA is the folder of the shared real data. Every way is asked in turns in one process; CPU and wall seconds are medians
 without the first turn. Peak memory is what the process held at most while asked (Linux), above what it held before.
-Differences are those of probabilities from torch's plain layers in float32, which differ from float64 by 4e-6; all but
-MONAI's windows (64 x 80 x 64) are shown the whole grid at once; in smaller windows means are others and so is the answer.
+Differences are those of probabilities from torch's plain layers in float32, which differ from float64 by 4e-6; the
+whole grid is shown at once but to MONAI's windows of 64 x 80 x 64, in which means are others and so is the answer.
 
 ``networks``: ``dwi-unet`` and ``region-net`` on a real scan each, without the flip. The floor is the time of matrix
 products of the sizes that the convolutions of 3 x 3 x 3 have (im2col: voxels x 27 channels, by 27 channels x filters),
