@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # One worker for each core, at most eight: each takes up to 1.5 GB. A module stays with one worker: its fixtures are costly.
-PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadscope
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 QUICK := not (slow or simulation or processes or real_data)
 
 .PHONY: demo check style format types contracts quick test clean

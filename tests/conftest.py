@@ -23,10 +23,19 @@ settings.load_profile("project")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what makes a phantom by simulation, by what its module imports."""
+    """Mark what makes a phantom by simulation, by what its module imports; modules that take long come first.
+
+    Workers take modules in this order (``--no-loadscope-reorder``): a long one that came last would keep one of them
+    at work alone.
+    """
+    takes_long: dict[Path, int] = {}
     for item in items:
         if is_simulation(item.path):
             item.add_marker("simulation")
+        marks = {mark.name for mark in item.iter_markers()}
+        rank = 0 if "processes" in marks else 1 if "slow" in marks else 2
+        takes_long[item.path] = min(rank, takes_long.get(item.path, 2))
+    items.sort(key=lambda item: takes_long[item.path])
 
 
 @pytest.hookimpl(wrapper=True)

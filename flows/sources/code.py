@@ -12,6 +12,7 @@ import ast
 import hashlib
 import importlib.metadata
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,6 +40,7 @@ NUMERIC_LIBRARIES = {
 }
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 MANIFESTS = Path(RECORDS_FOLDER) / ".code"
+TRIES_AGAIN = 20  # to parse a module
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def _is_bare(path: Path | None) -> bool:
 @lru_cache(maxsize=1024)
 def _read(path: Path) -> tuple[str, frozenset[str]]:
     """Digest of one module's code, and the dotted names that it imports."""
-    tree = ast.parse(path.read_bytes())
+    tree = _parsed(path.read_bytes())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(
             node
@@ -137,6 +139,20 @@ def _read(path: Path) -> tuple[str, frozenset[str]]:
             node.body = node.body[1:] or ([] if isinstance(node, ast.Module) else [ast.Pass()])
     digest = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
     return digest, frozenset(_imports(tree))
+
+
+def _parsed(source: bytes) -> ast.Module:
+    """A module's syntax tree.
+
+    Python 3.11 counts depth for all threads together, and fails where another one parses meanwhile, as Prefect's do
+    (github.com/python/cpython/issues/106905): such a failure says nothing of the module.
+    """
+    for _ in range(TRIES_AGAIN):
+        try:
+            return ast.parse(source)
+        except SystemError:
+            time.sleep(0.05)
+    return ast.parse(source)
 
 
 _NOTHING = hashlib.sha256(b"").hexdigest()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
+from types import SimpleNamespace
 
 import pytest
 
+from flows.sources import code
 from flows.sources.code import CodeVersion, code_version, earlier_parts, keep_manifest, version_of
 from flows.sources.registry import METHODS
 
@@ -34,8 +37,6 @@ def tree(tmp_path):
 
 
 def _version(tree):
-    from flows.sources import code
-
     code._read.cache_clear()
     return version_of(["flows.sources.one"], tree)
 
@@ -96,6 +97,20 @@ def test_another_version_of_a_library_is_named():
 def test_a_module_that_is_not_there_is_an_error(tree):
     with pytest.raises(FileNotFoundError, match=r"module tasks\.absent must be below .* got none"):
         version_of(["tasks.absent"], tree)
+
+
+def test_a_parser_that_another_thread_disturbed_is_asked_again(tree, monkeypatch):
+    parse, failures = ast.parse, iter([SystemError("AST constructor recursion depth mismatch")] * 2)
+
+    def disturbed(source):
+        if (error := next(failures, None)) is not None:
+            raise error
+        return parse(source)
+
+    monkeypatch.setattr(code, "ast", SimpleNamespace(**vars(ast) | {"parse": disturbed}))
+    monkeypatch.setattr(code, "time", SimpleNamespace(sleep=lambda _: None))
+    assert set(_version(tree).parts) > {"tasks/lesion.py"}
+    assert next(failures, None) is None
 
 
 def test_what_a_digest_stood_for_is_kept_with_the_records(tree, tmp_path):
