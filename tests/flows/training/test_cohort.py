@@ -115,7 +115,7 @@ def test_a_patient_is_what_the_network_is_given_when_it_scores(bad, participant,
 
     scan = prepare(read("dwi"), "dwi")
     adc, b0 = (read(one) if one == second else None for one in ("adc", "dwi-b0"))
-    given = dwi_input(scan, adc, b0, 1000, 4)
+    given = dwi_input(scan, adc, b0, 1000)
     kept = read_patient(Path(found[participant].kept))
     np.testing.assert_allclose(DWI_TASK.channels(kept, None), given.channels, atol=3e-3)
     assert bool(kept.adc.size) == bool(second)

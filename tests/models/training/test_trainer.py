@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from models.training.pool import (
     write_patient,
     write_pool,
 )
-from models.training.trainer import Plan, _Loss, _rate, network_from, read_log, train
+from models.training.trainer import Plan, _Loss, _rate, computes_bfloat16, network_from, read_log, train
 from tests.models.training.tiny_anatomy import SMALL_SHAPE, small_grid, tiny_anatomy, write_lesion
 
 PLAN = Plan(
@@ -177,3 +178,10 @@ def test_a_training_on_a_cohort_goes_on_to_the_same_weights_alone_or_mixed(pool,
 def test_patients_to_train_on_must_be_there(tmp_path):
     with pytest.raises(ValueError, match="patients must be of a pool or of a cohort, got neither"):
         train(DWI_TASK, None, tmp_path, PLAN)
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="needs Linux")
+def test_bfloat16_is_used_where_the_processor_computes_it():
+    """Emulated, a step takes four minutes where float32 takes five seconds."""
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    assert computes_bfloat16("cpu") == bool(flags & {"avx512_bf16", "amx_tile"})
