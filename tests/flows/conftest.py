@@ -106,8 +106,9 @@ class TinyCohort:
         return done
 
     def run(self, *options: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run the cohort into its output folder."""
-        return self.aspects("run", str(self.folder), str(self.out), *options, expect=expect)
+        """Run the cohort into its output folder, on one worker: to start another costs more than it saves."""
+        n_workers = () if "--n-cpus" in options or "--dask" in options else ("--n-cpus", "1")
+        return self.aspects("run", str(self.folder), str(self.out), *n_workers, *options, expect=expect)
 
     @property
     def latest(self) -> Path:
