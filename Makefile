@@ -12,7 +12,7 @@ QUICK := not (slow or simulation or processes or real_data)
 .PHONY: demo check style format types contracts quick test clean
 
 demo: $(READY)
-	@echo "Running the demo: a synthetic cohort, scored and reported (one to two minutes)"
+	@echo "Running the demo: a synthetic cohort, scored and reported (two to four minutes)"
 	@$(BIN)/aspects demo demo
 	@echo "Open demo/out/results/latest/report.html in a browser"
 
