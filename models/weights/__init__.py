@@ -58,8 +58,10 @@ def find_weights(name: str, folder: Path | None = None) -> Weights:
     try:
         card = json.loads(card_path.read_bytes())
         wanted, state, is_trained = card["sha256"], card["state"], card["is_trained"]
-        x, y, z = card.get("plan", {}).get("patch", WINDOW)
-    except (ValueError, KeyError, TypeError) as error:
+        x, y, z = (int(one) for one in card.get("plan", {}).get("patch", WINDOW))
+        if min(x, y, z) < 1:
+            raise ValueError(f"a patch of {x} x {y} x {z}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsMissingError(
             f"card {card_path.name} must give sha256, state, is_trained and three sizes of a patch, got {error}. "
             "Copy it again."
@@ -70,7 +72,7 @@ def find_weights(name: str, folder: Path | None = None) -> Weights:
         )
     if not is_trained or state not in get_args(WeightsState):
         raise WeightsMissingError(f"weights {name} must be trained, got state {state!r}. Train them first.")
-    return Weights(name, path, wanted, cast(WeightsState, state), (int(x), int(y), int(z)))
+    return Weights(name, path, wanted, cast(WeightsState, state), (x, y, z))
 
 
 def has_patient_images(name: str, folder: Path | None = None) -> bool:
