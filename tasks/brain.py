@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from tasks.arrays import Mask
+from tasks.space.boxes import occupied
 from tasks.space.working_grid import WorkingScan, to_working_grid
 
 CT_LIMITS_HU = (0.0, 1500.0)  # air and fat as 0; above is metal
@@ -148,7 +149,7 @@ def _largest_part(tissue: Mask, spacing: npt.NDArray[np.float64], opening_mm: fl
     pad = [int(np.ceil((opening_mm + CLOSING_MM) / size)) + 1 for size in spacing]
     box = tuple(
         slice(max(0, int(one[0]) - margin), int(one[-1]) + 1 + margin)
-        for one, margin in zip(_occupied(core), (1, *pad[1:]), strict=True)
+        for one, margin in zip(occupied(core), (1, *pad[1:]), strict=True)
     )
     part = core[box]
     for axis, size in enumerate(np.floor((opening_mm + spacing[1]) / spacing + 1e-9).astype(int)):
@@ -158,11 +159,6 @@ def _largest_part(tissue: Mask, spacing: npt.NDArray[np.float64], opening_mm: fl
     mask = np.zeros(tissue.shape, dtype=bool)
     mask[box] = _filled(closed)[:, pad[1] : -pad[1], pad[2] : -pad[2]]
     return mask
-
-
-def _occupied(mask: Mask) -> list[npt.NDArray[np.intp]]:
-    """Where along each axis the mask has any voxel."""
-    return [np.flatnonzero(mask.any(axis=tuple(one for one in range(3) if one != axis))) for axis in range(3)]
 
 
 def _widened(mask: Mask, reach: int, axis: int, *, outside: bool = False) -> Mask:

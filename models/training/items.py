@@ -18,6 +18,7 @@ import numpy.typing as npt
 from cohorts.store.hashing import file_sha256
 from models.training.anatomies import tissues_of
 from tasks.arrays import Affine, AnyArray
+from tasks.space.boxes import occupied
 
 #: A patient is known by the scan, and the drawn is the lesion on it: compared for leaks, and no item of its own.
 Kind = Literal["anatomy", "lesion", "patient", "drawn"]
@@ -74,7 +75,7 @@ def voxel_digests(values: AnyArray) -> tuple[str, str]:
     """
     whole = np.asarray(values)
     is_set = whole != 0 if whole.dtype.kind in "iub" else np.abs(whole) > 0.5
-    seen = [np.flatnonzero(is_set.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
+    seen = occupied(is_set)
     if not len(seen[0]):
         return "", ""
     low, high = [int(at[0]) for at in seen], [int(at[-1]) + 1 for at in seen]

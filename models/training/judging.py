@@ -21,7 +21,7 @@ from models.training.pool import BIN_ML, IGNORED, PooledPatient, read_patient
 from models.training.trainer import Task
 from tasks.arrays import Float32Array, FloatArray, IntArray, Mask
 from tasks.segmentation import STEP_MM, Window
-from tasks.space.boxes import VoxelBox
+from tasks.space.boxes import VoxelBox, occupied
 from tasks.space.network_grid import GRID_MARGIN_MM
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))  # .10 to .90
@@ -118,8 +118,7 @@ def foreground_probabilities(network: Network, task: Task, patient: PooledPatien
 def brain_box(brain: Mask, least: Window) -> VoxelBox:
     """A box that holds the brain with its margin, in the middle of at least a window."""
     sides = []
-    for axis, size in enumerate(brain.shape):
-        seen = np.flatnonzero(brain.any(axis=tuple(one for one in range(3) if one != axis)))
+    for axis, (size, seen) in enumerate(zip(brain.shape, occupied(brain), strict=True)):
         low, high = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, size)
         wanted = min(size, max(least[axis], high - low + 2 * MARGIN))
         first = min(max(0, (low + high - wanted) // 2), size - wanted)

@@ -27,6 +27,7 @@ from models.training.pool import IGNORED, NOT_FOREGROUND, PooledPatient, awaited
 from models.training.posed import posed
 from tasks.arrays import Float32Array
 from tasks.segmentation import WINDOW
+from tasks.space.boxes import occupied
 
 WITH_FOREGROUND = 0.5  # share of patches that hold a voxel of the foreground
 Channels = Callable[[PooledPatient, np.random.Generator | None], Float32Array]
@@ -245,9 +246,7 @@ def _corner(
     corner = []
     wanted = np.flatnonzero(foreground) if rng.random() < WITH_FOREGROUND else np.empty(0, int)
     held = np.unravel_index(wanted[rng.integers(len(wanted))], foreground.shape) if len(wanted) else None
-    for axis, size in enumerate(patch):
-        other = tuple(one for one in range(3) if one != axis)
-        seen = np.flatnonzero(patient.brain.any(axis=other))
+    for axis, (size, seen) in enumerate(zip(patch, occupied(patient.brain), strict=True)):
         total = patient.brain.shape[axis]
         low, high = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, total)
         first, last = sorted((high - size, low))

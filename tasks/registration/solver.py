@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from tasks.arrays import Affine, Float32Array, FloatArray, Mask
 from tasks.gaussian import MAD_TO_SIGMA
 from tasks.registration.target import BLOCK_POINTS, BRAIN_RADIUS_MM, Contrast, Level, Target
+from tasks.space.boxes import occupied
 from tasks.space.working_grid import WorkingScan
 
 CAUCHY_WIDTH = 2.3849  # 95 % efficiency under normal errors (Holland and Welsch, Commun Stat 1977;6:813-827)
@@ -81,11 +82,9 @@ def moving_levels(scan: WorkingScan, mask: Mask, target: Target) -> tuple[Moving
     A level keeps no more voxels than it needs, one per width of its smoothing.
     """
     margin = np.ceil(3 * target.levels[0].sigma_mm / scan.spacing_mm).astype(int)
-    occupied = [np.flatnonzero(mask.any(axis=tuple(one for one in range(3) if one != axis))) for axis in range(3)]
-    first = [max(0, int(one[0] - extra)) for one, extra in zip(occupied, margin, strict=True)]
-    box = tuple(
-        slice(start, int(one[-1] + extra) + 1) for start, one, extra in zip(first, occupied, margin, strict=True)
-    )
+    seen = occupied(mask)
+    first = [max(0, int(one[0] - extra)) for one, extra in zip(seen, margin, strict=True)]
+    box = tuple(slice(start, int(one[-1] + extra) + 1) for start, one, extra in zip(first, seen, margin, strict=True))
     inside = mask[box]
     origin = np.eye(4)
     origin[:3, 3] = first

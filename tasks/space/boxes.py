@@ -5,11 +5,17 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from tasks.arrays import FloatArray, Mask
 
 VoxelBox = tuple[slice, slice, slice]
+
+
+def occupied(mask: Mask) -> list[npt.NDArray[np.intp]]:
+    """Where along each axis a mask of three axes has any voxel."""
+    return [np.flatnonzero(mask.any(axis=tuple(one for one in range(3) if one != axis))) for axis in range(3)]
 
 
 def corners_around(mask: Mask) -> FloatArray:

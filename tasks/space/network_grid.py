@@ -13,6 +13,7 @@ from scipy import ndimage
 from tasks.arrays import Affine, Float32Array, Mask
 from tasks.segmentation import STEP_MM, WINDOW
 from tasks.space.affines import voxel_sizes_mm
+from tasks.space.boxes import occupied
 from tasks.space.resample import Grid, resample_image
 
 GRID_MARGIN_MM = 4.0  # around the brain: what is outside of it is 0 in most channels
@@ -39,9 +40,7 @@ def network_grid(brain: Mask, affine: Affine) -> Grid:
     spacing = voxel_sizes_mm(affine)
     for axis, (onto, sign) in enumerate(turned):
         directions[:, int(onto)] = sign * affine[:3, axis] / spacing[axis]
-    boxes = [
-        np.flatnonzero(brain.any(axis=tuple(one for one in range(3) if one != axis)))[[0, -1]] for axis in range(3)
-    ]
+    boxes = [seen[[0, -1]] for seen in occupied(brain)]
     corners = np.array(np.meshgrid(*[(low - 0.5, high + 0.5) for low, high in boxes])).reshape(3, -1)
     world = affine[:3, :3] @ corners + affine[:3, 3:]
     along = np.linalg.solve(directions, world)
