@@ -31,7 +31,7 @@ AS_PAPER: Mapping[str, Any] = {
 
 
 #: Of the learning rate where training starts from trained weights: chosen here.
-START_RATE = 0.25
+START_RATE = 0.5
 
 
 def task_of(method: str) -> Task:
