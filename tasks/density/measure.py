@@ -8,7 +8,7 @@ about 2 mm, whose mean has little noise left):
   or an old infarct on one side does not pass for low density;
 * *tilt*: a head beside the scanner's centre is denser on one side (bowtie filter, beam hardening). The tilt is one
   number, HU per mm of distance from the midplane, found in the *reference*: brain that a stroke of the middle cerebral
-  artery spares;
+  artery spares. It is uncertain by as much as tilts are large, and is shrunk by its own error;
 * *anatomy*: medians do not feel the border blocks in which an imperfect registration mixes regions.
 
 World coordinates are RAS, mm; *template* coordinates have their midplane at x = 0.
@@ -23,7 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 from tasks.anatomy import LabelTable, other_side
-from tasks.arrays import Affine, AnyArray, Float32Array, IntArray, IntegerArray, Mask
+from tasks.arrays import Affine, AnyArray, Float32Array, FloatArray, IntArray, IntegerArray, Mask
 from tasks.gaussian import FWHM_PER_SIGMA, MAD_TO_SIGMA
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.registration.refinement import Refinement
@@ -37,6 +37,9 @@ SMOOTHING_FWHM_MM = 7.0  # of the mirrored difference: folds of the two sides li
 MINIMUM_WEIGHT = 0.25  # share of tissue under the smoothing kernel, on both sides
 MIDPLANE_MM = 1.0  # a slope over less is noise, and has no weight
 MINIMUM_REFERENCE_VOXELS = 500  # 8 ml; less than a tenth of what whole heads have
+USUAL_TILT_HU_PER_MM = 0.5 / 60  # standard deviation over heads of what the sides differ by per mm: half the phantoms'
+N_PARTS = 3  # of the reference along y, and along z: slopes of nine parts tell how uncertain one slope is
+MINIMUM_PART_VOXELS = 100
 
 
 @dataclass(frozen=True)
@@ -250,18 +253,56 @@ def mirrored_difference(scan: WorkingScan, tissue: Mask, fixed_to_moving: Affine
 
 
 def _tilt(scan: WorkingScan, tissue: Mask, reference: Mask, fixed_to_moving: Affine) -> float:
-    """Slope of the mirrored difference over x in the reference, HU/mm: the line through 0 of least absolute error."""
+    """Slope of the mirrored difference over x in the reference, HU/mm, shrunk by its own error; 0 if that is unknown.
+
+    What is shrunk is the line through 0 of least absolute error. A slope of standard error ``s``, where heads differ by
+    ``t``, is best taken as its share ``t^2 / (t^2 + s^2)`` (Efron and Morris, J Am Stat Assoc 1975;70:311-319).
+    """
     difference = mirrored_difference(scan, tissue, fixed_to_moving)
     voxels = np.nonzero(np.isfinite(difference) & reference)
     if len(voxels[0]) < MINIMUM_REFERENCE_VOXELS:
         return 0.0
     to_template = np.linalg.inv(fixed_to_moving) @ scan.affine
-    x_mm = to_template[0, :3] @ np.array(voxels) + to_template[0, 3]
-    is_beside = np.abs(x_mm) > MIDPLANE_MM
-    x_mm, slopes = x_mm[is_beside], difference[voxels][is_beside] / x_mm[is_beside]
-    order = np.argsort(slopes)
-    weights = np.cumsum(np.abs(x_mm)[order])
-    return float(slopes[order][np.searchsorted(weights, weights[-1] / 2)])
+    places = to_template[:3, :3] @ np.array(voxels) + to_template[:3, 3:]
+    is_beside = np.abs(places[0]) > MIDPLANE_MM
+    x_mm, y_mm, z_mm = places[:, is_beside]
+    slopes, weights = difference[voxels][is_beside] / x_mm, np.abs(x_mm)
+    variance = _slope_variance(slopes, weights, N_PARTS * _part_of(y_mm) + _part_of(z_mm))
+    if variance is None:
+        return 0.0
+    return _median_slope(slopes, weights) * USUAL_TILT_HU_PER_MM**2 / (USUAL_TILT_HU_PER_MM**2 + variance)
+
+
+def _median_slope(slopes: FloatArray, weights: FloatArray) -> float:
+    """The weighted median: of lines through 0, with slopes y / x and weights abs(x), the one of least absolute error."""
+    return float(np.quantile(slopes, 0.5, weights=weights, method="inverted_cdf"))
+
+
+def _part_of(places_mm: FloatArray) -> IntArray:
+    """Which of ``N_PARTS`` parts of equal size each place lies in, 0 first."""
+    edges = np.quantile(places_mm, np.arange(1, N_PARTS) / N_PARTS)
+    return np.searchsorted(edges, places_mm)
+
+
+def _slope_variance(slopes: FloatArray, weights: FloatArray, part: IntArray) -> float | None:
+    """Squared standard error of the weighted median of slopes, by how much it differs between parts.
+
+    That of a weighted mean of the parts' medians, as of a ratio (Cochran, Sampling Techniques, 1977, ch. 6); None where
+    fewer than three parts can be told.
+
+    >>> parts = np.repeat([0, 1, 2], 100)
+    >>> round(_slope_variance(np.array([0.1, 0.2, 0.3])[parts], np.ones(300), parts), 9)
+    0.003333333
+    """
+    counts = np.bincount(part)
+    told = np.flatnonzero(counts >= MINIMUM_PART_VOXELS)
+    if len(told) < 3:
+        return None
+    medians = np.array([_median_slope(slopes[part == one], weights[part == one]) for one in told])
+    shares = np.array([weights[part == one].sum() for one in told])
+    shares /= shares.sum()
+    deviations = shares * (medians - shares @ medians)
+    return float((deviations**2).sum() * len(told) / (len(told) - 1))
 
 
 def _voxels_of(regions: ScanRegions) -> dict[int, IntArray]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import find_peaks
 
 from tasks.arrays import FloatArray, FloatingArray, Mask
 
@@ -126,6 +125,8 @@ def bolus_problem(curve: FloatingArray, times_s: FloatArray) -> tuple[str, str]:
         value = f"got {100 * curve[-1] / peak:.0f} % of the peak at {times_s[-1]:g} s"
         return "bolus_truncated", f"The bolus must fall below half its peak, {value}. The scan ended too early."
     smooth = np.convolve(np.pad(curve, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
+    from scipy.signal import find_peaks  # slow to import, and only CT perfusion needs it
+
     peaks, _ = find_peaks(smooth, prominence=SECOND_PEAK_SHARE * smooth.max())
     if len(peaks) > 1:
         seconds = " and ".join(f"{times_s[one]:g} s" for one in peaks)

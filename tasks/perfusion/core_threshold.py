@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import gamma
+from scipy.special import gammaincc
 
 from tasks.arrays import AnyArray, FloatArray, Mask
 from tasks.perfusion.bolus import bolus_shape
@@ -163,6 +163,6 @@ def _unit_curves(aif: FloatArray, times: FloatArray, mtt_s: FloatArray, residue_
     columns = []
     for mtt in mtt_s:
         is_box = np.isinf(residue_shape)
-        residue = (since < mtt) * 1.0 if is_box else gamma.sf(since, residue_shape, scale=mtt / residue_shape)
+        residue = (since < mtt) * 1.0 if is_box else gammaincc(residue_shape, since / (mtt / residue_shape))
         columns.append(np.interp(times, fine, np.convolve(arterial, residue)[: len(fine)]))
     return np.stack(columns, axis=1)

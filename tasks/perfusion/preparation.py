@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import signal
 
 from tasks.arrays import AnyArray, Float32Array, FloatArray, Mask
 from tasks.gaussian import MAD_TO_SIGMA
@@ -180,7 +179,9 @@ def find_bolus(curve: FloatArray, frame_times_s: Sequence[float]) -> BolusPassag
     arrival_s = float(times[first])
     n_baseline = max(1, int(np.count_nonzero(times[:first] <= arrival_s - LEAD_S)))
     enhancement = np.concatenate([[0.0], (curve - baseline) / rise, [0.0]])  # so that an end can be a peak
-    n_peaks = len(signal.find_peaks(enhancement, prominence=SECOND_PEAK_SHARE)[0])
+    from scipy.signal import find_peaks  # slow to import, and only CT perfusion needs it
+
+    n_peaks = len(find_peaks(enhancement, prominence=SECOND_PEAK_SHARE)[0])
     tail_share = float((curve[-TAIL_FRAMES:].mean() - baseline) / rise)
     problems = []
     if n_peaks > 1:

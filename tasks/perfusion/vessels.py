@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.stats import rankdata
 
 from tasks.arrays import FloatArray, IntArray, Mask
 from tasks.perfusion.bolus import (
@@ -296,6 +295,8 @@ def _is_vein(shape: BolusShape, tissue_rise_s: float) -> Mask:
 
 def _artery_rank(shape: BolusShape, _curves: FloatArray) -> FloatArray:
     """Rank sum, low for a high, narrow, early and smooth curve; a width that cannot be read counts as the widest."""
+    from scipy.stats import rankdata  # slow to import, and only CT perfusion needs it
+
     width = np.where(np.isnan(shape.width_s), np.inf, shape.width_s)
     scores = (-shape.peak_hu, width, shape.rise_s, shape.noise_hu / shape.peak_hu)
     return np.asarray(sum(rankdata(one) for one in scores))
