@@ -274,7 +274,7 @@ def _tilt(scan: WorkingScan, tissue: Mask, reference: Mask, fixed_to_moving: Aff
 
 
 def _median_slope(slopes: FloatArray, weights: FloatArray) -> float:
-    """The weighted median: of lines through 0, with slopes y / x and weights abs(x), the one of least absolute error."""
+    """The weighted median: of lines through 0 with slopes y / x, weighed by abs(x), that of least absolute error."""
     return float(np.quantile(slopes, 0.5, weights=weights, method="inverted_cdf"))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,6 +15,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from filelock import FileLock
+
+from flows.engine import database
+from flows.engine.environment import private_folder
+from tests import once_per_run
 
 #: 2 mm grid over the whole brain, neither cubic nor RAS: (x, y, z) voxels, x runs from right to left.
 SHAPE = (78, 94, 70)
@@ -108,6 +116,8 @@ class TinyCohort:
     def run(self, *options: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run the cohort into its output folder, on one worker: to start another costs more than it saves."""
         n_workers = () if "--n-cpus" in options or "--dask" in options else ("--n-cpus", "1")
+        if self.out.is_dir() and "--work-dir" not in options:
+            lay_database(self.out / "work")
         return self.aspects("run", str(self.folder), str(self.out), *n_workers, *options, expect=expect)
 
     @property
@@ -132,6 +142,28 @@ def tiny_of_module(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
     cohort.write_tables(len(BOXES))
     (cohort.folder / "cohort.toml").write_text(STUDY)
     return cohort
+
+
+def lay_database(work: Path) -> None:
+    """Give a work folder Prefect's database as its first start leaves it: to make one takes five seconds.
+
+    It is made once per run of the tests; ``tests/flows/engine`` and the demo make their own.
+    """
+    made = (once_per_run.FOLDER or work) / database.NAME
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            code = "import sys; from pathlib import Path; from flows.engine.prefect_server import embedded_server\n"
+            code += "with embedded_server(Path(sys.argv[1])) as server: server.wait_until_healthy()"
+            folder = made.with_name("first-start")
+            subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=300)
+            with (
+                contextlib.closing(sqlite3.connect(folder / database.NAME)) as first,
+                contextlib.closing(sqlite3.connect(f"{made}.tmp")) as copy,
+            ):
+                first.backup(copy)
+            Path(f"{made}.tmp").rename(made)
+    if not (own := private_folder(work / "prefect") / database.NAME).exists():
+        shutil.copyfile(made, own)
 
 
 def free_port() -> int:
