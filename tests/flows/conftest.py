@@ -116,7 +116,7 @@ class TinyCohort:
     def run(self, *options: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run the cohort into its output folder, on one worker: to start another costs more than it saves."""
         n_workers = () if "--n-cpus" in options or "--dask" in options else ("--n-cpus", "1")
-        if self.out.is_dir() and "--work-dir" not in options:
+        if expect == 0 and "--work-dir" not in options:
             lay_database(self.out / "work")
         return self.aspects("run", str(self.folder), str(self.out), *n_workers, *options, expect=expect)
 
