@@ -6,7 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from flows.sources import dwi_threshold, native_scan
+from flows.cases import native_scan
+from flows.sources import dwi_threshold
 from flows.sources.interface import Method
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,12 +12,12 @@ from cohorts.folder.manifest import Cohort
 from cohorts.folder.problems import Problem
 from cohorts.folder.scans import HEADER
 from cohorts.folder.tsv import read_tsv
+from flows.cases.case import Case, StepSettings
 from flows.commands.failures import EXIT_PREFLIGHT
 from flows.commands.screens import show_problems
 from flows.engine.limits import available_cpus
 from flows.run.plan import Plan, load_maps, plan_of
 from flows.run.steps import examine
-from flows.sources.interface import Case, StepSettings
 from flows.sources.registry import read_cohort
 
 CASES_PER_CALL = 16

@@ -10,7 +10,8 @@ from cohorts.folder.source import Gives, Source
 from cohorts.images.mask import ImageProblemError, read_mask
 from cohorts.store.findings import Findings
 from cohorts.store.overlap_findings import OverlapFindings
-from flows.sources.interface import Method, OpenCase, Outcome
+from flows.cases.case import OpenCase, Outcome
+from flows.sources.interface import Method
 from tasks.overlap import SURFACE_TOLERANCE_MM, compare_masks
 from tasks.space.axis_order import axis_order, in_axis_order
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cohorts.store.records import Record, commit
 from cohorts.tables.segmentation import lesion_pairs, region_pairs
+from flows.cases.case import Case, step_key
 from flows.engine.cluster import WORKERLESS_S, resources_offered
 from flows.engine.devices import GPU
 from flows.engine.progress import CaseProgress
@@ -27,7 +28,7 @@ from flows.run.methods import STEP_METHODS
 from flows.run.overlaps import overlap_plan
 from flows.run.plan import Plan, with_records
 from flows.run.steps import StorageFailedError, run_chunk
-from flows.sources.interface import Case, Method, step_key
+from flows.sources.interface import Method
 
 if TYPE_CHECKING:
     from distributed import Client

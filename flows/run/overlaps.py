@@ -9,12 +9,12 @@ from pathlib import Path
 from cohorts.folder.source import REGION_NETWORK, LesionSource
 from cohorts.store.records import Record, digest_of
 from cohorts.tables.segmentation import RegionPair, lesion_pairs, region_pairs
+from flows.cases.case import Case, CaseFile, MapReference, StepSettings
 from flows.run import lesion_overlap, region_overlap
 from flows.run.lesion_overlap import CANDIDATE, REFERENCE
 from flows.run.plan import Plan, case_files, map_location, with_records
 from flows.run.region_overlap import RegionComparison, given_labels
 from flows.sources.code import code_version
-from flows.sources.interface import Case, CaseFile, MapReference, StepSettings
 
 
 def overlap_plan(plan: Plan, out: Path) -> Plan:

@@ -27,10 +27,10 @@ from cohorts.store.records import (
     record_path,
 )
 from cohorts.tables.rows import MapUse
+from flows.cases.case import SIDECAR_OF, Case, CaseFile, MapReference, StepSettings, step_key
+from flows.cases.label_maps import VASCULAR_MAP
 from flows.run.methods import STEP_METHODS
 from flows.sources.code import PACKAGES, ROOT, code_version, earlier_parts
-from flows.sources.interface import SIDECAR_OF, Case, CaseFile, MapReference, StepSettings, step_key
-from flows.sources.label_maps import VASCULAR_MAP
 from flows.sources.registry import METHODS, read_cohort
 from models.anatomy.template import LABEL_MAPS, LabelMap, load_label_map, read_label_table
 from models.weights import Weights, WeightsMissingError, find_weights

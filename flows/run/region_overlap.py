@@ -15,9 +15,10 @@ from cohorts.images.labels import read_labels
 from cohorts.images.nifti import ImageProblemError
 from cohorts.store.findings import Findings, ScanFacts
 from cohorts.store.overlap_findings import RegionOverlap, RegionOverlapFindings
-from flows.sources.drawn_on_scan import BRAIN_MARGIN_MM, LEAST_SHARE_IN_BRAIN, on_voxels_of, share_in_brain
-from flows.sources.interface import Method, OpenCase, Outcome, excluded
-from flows.sources.native_scan import PreparedScan, prepared
+from flows.cases.case import OpenCase, Outcome, excluded
+from flows.cases.drawn_on_scan import BRAIN_MARGIN_MM, LEAST_SHARE_IN_BRAIN, on_voxels_of, share_in_brain
+from flows.cases.native_scan import PreparedScan, prepared
+from flows.sources.interface import Method
 from tasks.anatomy import LabelTable, Side
 from tasks.overlap import SURFACE_TOLERANCE_MM, compare_masks
 

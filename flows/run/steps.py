@@ -19,9 +19,9 @@ from typing import Any
 
 from cohorts.images.mask import ImageProblemError
 from cohorts.store.records import Record, commit, load, output_folder, record_path, set_aside, write_outputs
+from flows.cases.case import Case, OpenCase, Outcome, SharedWork, StepSettings, step_key
 from flows.run.limits import Watch
 from flows.run.methods import STEP_METHODS
-from flows.sources.interface import Case, OpenCase, Outcome, SharedWork, StepSettings, step_key
 
 #: Storage errors that stop the run: nothing more can be committed.
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}

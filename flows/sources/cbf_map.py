@@ -10,10 +10,11 @@ from pydantic import Field
 
 from cohorts.images.perfusion_sidecar import map_unit, read_sidecar
 from cohorts.images.scan import ScanImage
-from flows.sources.interface import SIDECAR_OF, CaseFile, Method, OpenCase, Outcome, excluded
-from flows.sources.native_scan import PreparedScan, facts, prepared, registration_files, shared_quality
+from flows.cases.case import SIDECAR_OF, CaseFile, OpenCase, Outcome, excluded
+from flows.cases.native_scan import PreparedScan, facts, prepared, registration_files, shared_quality
+from flows.cases.perfusion_maps import Perfusion, kept_maps
+from flows.sources.interface import Method
 from flows.sources.perfusion_core import CoreFindings, PerfusionCoreSource, PerfusionFound, core_outcome
-from flows.sources.perfusion_maps import Perfusion, kept_maps
 from tasks.brain import ct_working_scan
 from tasks.perfusion.masks import ctp_masks
 from tasks.perfusion.vendor_maps import convert_cbf

@@ -23,12 +23,13 @@ from cohorts.images.nifti import ImageProblemError
 from cohorts.images.perfusion_sidecar import chosen_vessels, frame_times, read_sidecar
 from cohorts.images.scan import ScanImage
 from cohorts.store.findings import ScanFacts
-from flows.sources.interface import SIDECAR_OF, Method, OpenCase, Outcome, excluded
-from flows.sources.native_scan import PreparedScan, facts, prepared, registration_files, shared_quality
+from flows.cases.case import SIDECAR_OF, OpenCase, Outcome, excluded
+from flows.cases.native_scan import PreparedScan, facts, prepared, registration_files, shared_quality
+from flows.cases.perfusion_ct import SameSpace, same_space
+from flows.cases.perfusion_maps import kept_maps, perfusion_of
+from flows.cases.perfusion_series import series_found
+from flows.sources.interface import Method
 from flows.sources.perfusion_core import AlignedCt, CoreFindings, PerfusionCoreSource, PerfusionFound, core_outcome
-from flows.sources.perfusion_ct import SameSpace, same_space
-from flows.sources.perfusion_maps import kept_maps, perfusion_of
-from flows.sources.perfusion_series import series_found
 from models.anatomy.register_template import template_target
 from tasks.brain import ct_working_scan
 from tasks.perfusion.bolus import MINIMUM_FRAMES

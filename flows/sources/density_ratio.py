@@ -10,9 +10,10 @@ from pydantic import Field
 
 from cohorts.folder.source import Feature, Gives, ImageName, MapUse, OnScanSource
 from cohorts.store.findings import Findings, Found
-from flows.sources.interface import Method, OpenCase, Outcome
-from flows.sources.label_maps import planned_map
-from flows.sources.native_scan import begun, drawn, prepared, refused
+from flows.cases.case import OpenCase, Outcome
+from flows.cases.label_maps import planned_map
+from flows.cases.native_scan import begun, drawn, prepared, refused
+from flows.sources.interface import Method
 from models.anatomy.template import mca_territory
 from tasks.density.measure import CTA_DENSITY, NCCT_DENSITY, DensitySettings, measure_density, place_regions
 from tasks.density.rule import BUILT_IN_DENSITY_RULES

@@ -14,9 +14,10 @@ from scipy import ndimage
 from cohorts.folder.source import LesionSource
 from cohorts.images.mask import ImageProblemError, LesionMask, read_mask
 from cohorts.store.findings import Findings, ScanFacts
-from flows.sources.interface import MapReference, Method, OpenCase, Outcome
-from flows.sources.label_maps import VASCULAR_MAP, planned_map, region_counts
-from flows.sources.template_picture import template_picture
+from flows.cases.case import MapReference, OpenCase, Outcome
+from flows.cases.label_maps import VASCULAR_MAP, planned_map, region_counts
+from flows.cases.template_picture import template_picture
+from flows.sources.interface import Method
 from models.anatomy.template import labels_on_grid
 from reports.figures.scan_picture import picture_files
 from tasks.lesion import label_counts, measure_lesion

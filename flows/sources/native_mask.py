@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, Self, cast
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from cohorts.folder.source import CONTRASTS, ImageName, LesionSource, OnScanSource
 from cohorts.images.mask import LesionMask, read_mask
-from cohorts.images.nifti import nifti_bytes
 from cohorts.store.findings import Findings, ScanFacts
-from flows.sources.drawn_on_scan import BRAIN_MARGIN_MM, LEAST_SHARE_IN_BRAIN, NO_SCAN, lesion_on, outside_of_brain
-from flows.sources.interface import Method, OpenCase, Outcome, excluded
-from flows.sources.native_scan import begun, drawn, native_counts, prepared, refused
-from tasks.lesion import measure_lesion
+from flows.cases.case import OpenCase, Outcome, excluded
+from flows.cases.drawn_on_scan import BRAIN_MARGIN_MM, LEAST_SHARE_IN_BRAIN, NO_SCAN, lesion_on, outside_of_brain
+from flows.cases.found_lesion import found_lesion
+from flows.cases.native_scan import begun, drawn, prepared, refused
+from flows.sources.interface import Method
 from tasks.space.axis_order import SAME_VOXEL
 
 
@@ -100,13 +99,7 @@ class NativeMaskSource(OnScanSource, LesionSource):
         if detail := outside_of_brain(lesion, scan, file.name):
             files |= drawn(case, scan, lesion)
             return excluded(case.case, "lesion_outside_scan", detail, findings, files)
-        indices = np.flatnonzero(lesion.reshape(-1, order="F"))
-        affine = scan.image.affine
-        measures = measure_lesion(indices, scan.shape, affine, scan.registration.moving_to_fixed)
-        counts = native_counts(scan, case.maps, {"n_lesion": lesion})
-        files |= drawn(case, scan, lesion, measures)
-        files[f"{case.case.prefix}_label-lesion_mask.nii.gz"] = nifti_bytes(lesion.astype(np.uint8), affine)
-        return Outcome("ok", findings=findings.adding(lesion=measures, counts=counts), files=files)
+        return found_lesion(case, scan, lesion, findings, files)
 
 
 METHOD = Method(NativeMaskSource)

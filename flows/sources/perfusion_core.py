@@ -15,12 +15,12 @@ from pydantic import Field
 from cohorts.folder.source import Feature, FormsName, Gives, LesionSource, MapUse
 from cohorts.images.nifti import nifti_bytes
 from cohorts.store.findings import Findings, Found
-from flows.sources.interface import OpenCase, Outcome, excluded
-from flows.sources.native_scan import PreparedScan, native_counts
-from flows.sources.perfusion_ct import same_space_files
-from flows.sources.perfusion_maps import MAP_UNITS, Perfusion
-from flows.sources.perfusion_panel import CoreFound, panel_files
-from flows.sources.perfusion_series import SeriesFound
+from flows.cases.case import OpenCase, Outcome, excluded
+from flows.cases.native_scan import PreparedScan, native_counts
+from flows.cases.perfusion_ct import same_space_files
+from flows.cases.perfusion_maps import MAP_UNITS, Perfusion
+from flows.cases.perfusion_panel import CoreFound, panel_files
+from flows.cases.perfusion_series import SeriesFound
 from tasks.anatomy import other_side
 from tasks.lesion import measure_lesion
 from tasks.modality import ScanContrast

@@ -15,8 +15,9 @@ from pydantic import Field, model_validator
 
 from cohorts.folder.source import Feature, Gives, ImageName, MapUse, OnScanSource
 from cohorts.store.findings import Findings, Found
-from flows.sources.interface import Method, OpenCase, Outcome
-from flows.sources.native_scan import begun, drawn, prepared, refused
+from flows.cases.case import OpenCase, Outcome
+from flows.cases.native_scan import begun, drawn, prepared, refused
+from flows.sources.interface import Method
 from tasks.anatomy import HEMISPHERES, other_side
 from tasks.radiomics.feature_lists import FEATURE_LISTS, FeatureList, FeatureMode, class_of, held_against
 from tasks.radiomics.features import MOST_GREY_LEVELS, FeatureSettings, RegionFeatures, describe_regions

@@ -16,10 +16,10 @@ import numpy as np
 from cohorts.images.grid import FormRule
 from cohorts.images.mask import ImageProblemError, read_mask
 from cohorts.store.records import digest_of, write_bytes
-from flows.sources.drawn_on_scan import lesion_on, outside_of_brain
-from flows.sources.dwi_input import dwi_input
-from flows.sources.interface import Case, MapReference, OpenCase
-from flows.sources.native_scan import prepared, shared_quality
+from flows.cases.case import Case, MapReference, OpenCase
+from flows.cases.drawn_on_scan import lesion_on, outside_of_brain
+from flows.cases.dwi_input import dwi_input
+from flows.cases.native_scan import prepared, shared_quality
 from models.training.items import Item, image_digests
 from models.training.pool import patient_of, write_patient
 from tasks.arrays import Float32Array, Mask

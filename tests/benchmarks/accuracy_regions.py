@@ -29,7 +29,7 @@ from scipy import ndimage
 from cohorts.images.nifti import ImageProblemError, nifti_bytes
 from cohorts.images.scan import read_scan
 from cohorts.store.hashing import file_sha256
-from flows.sources.native_scan import PreparedScan, prepare, refined
+from flows.cases.native_scan import PreparedScan, prepare, refined
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import labels_on_grid, load_label_map
 from models.regions import network_regions, region_network

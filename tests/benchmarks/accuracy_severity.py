@@ -19,7 +19,7 @@ import pandas as pd
 
 from cohorts.images.nifti import nifti_bytes
 from cohorts.images.scan import read_scan
-from flows.sources.native_scan import prepare, refined
+from flows.cases.native_scan import prepare, refined
 from models.anatomy.template import load_label_map
 from models.inference import loaded
 from models.training.anatomies import load_anatomy

@@ -36,11 +36,11 @@ from scipy import ndimage
 
 from cohorts.images.nifti import nifti_bytes
 from cohorts.images.scan import read_scan
+from flows.cases.case import StepSettings
+from flows.cases.native_scan import prepare
 from flows.run import steps
 from flows.sources.density_ratio import DensityRatioSource
 from flows.sources.dwi_unet import DwiUnetSource
-from flows.sources.interface import StepSettings
-from flows.sources.native_scan import prepare
 from models import inference
 from models.inference import Network, probabilities, ready
 from models.networks.unet import PRESETS, build_unet, load_state

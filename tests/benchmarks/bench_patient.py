@@ -29,13 +29,14 @@ from rich.console import Console
 
 from cohorts.images import scan as scan_images
 from cohorts.phantom.native_scans import scan_bytes
+from flows.cases import native_scan
+from flows.cases.case import Case, CaseFile, MapReference, StepSettings
 from flows.run import steps
 from flows.run.running import RunRequest, run_cohort
-from flows.sources import ctp_core, density_ratio, dwi_threshold, interface, native_scan, perfusion_core
+from flows.sources import ctp_core, density_ratio, dwi_threshold, interface, perfusion_core
 from flows.sources.ctp_core import CtpCoreSource
 from flows.sources.density_ratio import DensityRatioSource
 from flows.sources.dwi_threshold import DwiThresholdSource
-from flows.sources.interface import Case, CaseFile, MapReference, StepSettings
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map
 from tasks.perfusion import series as perfusion_series

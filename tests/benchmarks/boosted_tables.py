@@ -26,7 +26,7 @@ import numpy as np
 
 from cohorts.images.nifti import ImageProblemError, nifti_bytes
 from cohorts.images.scan import ScanImage, read_scan
-from flows.sources.native_scan import prepare, refined
+from flows.cases.native_scan import prepare, refined
 from models.anatomy.template import load_label_map, mca_territory
 from models.training.anatomies import STEP, Anatomy, _regions, _registered, load_anatomy, save_anatomy
 from models.training.pool import lesions_by_size, pooled_files, read_lesion

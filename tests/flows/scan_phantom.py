@@ -7,9 +7,9 @@ import hashlib
 import numpy as np
 
 from cohorts.phantom.native_scans import ADC_STORED, scan_bytes
+from flows.cases.case import Case, CaseFile, MapReference, StepSettings
 from flows.sources.density_ratio import DensityRatioSource
 from flows.sources.dwi_threshold import DwiThresholdSource
-from flows.sources.interface import Case, CaseFile, MapReference, StepSettings
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map
 from tasks.phantoms.head import Acquisition, head_pose, scan_grid

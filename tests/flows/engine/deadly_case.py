@@ -17,12 +17,12 @@ from typing import Any
 from distributed import WorkerPlugin
 from rich.console import Console
 
+from flows.cases.case import Case, SharedWork, StepSettings
 from flows.engine.cluster import connect
 from flows.engine.prefect_server import embedded_server
 from flows.engine.progress import CaseProgress
 from flows.run import measuring as cohort
 from flows.run.plan import make_plan, with_records
-from flows.sources.interface import Case, SharedWork, StepSettings
 
 
 class Deadly(WorkerPlugin):

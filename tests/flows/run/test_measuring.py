@@ -18,6 +18,8 @@ import pytest
 from distributed import Client
 from rich.console import Console
 
+from flows.cases import native_scan
+from flows.cases.case import Case, CaseFile
 from flows.engine.cluster import connect
 from flows.engine.progress import CaseProgress
 from flows.run import measuring
@@ -25,8 +27,6 @@ from flows.run.measuring import Chunk, Measuring, chunks_of
 from flows.run.methods import STEP_METHODS
 from flows.run.plan import make_plan, with_records
 from flows.run.steps import run_chunk
-from flows.sources import native_scan
-from flows.sources.interface import Case, CaseFile
 from tests.flows import scan_phantom
 from tests.flows.conftest import BOXES, TinyCohort, free_port
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from cohorts.store.findings import Findings
 from cohorts.store.records import Record, commit, load, record_path
+from flows.cases.case import step_key
 from flows.commands import screens
 from flows.commands.verify import verify_output
 from flows.run import publishing
@@ -25,7 +26,6 @@ from flows.run.running import RunRequest
 from flows.run.steps import run_case
 from flows.run.withholding import NothingMeasuredError
 from flows.sources.code import CodeVersion, earlier_parts, keep_manifest
-from flows.sources.interface import step_key
 from tests.flows.conftest import TinyCohort
 
 

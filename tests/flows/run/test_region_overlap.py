@@ -13,12 +13,12 @@ import pytest
 from cohorts.folder.problems import CohortError
 from cohorts.store.hashing import file_sha256
 from cohorts.tables.storage import read_table
+from flows.cases.case import Case, CaseFile, SharedWork, StepSettings
 from flows.run.overlaps import overlap_plan
 from flows.run.plan import make_plan, run_digest, with_records
 from flows.run.publishing import write_tables
 from flows.run.region_overlap import RegionComparison, given_labels
 from flows.run.steps import examine, run_case
-from flows.sources.interface import Case, CaseFile, SharedWork, StepSettings
 from models.anatomy.template import load_label_map
 from reports.pages.remedies import REMEDIES
 from tasks.anatomy import Label, LabelTable, aspects_label_table

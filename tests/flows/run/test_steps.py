@@ -18,12 +18,12 @@ from cohorts.folder.soop import arterial_label_table, write_label_table
 from cohorts.store import share
 from cohorts.store.findings import Findings, RegionCounts, ScanFacts
 from cohorts.store.records import Record, commit, earlier_keys, load, record_path
+from flows.cases import label_maps
+from flows.cases.case import Case, CaseFile, MapReference, StepSettings, step_key
+from flows.cases.label_maps import VASCULAR_MAP
 from flows.run import steps
 from flows.run.steps import StorageFailedError, examine, run_case, run_chunk
-from flows.sources import label_maps
 from flows.sources import mask as measure_mask
-from flows.sources.interface import Case, CaseFile, MapReference, StepSettings, step_key
-from flows.sources.label_maps import VASCULAR_MAP
 from flows.sources.mask import MaskSource
 from models.anatomy.template import load_label_map
 from tasks.anatomy import Label, LabelTable

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from cohorts.phantom.native_scans import ADC_STORED
-from flows.sources.interface import SIDECAR_OF, Case, CaseFile
+from flows.cases.case import SIDECAR_OF, Case, CaseFile
 from tasks.space.affines import MIRROR
 from tasks.space.resample import Grid, resample_labels
 from tests.flows import scan_phantom

@@ -21,10 +21,10 @@ from cohorts.tables.rows import MapUse, Measured
 from cohorts.tables.scans import scans_batch
 from cohorts.tables.schemas import FEATURES, LESIONS, REGIONS, SCANS, SCORES
 from cohorts.tables.storage import write_table
+from flows.cases.case import Case, CaseFile, MapReference, StepSettings
+from flows.cases.label_maps import VASCULAR_MAP
 from flows.run.steps import run_case
 from flows.sources.code import code_version
-from flows.sources.interface import Case, CaseFile, MapReference, StepSettings
-from flows.sources.label_maps import VASCULAR_MAP
 from flows.sources.registry import METHODS, STUDY
 from models.anatomy.template import load_label_map
 from reports.pages.remedies import remedy

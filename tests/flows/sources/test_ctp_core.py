@@ -13,10 +13,10 @@ import pytest
 
 from cohorts.phantom.native_scans import scan_bytes
 from cohorts.store.records import is_complete
+from flows.cases.case import CaseFile, StepSettings
 from flows.run.steps import run_case
 from flows.sources.cbf_map import CbfMapSource
 from flows.sources.ctp_core import CtpCoreSource
-from flows.sources.interface import CaseFile, StepSettings
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map
 from tasks.phantoms.head import head_pose

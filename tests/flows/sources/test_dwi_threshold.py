@@ -15,9 +15,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from cohorts.store.records import is_complete
+from flows.cases import native_scan as prepare_scan
+from flows.cases.case import step_key
 from flows.run.steps import examine, run_case
-from flows.sources import native_scan as prepare_scan
-from flows.sources.interface import step_key
 from models.anatomy.template import load_label_map
 from tasks.anatomy import TEMPLATE_SPACE
 from tasks.density.rule import BUILT_IN_DENSITY_RULES

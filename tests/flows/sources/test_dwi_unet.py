@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from flows.cases.case import StepSettings
 from flows.run import steps
 from flows.sources.dwi_unet import STORED_STEPS, DwiUnetSource
-from flows.sources.interface import StepSettings
 from models.inference import loaded
 from models.weights import FOLDER, find_weights
 from tasks.diffusion.adc import adc_on_grid

@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from flows.cases.case import Case, StepSettings
 from flows.run.steps import examine, run_case
-from flows.sources.interface import Case, StepSettings
 from flows.sources.native_mask import NativeMaskSource
 from flows.sources.registry import METHODS
 from reports.pages.remedies import REMEDIES

@@ -13,8 +13,8 @@ from cohorts.tables.regions_and_scores import regions_and_scores
 from cohorts.tables.rows import Measured
 from cohorts.tables.schemas import FEATURES
 from cohorts.tables.storage import write_table
+from flows.cases.case import StepSettings
 from flows.run.steps import run_case
-from flows.sources.interface import StepSettings
 from flows.sources.radiomics import RadiomicsFindings, RadiomicsSource
 from models.anatomy.template import load_label_map
 from tasks.radiomics.feature_lists import FEATURE_LISTS

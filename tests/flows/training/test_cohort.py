@@ -14,11 +14,11 @@ from cohorts.folder.problems import CohortError
 from cohorts.images.nifti import nifti_bytes
 from cohorts.images.scan import read_scan
 from cohorts.phantom.native_scans import scan_bytes
+from flows.cases.dwi_input import dwi_input
+from flows.cases.native_scan import prepare
 from flows.commands.failures import EXIT_USAGE, failure_of
 from flows.run.plan import PreflightError, UsageError
 from flows.run.running import RunRequest
-from flows.sources.dwi_input import dwi_input
-from flows.sources.native_scan import prepare
 from flows.training.cohort import candidates_of
 from flows.training.flow import train_network
 from flows.training.inputs import inputs_of, patients_digest, refuse_leaks

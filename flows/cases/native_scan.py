@@ -17,8 +17,8 @@ from cohorts.images.grid import FormRule
 from cohorts.images.scan import ScanImage
 from cohorts.images.transforms import displacement_files, transform_files
 from cohorts.store.findings import Figure, Findings, RegionCounts, ScanFacts
-from flows.sources.interface import CaseFile, MapReference, OpenCase, Outcome, excluded
-from flows.sources.label_maps import VASCULAR_MAP, planned_map, region_counts
+from flows.cases.case import CaseFile, MapReference, OpenCase, Outcome, excluded
+from flows.cases.label_maps import VASCULAR_MAP, planned_map, region_counts
 from models.anatomy.register_template import template_target
 from models.anatomy.template import (
     GridLabels,
@@ -55,7 +55,7 @@ class PreparedScan:
     """A scan with its brain and its place in the template; ``registration`` says whether it can be used.
 
     ``refinement`` is there where it was asked for and found, folded or not.
-    ``drawn_regions`` are those of the network's label map on the scan's own grid, where they were asked for.
+    ``network_regions`` are those of the network's label map on the scan's own grid, where they were asked for.
     ``native`` is the brain on the scan's own grid where it is known better than from the working grid.
     ``key`` says of which file it is and how it was read and registered; empty where nothing is shared.
     """
@@ -67,7 +67,7 @@ class PreparedScan:
     registration: Registration
     refinement: Refinement | None = None
     native: Mask | None = None
-    drawn_regions: npt.NDArray[np.int16] | None = None
+    network_regions: npt.NDArray[np.int16] | None = None
     key: tuple[str, ...] = ()
     _labels: dict[MapReference, GridLabels] = field(default_factory=dict, init=False, repr=False)
     _placing: dict[MapReference, Placing] = field(default_factory=dict, init=False, repr=False)
@@ -101,9 +101,9 @@ class PreparedScan:
         label_map = planned_map(reference)
         if reference not in self._labels:
             to_template = self.registration.moving_to_fixed @ self.image.affine
-            if self.drawn_regions is not None and self.is_by_network(reference):
+            if self.network_regions is not None and self.is_by_network(reference):
                 coverage = coverage_on_grid(label_map, self.shape, to_template)
-                self._labels[reference] = GridLabels(self.drawn_regions, coverage)
+                self._labels[reference] = GridLabels(self.network_regions, coverage)
             elif self.warp is None:
                 self._labels[reference] = labels_on_grid(label_map, self.shape, to_template)
             else:
@@ -113,7 +113,7 @@ class PreparedScan:
 
     def is_by_network(self, reference: MapReference) -> bool:
         """Whether the network drew the regions of this map."""
-        return self.drawn_regions is not None and reference.location == NETWORK_MAP
+        return self.network_regions is not None and reference.location == NETWORK_MAP
 
     def atlas(self, label_map: LabelMap, grid: Grid) -> npt.NDArray[np.int16]:
         """A label map on any grid in the scan's world, as the registration places it."""
@@ -207,7 +207,7 @@ def by_network(scan: PreparedScan) -> PreparedScan:
         scan.contrast,
         lambda grid: scan.atlas(label_map, grid),
     )
-    return replace(scan, drawn_regions=regions)
+    return replace(scan, network_regions=regions)
 
 
 def shown(

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from flows.sources.template_picture import template_picture
+from flows.cases.template_picture import template_picture
 from models.anatomy.template import load_label_map, load_template
 
 LEFT_PATCH_MM = ((-60.0, -45.0), (-15.0, 10.0), (-10.0, 45.0))  # x, y, z: through both levels

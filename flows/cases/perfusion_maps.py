@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohorts.images.derivatives import map_files
-from flows.sources.perfusion_ct import SameSpace
+from flows.cases.perfusion_ct import SameSpace
 from tasks.arrays import Float32Array, Mask
 from tasks.perfusion.maps import PerfusionSettings
 from tasks.perfusion.series import PerfusionSeries

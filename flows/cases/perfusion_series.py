@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohorts.store.findings import Found
-from flows.sources.perfusion_panel import voxels_of
+from flows.cases.perfusion_panel import voxels_of
 from tasks.perfusion.series import PerfusionSeries
 
 Voxels = tuple[tuple[int, int, int], ...]

@@ -1,4 +1,4 @@
-"""What ``dwi-unet`` is given of one scan, in training as in scoring: b-high, ADC and brain on the network's grid."""
+"""The ADC of a scan, and what ``dwi-unet`` is given of it: b-high, ADC and brain on the network's grid."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cohorts.images.scan import ScanImage
-from flows.sources.native_scan import PreparedScan
+from flows.cases.native_scan import PreparedScan
 from tasks.arrays import Float32Array, Mask
 from tasks.diffusion.adc import AdcMap, adc_on_grid
 from tasks.segmentation import dwi_channels
@@ -40,6 +40,19 @@ class DwiInput:
         return dwi_channels(self.b_high, self.adc, self.brain)
 
 
+def scan_adc(scan: PreparedScan, adc: ScanImage | None, b0: ScanImage | None, b_value_s_mm2: float) -> AdcMap:
+    """The ADC on a scan's own grid: as stored, computed, or none; parameters as of ``dwi_input``."""
+    image = scan.image
+    return adc_on_grid(
+        image.values,
+        Grid(scan.shape, image.affine),
+        scan.brain_mask,
+        stored=None if adc is None else (adc.values, adc.affine),
+        b0=None if b0 is None else (b0.values, b0.affine),
+        b_value_s_per_mm2=b_value_s_mm2,
+    )
+
+
 def dwi_input(scan: PreparedScan, adc: ScanImage | None, b0: ScanImage | None, b_value_s_mm2: float) -> DwiInput:
     """Bring a prepared scan and its ADC onto the grid of a network.
 
@@ -51,14 +64,7 @@ def dwi_input(scan: PreparedScan, adc: ScanImage | None, b0: ScanImage | None, b
     b_value_s_mm2 : of ``scan``, used where ADC is computed
     """
     image, brain = scan.image, scan.brain_mask
-    found = adc_on_grid(
-        image.values,
-        Grid(scan.shape, image.affine),
-        brain,
-        stored=None if adc is None else (adc.values, adc.affine),
-        b0=None if b0 is None else (b0.values, b0.affine),
-        b_value_s_per_mm2=b_value_s_mm2,
-    )
+    found = scan_adc(scan, adc, b0, b_value_s_mm2)
     grid = network_grid(brain, image.affine)
     return DwiInput(
         found,

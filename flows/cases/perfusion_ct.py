@@ -10,7 +10,7 @@ import numpy.typing as npt
 from cohorts.images.nifti import nifti_bytes
 from cohorts.images.scan import ScanImage
 from cohorts.images.transforms import transform_files
-from flows.sources.native_scan import PreparedScan
+from flows.cases.native_scan import PreparedScan
 from tasks.registration.rigid import RigidFit, align, displacement_mm, limited_scan, limits_of, prepare_reference
 from tasks.space.resample import Grid, resample_image, resample_labels
 

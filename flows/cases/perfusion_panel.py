@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flows.sources.interface import MapReference
-from flows.sources.label_maps import VASCULAR_MAP, planned_map
-from flows.sources.native_scan import PreparedScan, shown
-from flows.sources.perfusion_maps import RELATIVE_MAPS, Perfusion
+from flows.cases.case import MapReference
+from flows.cases.label_maps import VASCULAR_MAP, planned_map
+from flows.cases.native_scan import PreparedScan, shown
+from flows.cases.perfusion_maps import RELATIVE_MAPS, Perfusion
 from reports.figures.perfusion_picture import (
     PERFUSION_SUFFIX,
     WINDOW_HU,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohorts.store.findings import RegionCounts
-from flows.sources.interface import MapReference
+from flows.cases.case import MapReference
 from models.anatomy.template import LabelMap, load_label_map
 from tasks.anatomy import LabelTable
 from tasks.quality.regions import Placing

@@ -9,7 +9,7 @@ from scipy import ndimage
 from cohorts.images.mask import LesionMask
 from cohorts.images.nifti import ImageProblemError
 from cohorts.images.scan import ScanImage
-from flows.sources.native_scan import PreparedScan
+from flows.cases.native_scan import PreparedScan
 from tasks.arrays import Element, Mask
 from tasks.space.axis_order import axis_order, in_axis_order
 from tasks.space.resample import Grid

@@ -11,11 +11,12 @@ import pytest
 from cohorts.images.mask import ImageProblemError
 from cohorts.images.scan import read_scan
 from cohorts.phantom.native_scans import scan_bytes
+from flows.cases import native_scan
+from flows.cases.case import Case, CaseFile, OpenCase, SharedWork
+from flows.cases.native_scan import PreparedScan, facts, prepare, prepared, registration_files, shared_quality
+from flows.cases.native_scan import refined as refined_scan
 from flows.run.steps import examine
-from flows.sources import interface, native_scan
-from flows.sources.interface import Case, CaseFile, OpenCase, SharedWork
-from flows.sources.native_scan import PreparedScan, facts, prepare, prepared, registration_files, shared_quality
-from flows.sources.native_scan import refined as refined_scan
+from flows.sources import interface
 from models import regions
 from models.anatomy.template import labels_on_grid, load_label_map
 from models.inference import Network
