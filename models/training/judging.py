@@ -106,13 +106,14 @@ def foreground_probabilities(network: Network, task: Task, patient: PooledPatien
     -------
     (classes, X, Y, Z) float32 array
     """
-    box = (slice(None), *brain_box(patient.brain, network.window))
+    brain = task.judged_in(patient)
+    box = (slice(None), *brain_box(brain, network.window))
     images = torch.from_numpy(task.channels(patient, None)[box][None]).to(device)
     with torch.inference_mode():
         seen = in_windows(network, images)[0, list(task.foreground)]
-    found = np.zeros((len(task.foreground), *patient.brain.shape), np.float32)
+    found = np.zeros((len(task.foreground), *brain.shape), np.float32)
     found[box] = seen.cpu().numpy()
-    return found * patient.brain
+    return found * brain
 
 
 def brain_box(brain: Mask, least: Window) -> VoxelBox:

@@ -25,13 +25,18 @@ from cohorts.store.hashing import file_sha256
 from models.networks.unet import build_unet, load_state, stored_state
 from models.training.pool import IGNORED, NOT_FOREGROUND, PooledPatient, awaited, read_patient
 from models.training.posed import posed
-from tasks.arrays import Float32Array
+from tasks.arrays import Float32Array, Mask
 from tasks.segmentation import WINDOW
 from tasks.space.boxes import occupied
 
 WITH_FOREGROUND = 0.5  # share of patches that hold a voxel of the foreground
 Channels = Callable[[PooledPatient, np.random.Generator | None], Float32Array]
 Labels = Callable[[PooledPatient], npt.NDArray[np.uint8]]
+
+
+def _brain(patient: PooledPatient) -> Mask:
+    """As found on diffusion MR."""
+    return patient.brain
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Task:
     labels : pooled patient -> (X, Y, Z) uint8 array
     foreground : classes that the Dice loss counts
     weights : of each class in the cross-entropy
+    judged_in : pooled patient -> (X, Y, Z) bool array, the brain of the scan that is shown when judging
     """
 
     name: str
@@ -55,6 +61,7 @@ class Task:
     labels: Labels
     foreground: tuple[int, ...]
     weights: tuple[float, ...]
+    judged_in: Callable[[PooledPatient], Mask] = _brain
 
     @property
     def is_lesion(self) -> bool:
