@@ -11,12 +11,12 @@ import pytest
 from cohorts.images.mask import ImageProblemError
 from cohorts.images.scan import read_scan
 from cohorts.phantom.native_scans import scan_bytes
+from flows.cases import case as case_module
 from flows.cases import native_scan
 from flows.cases.case import Case, CaseFile, OpenCase, SharedWork
 from flows.cases.native_scan import PreparedScan, facts, prepare, prepared, registration_files, shared_quality
 from flows.cases.native_scan import refined as refined_scan
 from flows.run.steps import examine
-from flows.sources import interface
 from models import regions
 from models.anatomy.template import labels_on_grid, load_label_map
 from models.inference import Network
@@ -71,7 +71,7 @@ def test_quality_figures_are_made_once_for_each_scan_and_map(monkeypatch):
 
     monkeypatch.setattr(native_scan, "quality_figures", figures)
     monkeypatch.setattr(native_scan, "prepare", bare)
-    monkeypatch.setattr(interface, "read_scan", lambda *_, **__: None)
+    monkeypatch.setattr(case_module, "read_scan", lambda *_, **__: None)
     other = CaseFile("ncct", "/somewhere/sub-1_other.nii.gz", "b")
     ways = [
         (FILE, "ncct", "sform", "affine", CLASSIC), (FILE, "ncct", "sform", "affine", TERRITORY),
@@ -209,7 +209,7 @@ def test_sources_measure_in_the_regions_that_a_network_drew(tmp_path, monkeypatc
 def test_a_scan_that_is_not_registered_has_no_drawn_regions(refined, monkeypatch):
     monkeypatch.setattr(native_scan, "region_network", lambda: pytest.fail("asked"))
     refused = replace(refined, registration=replace(refined.registration, reason="registration_diverged"))
-    assert native_scan.by_network(refused).drawn_regions is None
+    assert native_scan.by_network(refused).network_regions is None
 
 
 def test_the_trained_network_draws_regions_where_they_are(refined, true_labels):
