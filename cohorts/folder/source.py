@@ -34,7 +34,7 @@ REGIONS_BY = "Regions by affine transform, by one refined, or by a network"
 
 #: What draws regions in native space, of which label map, and on what it has learned to do so (``models.regions``).
 REGION_NETWORK, NETWORK_MAP = "region-net", "classic"
-NETWORK_CONTRASTS: tuple[ScanContrast, ...] = ("ct", "dwi")
+NETWORK_CONTRASTS: tuple[ScanContrast, ...] = ("ct", "cta", "dwi")
 
 #: How a scan shows the tissues, by what it is.
 CONTRASTS: Mapping[ImageName, ScanContrast] = {"dwi": "dwi", "ncct": "ct", "cta": "cta"}

@@ -4,7 +4,7 @@
     python -m tests.benchmarks.accuracy_regions brains DATA [--weights NAME] [--folder FOLDER]
     python -m tests.benchmarks.accuracy_regions given DATA [--weights NAME] [--folder FOLDER]
 
-POOL holds synthetic patients of anatomies that no training saw; each is shown as CT and as diffusion MR, the brain is
+POOL holds synthetic patients of anatomies that no training saw; each is shown as CT, CTA and diffusion MR, the brain is
 extracted and registered as in a run, and Dice with the true regions is printed by the volume of the anatomy's lateral
 ventricles. ``brains``: the ten real brains of ``anatomy/oasis-trt`` with manual labels, put into a ring of fluid, bone
 and skin and rendered by the same physics: caudate, lentiform nucleus and insula, within the slices of the classic map.
@@ -71,7 +71,7 @@ class Ways:
 
 def placed(image: np.ndarray, contrast: str, ways: Ways) -> dict[str, np.ndarray]:
     """Labels of the classic map by each way on the image's grid; none where refused."""
-    kind = {"ct": "ncct", "dwi": "dwi"}[contrast]
+    kind = {"ct": "ncct", "cta": "cta", "dwi": "dwi"}[contrast]
     scan = prepare(read_scan(nifti_bytes(image, AFFINE), "synthetic.nii.gz", kind, forms="sform"), contrast)
     return placed_on(scan, ways)
 
@@ -187,7 +187,7 @@ def report_pool(pool: Path, ventricles_ml: dict[str, float], ways: Ways, first: 
         infarct = patient.classes == INFARCT
         volume = ventricles_ml[str(patient.facts["anatomy"])]
         group = "< 15 ml" if volume < 15 else "15-45 ml" if volume < 45 else "> 45 ml"
-        for contrast, image in (("ct", patient.ct), ("dwi", patient.b_high)):
+        for contrast, image in (("ct", patient.ct), ("cta", patient.cta), ("dwi", patient.b_high)):
             try:
                 found_by = placed(image.astype(np.float32), contrast, ways)
             except ImageProblemError as error:
