@@ -15,7 +15,7 @@ SIMULATORS = (
     "tasks.phantoms.head",
     "tasks.phantoms.perfusion",
     "tasks.phantoms.scans",
-    "tests.once_per_run",
+    "tests.once_per_run.once_per_run",
 )
 
 

@@ -124,7 +124,8 @@ def test_a_constant_has_one_name_and_one_value():
     ("module", "heavy"),
     [
         ("flows.__main__", ("torch", "monai", "matplotlib", "statsmodels", "sklearn", "prefect", "distributed")),
-        ("flows.run.steps", ("torch", "monai", "matplotlib", "statsmodels", "sklearn", "prefect", "distributed")),
+        ("flows.run.steps", ("torch", "monai", "matplotlib", "scipy.stats", "scipy.signal", "sklearn", "distributed")),
+        ("flows.run.steps", ("prefect", "statsmodels")),
         ("models.training.methods", ("SimpleITK", "prefect", "distributed", "matplotlib")),
         ("models.training.judging", ("SimpleITK", "prefect", "distributed", "matplotlib")),
         ("models.training.pool", ("SimpleITK", "prefect", "distributed", "matplotlib")),

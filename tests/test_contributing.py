@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from flows.cases import native_scan
+from flows.cases import found_lesion, native_scan
 from flows.sources import dwi_threshold
 from flows.sources.interface import Method
 
@@ -52,12 +52,12 @@ def test_the_marks_are_those_of_the_project():
 
 def test_the_parts_of_the_example_are_there():
     section = TEXT.split("## Add a source")[1].split("\n## ")[0]
-    helpers = {"prepared", "begun", "refused", "native_counts", "drawn"}
+    helpers = {"prepared", "begun", "refused", "found_lesion", "native_counts", "drawn"}
     source = dwi_threshold.DwiThresholdSource
     declared = {"gives", "about", "scans", "stem", "gated_as", "phrase", "measure", "weights"}
     costs = {"cpu_limit_s", "memory_mib", "wants_gpu", "also_files"}
     assert [name for name in helpers | declared | costs if f"`{name}" not in section] == []
-    assert [name for name in helpers if not hasattr(native_scan, name)] == []
+    assert [name for name in helpers if not any(hasattr(one, name) for one in (native_scan, found_lesion))] == []
     assert [name for name in declared if not hasattr(source, name)] == []
     assert costs <= set(Method.__dataclass_fields__)
     code = [re.sub(r"\s+", " ", text) for text in re.findall(r"`((?:class|diffusion|kind|METHOD)[^`]*)`", section)]

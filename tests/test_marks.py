@@ -21,6 +21,7 @@ TESTS = Path(__file__).parent
         ("cohorts/phantom/test_cohort.py", True),  # imports a simulator
         ("tasks/test_brain.py", True),  # through a helper
         ("flows/sources/test_conformance.py", True),  # through two
+        ("flows/run/test_publishing.py", False),
         ("reports/estimators/test_agreement.py", False),
         ("cohorts/folder/test_study.py", False),
     ],

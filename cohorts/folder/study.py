@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from pydantic import Field, create_model, model_validator
 
-from cohorts.folder.source import NAME, NETWORK_CONTRASTS, NETWORK_MAP, OnScanSource, Part, ReadingsSource, Source
+from cohorts.folder.source import NAME, NETWORK_MAP, OnScanSource, Part, ReadingsSource, Source
 from cohorts.store.records import digest_of
 from tasks.anatomy import ASPECTS_REGIONS
 from tasks.modality import ScanContrast
@@ -343,13 +343,12 @@ class StudyConfig(Part):
             if "/" in modality
         ]
         problems += [
-            f"source {source.name!r}: registration network knows {' and '.join(NETWORK_CONTRASTS)} scans and the "
-            f"regions {NETWORK_MAP}, got {source.gated_as} and {self.regions_of(source)}: choose refined, "
-            "or other regions"
+            f"source {source.name!r}: registration network knows the regions {NETWORK_MAP}, got "
+            f"{self.regions_of(source)}: choose refined, or other regions"
             for source in self.computed_sources
             if isinstance(source, OnScanSource)
             and source.registration == "network"
-            and (source.gated_as not in NETWORK_CONTRASTS or self.regions_of(source) != NETWORK_MAP)
+            and self.regions_of(source) != NETWORK_MAP
         ]
         problems += [
             f"clinical column {item.column!r}: minimum and maximum need read_as integer or number, got {item.read_as}"

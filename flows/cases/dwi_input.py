@@ -1,4 +1,4 @@
-"""The ADC of a scan, and what ``dwi-unet`` is given of it: b-high, ADC and brain on the network's grid."""
+"""What ``dwi-unet`` is given of one scan, in training as in scoring: b-high, ADC and brain on the network's grid."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cohorts.images.scan import ScanImage
+from flows.cases.adc import scan_adc
 from flows.cases.native_scan import PreparedScan
 from tasks.arrays import Float32Array, Mask
-from tasks.diffusion.adc import AdcMap, adc_on_grid
+from tasks.diffusion.adc import AdcMap
 from tasks.segmentation import dwi_channels
 from tasks.space.network_grid import network_grid, to_network_grid
 from tasks.space.resample import Grid
@@ -38,19 +39,6 @@ class DwiInput:
     def channels(self) -> Float32Array:
         """Of the network; see ``tasks.segmentation.dwi_channels``."""
         return dwi_channels(self.b_high, self.adc, self.brain)
-
-
-def scan_adc(scan: PreparedScan, adc: ScanImage | None, b0: ScanImage | None, b_value_s_mm2: float) -> AdcMap:
-    """The ADC on a scan's own grid: as stored, computed, or none; parameters as of ``dwi_input``."""
-    image = scan.image
-    return adc_on_grid(
-        image.values,
-        Grid(scan.shape, image.affine),
-        scan.brain_mask,
-        stored=None if adc is None else (adc.values, adc.affine),
-        b0=None if b0 is None else (b0.values, b0.affine),
-        b_value_s_per_mm2=b_value_s_mm2,
-    )
 
 
 def dwi_input(scan: PreparedScan, adc: ScanImage | None, b0: ScanImage | None, b_value_s_mm2: float) -> DwiInput:

@@ -1,4 +1,4 @@
-"""What every kind of source does with a lesion once it is found on a scan: measure it, count it, draw it, keep it."""
+"""What follows once a lesion is found on a scan in native space: it is measured, counted, drawn and kept."""
 
 from __future__ import annotations
 

@@ -38,10 +38,9 @@ class DiffusionSource(OnScanSource, LesionSource):
             One of the images cannot be used.
         """
         kinds = {self.adc: "adc", self.b0: "dwi-b0"}
-        others = {
-            file.modality: case.image(file, kinds.get(file.modality, "dwi"), self.forms)
-            for file in case.case.files
-            if file.modality != case.first.modality
+        images = {
+            file.modality: case.image(file, kinds.get(file.modality, "dwi"), self.forms) for file in case.case.files
         }
         scan = prepared(case, case.first, self.image_kind, self.forms, self.registration)
-        return scan, others.get(self.adc), others.get(self.b0), {name: facts(one) for name, one in others.items()}
+        others = {name: facts(one) for name, one in images.items() if name != case.first.modality}
+        return scan, images.get(self.adc), images.get(self.b0), others

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from cohorts.store.findings import Findings, Found
+from flows.cases.adc import scan_adc
 from flows.cases.case import OpenCase, Outcome, excluded
-from flows.cases.dwi_input import scan_adc
 from flows.cases.found_lesion import found_lesion
 from flows.cases.native_scan import begun, drawn, refused
 from flows.sources.diffusion import DiffusionSource

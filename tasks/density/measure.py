@@ -260,11 +260,11 @@ def _tilt(scan: WorkingScan, tissue: Mask, reference: Mask, fixed_to_moving: Aff
     """
     difference = mirrored_difference(scan, tissue, fixed_to_moving)
     voxels = np.nonzero(np.isfinite(difference) & reference)
-    if len(voxels[0]) < MINIMUM_REFERENCE_VOXELS:
-        return 0.0
     to_template = np.linalg.inv(fixed_to_moving) @ scan.affine
     places = to_template[:3, :3] @ np.array(voxels) + to_template[:3, 3:]
     is_beside = np.abs(places[0]) > MIDPLANE_MM
+    if is_beside.sum() < MINIMUM_REFERENCE_VOXELS:
+        return 0.0
     x_mm, y_mm, z_mm = places[:, is_beside]
     slopes, weights = difference[voxels][is_beside] / x_mm, np.abs(x_mm)
     variance = _slope_variance(slopes, weights, N_PARTS * _part_of(y_mm) + _part_of(z_mm))
@@ -280,8 +280,8 @@ def _median_slope(slopes: FloatArray, weights: FloatArray) -> float:
 
 def _part_of(places_mm: FloatArray) -> IntArray:
     """Which of ``N_PARTS`` parts of equal size each place lies in, 0 first."""
-    edges = np.quantile(places_mm, np.arange(1, N_PARTS) / N_PARTS)
-    return np.searchsorted(edges, places_mm)
+    rounded = np.round(places_mm, 3)  # voxels of one row have one place, whatever the order of the file's axes
+    return np.searchsorted(np.quantile(rounded, np.arange(1, N_PARTS) / N_PARTS), rounded)
 
 
 def _slope_variance(slopes: FloatArray, weights: FloatArray, part: IntArray) -> float | None:

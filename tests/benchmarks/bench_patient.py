@@ -29,11 +29,12 @@ from rich.console import Console
 
 from cohorts.images import scan as scan_images
 from cohorts.phantom.native_scans import scan_bytes
-from flows.cases import native_scan
+from flows.cases import adc, found_lesion, native_scan
+from flows.cases import case as case_module
 from flows.cases.case import Case, CaseFile, MapReference, StepSettings
 from flows.run import steps
 from flows.run.running import RunRequest, run_cohort
-from flows.sources import ctp_core, density_ratio, dwi_threshold, interface, perfusion_core
+from flows.sources import ctp_core, density_ratio, dwi_threshold, perfusion_core
 from flows.sources.ctp_core import CtpCoreSource
 from flows.sources.density_ratio import DensityRatioSource
 from flows.sources.dwi_threshold import DwiThresholdSource
@@ -52,7 +53,7 @@ CTP_SHAPE, CTP_SPACING_MM, CTP_FRAMES = (256, 256, 16), (0.9, 0.9, 5.0), 45
 MAPS = tuple(MapReference(name, load_label_map(name).sha256) for name in ("classic", "territory", "vascular"))
 #: Where the steps look a function up -> the stage it is.
 STAGES: dict[tuple[Any, str], str] = {
-    (interface, "read_scan"): "read",
+    (case_module, "read_scan"): "read",
     (scan_images, "decompressed"): "decompress",
     (native_scan, "ct_working_scan"): "brain",
     (native_scan, "mr_working_scan"): "brain",
@@ -63,11 +64,11 @@ STAGES: dict[tuple[Any, str], str] = {
     (native_scan, "measure_quality"): "quality",
     (density_ratio, "place_regions"): "place regions",
     (density_ratio, "measure_density"): "densities",
-    (dwi_threshold, "adc_on_grid"): "ADC",
+    (adc, "adc_on_grid"): "ADC",
     (dwi_threshold, "segment_dwi"): "lesion",
     (native_scan.PreparedScan, "labels"): "labels",
     (density_ratio, "drawn"): "pictures",
-    (dwi_threshold, "drawn"): "pictures",
+    (found_lesion, "drawn"): "pictures",
     (native_scan, "registration_files"): "transforms",
     (ctp_core, "registration_files"): "transforms",
     (ctp_core, "register"): "register",
@@ -117,8 +118,7 @@ def watched(watch: Stopwatch) -> Iterator[None]:
     """Every stage timed while this lasts."""
     with ExitStack() as stack:
         for (owner, name), stage in STAGES.items():
-            if hasattr(owner, name):
-                stack.enter_context(mock.patch.object(owner, name, watch.timed(getattr(owner, name), stage)))
+            stack.enter_context(mock.patch.object(owner, name, watch.timed(getattr(owner, name), stage)))
         yield
 
 

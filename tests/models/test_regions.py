@@ -57,7 +57,7 @@ def brain(affine, shape):
     return (x / 65) ** 2 + (y / 80) ** 2 + (z / 55) ** 2 < 1
 
 
-@pytest.mark.parametrize("contrast", ["ct", "dwi"])
+@pytest.mark.parametrize("contrast", ["ct", "cta", "dwi"])
 @pytest.mark.parametrize(
     ("order", "flips"),
     [((0, 1, 2), ()), ((0, 1, 2), (0,)), ((1, 0, 2), (1, 2)), ((2, 0, 1), (0, 1)), ((2, 1, 0), ())],
@@ -70,7 +70,7 @@ def test_both_sides_are_found_where_they_are_however_the_scan_is_stored(contrast
     affine = affine[:, [*order, 3]]
     shape = tuple(SHAPE[axis] for axis in order)
     inside = brain(affine, shape)
-    image = np.where(inside, 30.0, -1000.0).astype(np.float32) if contrast == "ct" else inside.astype(np.float32)
+    image = np.where(inside, 30.0, -1000.0).astype(np.float32) if contrast != "dwi" else inside.astype(np.float32)
     found = network_regions(Network(ByPlace()), image, affine, inside, TO_TEMPLATE, contrast, undecided)
     truth = expected(affine, shape)
     for label in (LENTIFORM, LENTIFORM + len(ASPECTS_REGIONS)):
@@ -82,8 +82,8 @@ def test_both_sides_are_found_where_they_are_however_the_scan_is_stored(contrast
 def test_a_contrast_that_it_has_not_learned_is_refused():
     affine = scan_affine()
     inside = brain(affine, SHAPE)
-    with pytest.raises(ValueError, match="contrast must be one of ct, dwi, got 'cta'"):
-        network_regions(Network(ByPlace()), inside.astype(np.float32), affine, inside, TO_TEMPLATE, "cta", undecided)
+    with pytest.raises(ValueError, match="contrast must be one of ct, cta, dwi, got 'ctp'"):
+        network_regions(Network(ByPlace()), inside.astype(np.float32), affine, inside, TO_TEMPLATE, "ctp", undecided)
 
 
 class Unsure(torch.nn.Module):

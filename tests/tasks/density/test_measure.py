@@ -131,7 +131,7 @@ def test_a_tilt_on_which_the_head_does_not_agree_is_taken_off_in_part():
 def test_a_tilt_that_three_parts_cannot_tell_is_left():
     scan, brain, regions = _scene(30.0 + 0.04 * _x_mm())
     reference = np.zeros(SHAPE, dtype=bool)
-    reference[:, :10, :3] = True  # 600 voxels, and fewer than 100 in most of nine parts
+    reference[:, :10, :3] = True  # 702 voxels beside the midplane, 78 in each of nine parts
     measured = measure_density(scan, brain, replace(regions, reference=reference), np.eye(4))
     assert measured[2].bias_hu == 0.0
 
