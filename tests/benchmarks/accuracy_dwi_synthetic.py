@@ -1,10 +1,12 @@
 """How well ``dwi-unet`` does on held-out synthetic patients: anatomies and masks that no training saw.
 
-    python -m tests.benchmarks.accuracy_dwi_synthetic POOL [--first N] [--weights NAME] [--folder FOLDER]
+    python -m tests.benchmarks.accuracy_dwi_synthetic POOL [--first N] [--weights NAME] [--folder FOLDER] [--table CSV]
 
 POOL is a folder of such patients (``aspects train`` writes one). With ADC and with b-high alone: median Dice by volume
-of the truth with a bootstrap interval over patients, false volume, and agreement (ICC(A,1) by pingouin) of the volume
-and of ASPECTS by true regions, rule ``wei``.
+of the truth with a bootstrap interval over patients, false volume, agreement (ICC(A,1) by pingouin) of the volume and
+of ASPECTS by true regions, rule ``wei``; and Dice by how far the infarct stands out at b-high (median signal over that
+of normal grey and white matter), for a drawn infarct may be all but invisible. Infarcts that training leaves out
+(``models.training.dwi.is_visible``) are counted apart.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import pingouin
 from scipy import stats
 
 from models.inference import Network, loaded, probabilities
+from models.training.dwi import is_visible
 from models.training.judging import brain_box
 from models.training.pool import pooled_files, read_patient
 from models.weights import find_weights
@@ -29,6 +32,7 @@ from tests.benchmarks.accuracy_baselines_dwi import dice
 EDGES_ML = (0.0, 3.0, 16.0, 66.0, np.inf)  # METHODS A.6 T3
 THIRD = 1 / 3  # of a cortical region: Wei et al., Brain Communications fcag053
 TRUTH_ML = 0.1  # a smaller truth counts as none
+EDGES_RATIO = (0.0, 1.2, 1.5, np.inf)  # of the infarct's signal
 
 
 def score(mask: np.ndarray, regions: np.ndarray) -> int:
@@ -41,7 +45,7 @@ def score(mask: np.ndarray, regions: np.ndarray) -> int:
     return 10 - max(affected.values())
 
 
-def report_synthetic(pool: Path, network: Network, threshold: float, first: int) -> None:
+def report_synthetic(pool: Path, network: Network, threshold: float, first: int, kept: Path | None) -> None:
     """Medians by stratum, and agreement, with ADC and with b-high alone."""
     rows = []
     for path in pooled_files(pool)[:first]:
@@ -49,6 +53,8 @@ def report_synthetic(pool: Path, network: Network, threshold: float, first: int)
         box = brain_box(patient.brain, network.window)
         brain, truth = patient.brain[box], (patient.classes == INFARCT)[box]
         regions, b_high = patient.classic[box], patient.b_high[box].astype(np.float32)
+        normal = np.isin(patient.classes[box], (CLASSES.index("grey"), CLASSES.index("white"))) & brain
+        ratio = float(np.median(b_high[truth & brain]) / np.median(b_high[normal])) if (truth & brain).any() else np.nan
         for way in ("with ADC", "b-high alone"):
             adc = patient.adc[box].astype(np.float32) if way == "with ADC" else None
             mask = (probabilities(network, dwi_channels(b_high, adc, brain), flip=True)[INFARCT] >= threshold) & brain
@@ -56,6 +62,10 @@ def report_synthetic(pool: Path, network: Network, threshold: float, first: int)
                 {
                     "patient": path.stem,
                     "way": way,
+                    "is_visible": is_visible(patient),
+                    "ratio": ratio,
+                    "slice_mm": patient.facts["slice_mm"],
+                    "age_h": patient.facts["age_h"],
                     "truth_ml": truth.sum() * 0.008,
                     "found_ml": mask.sum() * 0.008,
                     "false_ml": (mask & ~truth).sum() * 0.008,
@@ -65,6 +75,8 @@ def report_synthetic(pool: Path, network: Network, threshold: float, first: int)
                 }
             )
     table = pd.DataFrame(rows)
+    if kept is not None:
+        table.to_csv(kept, index=False)
     for way, part in table.groupby("way", sort=False):
         _summary(str(way), part)
 
@@ -80,7 +92,13 @@ def _summary(way: str, part: pd.DataFrame) -> None:
         print(
             f"  {low:3g}-{high:3g} ml: n {len(at):3d}, Dice {_interval(at['dice'])}, false {_quantiles(at['false_ml'])}"
         )
-    print(f"  3 ml and more: Dice {_interval(part[part['truth_ml'] >= 3]['dice'])}")
+    large = part[part["truth_ml"] >= 3]
+    print(f"  3 ml and more: n {len(large)}, Dice {_interval(large['dice'])}")
+    seen = large[large["is_visible"]]
+    print(f"  of these visible: n {len(seen)}, Dice {_interval(seen['dice'])}")
+    for low, high in itertools.pairwise(EDGES_RATIO):
+        at = large[(large["ratio"] >= low) & (large["ratio"] < high)]
+        print(f"  of these signal {low:g} to {high:g} of normal: n {len(at)}, Dice {_interval(at['dice'])}")
     for name, true, found in (("volume", "truth_ml", "found_ml"), ("ASPECTS", "true_score", "found_score")):
         long = part.melt(id_vars="patient", value_vars=[true, found], var_name="rater", value_name="value")
         icc = pingouin.intraclass_corr(long, targets="patient", raters="rater", ratings="value").set_index("Type")
@@ -110,10 +128,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--first", type=int)
     parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("--table", type=Path, help="write a row for each patient and way")
     given = parser.parse_args()
     weights = find_weights(given.weights, given.folder)
     network = loaded(weights, "small", N_DWI_CHANNELS, len(CLASSES))
-    report_synthetic(given.pool, network, given.threshold, given.first)
+    report_synthetic(given.pool, network, given.threshold, given.first, given.table)
 
 
 if __name__ == "__main__":
