@@ -1,6 +1,8 @@
 """What ``dwi-unet`` sees and learns: diffusion MR in, six classes out, the infarct last.
 
 In training the ADC is left out for some patients, so that one network serves b-high alone as well, and scaled for some.
+Signal piles up beside the petrous bones, whose air cells no label map holds: bright on both sides of the cerebellum and
+the temporal lobes, with a normal ADC.
 """
 
 from __future__ import annotations
@@ -10,12 +12,16 @@ import numpy.typing as npt
 
 from models.training.pool import IGNORED, PooledPatient
 from models.training.trainer import Task
-from tasks.arrays import Float32Array
-from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, dwi_channels
+from tasks.arrays import Float32Array, FloatArray
+from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, dwi_channels, template_places
 
 #: Least difference of an infarct to be learned, in units of the channels: a sixth of an ordinary infarct's.
 LEAST_BRIGHTER, LEAST_LOWER = 0.1, 0.06
 NO_ADC = 0.3  # share of training patients whose ADC is left out
+PILED_UP = 0.35  # share of training patients
+#: Where: beside the right petrous bone and mastoid, template mm; the left is its mirror-image. How far from there, how
+#: large (standard deviation, mm), and the largest natural logarithm of the signal's gain, by either side.
+PETROUS_MM, SCATTER_MM, PILE_MM, PILE_GAIN = (34.0, -38.0, -36.0), (9.0, 12.0, 8.0), (4.0, 11.0), (0.2, 1.3)
 
 
 def _channels(patient: PooledPatient, rng: np.random.Generator | None) -> Float32Array:
@@ -24,7 +30,30 @@ def _channels(patient: PooledPatient, rng: np.random.Generator | None) -> Float3
     adc = patient.adc.astype(np.float32) if with_adc else None
     if adc is not None and rng is not None and rng.random() < 0.3:
         adc = adc * np.float32(rng.uniform(0.92, 1.08))  # wrong b-value, gradient calibration
-    return dwi_channels(patient.b_high.astype(np.float32), adc, patient.brain)
+    b_high = patient.b_high.astype(np.float32)
+    if rng is not None and not patient.is_real and rng.random() < PILED_UP:
+        b_high = b_high * piled_up(patient.to_template, b_high.shape, rng)
+    return dwi_channels(b_high, adc, patient.brain)
+
+
+def piled_up(to_template: FloatArray, shape: tuple[int, ...], rng: np.random.Generator) -> Float32Array:
+    """By what the signal is multiplied where it piles up beside the petrous bones, (X, Y, Z); much alike on both sides.
+
+    Parameters
+    ----------
+    to_template : (3, 4) float array, voxel -> template world, mm
+    shape : of the grid
+    rng : the same state gives the same artefact
+    """
+    places = template_places(to_template, shape)
+    gain = np.zeros(shape, np.float32)
+    place, size = rng.normal(PETROUS_MM, SCATTER_MM), rng.uniform(*PILE_MM, 3)
+    strength = rng.uniform(*PILE_GAIN)
+    for side in (1.0, -1.0):
+        own = place * (side, 1.0, 1.0) + rng.normal(0, 3.0, 3)
+        distance = sum(((axis - at) / width) ** 2 for axis, at, width in zip(places, own, size, strict=True))
+        gain += np.exp(-0.5 * distance) * np.float32(strength * rng.uniform(0.4, 1.0))
+    return np.asarray(np.exp(gain), np.float32)
 
 
 def _labels(patient: PooledPatient) -> npt.NDArray[np.uint8]:
