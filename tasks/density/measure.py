@@ -63,9 +63,10 @@ class DensitySettings:
 
 
 #: Low: midway between fluid (8 HU) and white matter (28 HU). High: above any brain, below calcium mixed with brain.
-#: On 117 synthetic patients (tests/tasks/density_phantom.py) margin and whole tilt raise the area under the ROC curve from
-#: .83 to .85 and .89; trimmed mean instead of median, and smoothed point-by-point differences, change it by < .01. On 28
-#: others the tilt shrunk by its error has .955, the whole .953, none .944; on 46 of models/training .725, .663, .749.
+#: On 117 synthetic patients (tests/tasks/density_phantom.py) margin and whole tilt raise the area under the ROC curve
+#: from .83 to .85 and .89; trimmed mean instead of median, and smoothed point-by-point differences, change it by < .01.
+#: On 28 others it is .955 with the tilt shrunk by its error, .953 with all of it and .944 with none; on 46 synthetic
+#: patients of models/training .725, .663 and .749.
 NCCT_DENSITY = DensitySettings(limits_hu=(18.0, 65.0), has_margin=True, statistic="median", corrects_tilt=True)
 #: As its published cuts were made: mean of all voxels of 1 to 250 HU (github.com/AnotherMak/aspects-on-cta @eb479fe).
 CTA_DENSITY = DensitySettings(limits_hu=(1.0, 250.0), has_margin=False, statistic="mean", corrects_tilt=False)
