@@ -42,15 +42,7 @@ class DwiInput:
 
 
 def dwi_input(scan: PreparedScan, adc: ScanImage | None, b0: ScanImage | None, b_value_s_mm2: float) -> DwiInput:
-    """Bring a prepared scan and its ADC onto the grid of a network.
-
-    Parameters
-    ----------
-    scan : of high b-value
-    adc : as the scanner stores it, where there is one
-    b0 : of b = 0, from which a missing ADC is computed
-    b_value_s_mm2 : of ``scan``, used where ADC is computed
-    """
+    """Bring a prepared scan and its ADC onto the grid of a network; parameters are those of ``scan_adc``."""
     image, brain = scan.image, scan.brain_mask
     found = scan_adc(scan, adc, b0, b_value_s_mm2)
     grid = network_grid(brain, image.affine)

@@ -136,3 +136,14 @@ def test_patients_behind_the_start_are_behind_what_follows(weights):
     assert card["has_patient_images"] is True
     assert card["known_limits"][0].startswith("Patients' images")
     assert card["started_from"]["data"] == [{"kind": "cohort"}]
+
+
+def test_weights_of_an_older_recipe_may_score(weights, card):
+    """Their card lists the settings of its own time; newer ones are not asked of it."""
+    assert "haemorrhage" in card["recipe"]
+    write_card(weights, card | {"recipe": {"hu_white": [24.0, 32.0]}})
+    found = find_weights("dwi-unet", weights.parent)
+    recipe = json.loads(found.path.with_suffix(".json").read_text("utf-8"))["recipe"]
+    assert found.state == "trained-here"
+    assert recipe["hu_white"] == [24.0, 32.0]
+    assert "haemorrhage" not in recipe
