@@ -1,9 +1,10 @@
 """What a trained network says of one scan: probabilities of every class on the network's grid.
 
 A network is asked in windows of the size of its training's patches, which its card names: one as a rule, since patches
-hold a brain. Its instance normalisation takes means over all that it is shown, so that what it learned holds for that
-size alone: one that had learned patches of 128 x 160 x 128 mm and was asked about whole brains at once found 20 ml of
-infarct where it found next to nothing in windows.
+hold a brain. Its instance normalisation takes means over all that it is shown, so that what it learned holds for about
+that size alone: one that had learned patches of 128 x 160 x 128 mm and was asked about whole brains at once found 20 ml
+of infarct where it found next to nothing in windows. A head that is a little larger than the window is shown at once
+all the same (``shown_at_once``): cut in two it would take twice as long, and be two heads with half a brain each.
 
 A network is loaded once per process and asked about one patient at a time, the mirror image after the image: two in one
 batch take as long a patient and three times the memory. Numbers are float32 on every path, equal to those of float64
@@ -14,13 +15,14 @@ a network is first asked: nothing else waits for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from models.networks.unet import build_unet, load_state
+from models.networks.unet import MULTIPLE, build_unet, load_state
 from models.weights import Weights, load_weights
 from tasks.arrays import Float32Array
 from tasks.segmentation import WINDOW, Window
@@ -28,6 +30,7 @@ from tasks.segmentation import WINDOW, Window
 #: Largest difference of a probability between any two paths (CPU, GPU, any number of threads) and float64.
 TOLERANCE = 1e-4
 OVERLAP = 0.25  # of two windows
+LARGER = 1.2  # than its window, along each axis: what a network is still shown at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,7 @@ def probabilities(network: Network, channels: Float32Array, *, flip: bool = Fals
 
 
 def in_windows(network: Network, given: Any) -> Any:
-    """Probabilities of one image, those of overlapping windows weighted towards their middles.
+    """Probabilities of one image: at once, or in overlapping windows weighted towards their middles.
 
     Parameters
     ----------
@@ -116,4 +119,23 @@ def in_windows(network: Network, given: Any) -> Any:
     def of_window(part: Any) -> Any:
         return network.module(part.contiguous(memory_format=torch.channels_last_3d)).float().softmax(dim=1)
 
-    return sliding_window_inference(given, network.window, 1, of_window, overlap=OVERLAP, mode="gaussian")
+    window = shown_at_once(given.shape[2:], network.window)
+    return sliding_window_inference(given, window, 1, of_window, overlap=OVERLAP, mode="gaussian")
+
+
+def shown_at_once(shape: Sequence[int], window: Window) -> Window:
+    """What of an image is shown at once, along each axis: its window, or all of it where it is not much larger.
+
+    Parameters
+    ----------
+    shape : of the image, voxels
+    window : of the network
+
+    >>> shown_at_once((60, 100, 97), (80, 96, 80))
+    (80, 112, 80)
+    """
+    x, y, z = (
+        whole if size > least and (whole := -(-size // MULTIPLE) * MULTIPLE) <= LARGER * least else least
+        for size, least in zip(shape, window, strict=True)
+    )
+    return x, y, z

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+MULTIPLE = 16  # of voxels along each axis: every preset halves its input four times at most
 TWICE = "skip_layers."  # the nested view of layers that have names of their own
 NetworkProfile = Literal["corrected", "as-paper"]
 

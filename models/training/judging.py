@@ -22,7 +22,7 @@ from models.training.trainer import Task
 from tasks.arrays import Float32Array, FloatArray, IntArray, Mask
 from tasks.segmentation import STEP_MM, Window
 from tasks.space.boxes import VoxelBox, occupied
-from tasks.space.network_grid import GRID_MARGIN_MM
+from tasks.space.network_grid import grid_size
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))  # .10 to .90
 DEFAULT_THRESHOLD = 0.5
@@ -30,7 +30,6 @@ METRICS = ("dice", "volume_error_ml", "false_ml")
 N_RESAMPLES = 2000
 INTERVAL_LEVEL = 0.95
 VOXEL_ML = STEP_MM**3 / 1000
-MARGIN = int(GRID_MARGIN_MM / STEP_MM)  # voxels
 NO_INFARCT, EVERYONE, ALL = "no infarct", "with an infarct", "all"
 STRATA = ("< 3 ml", "3 to 16 ml", "16 to 66 ml", "66 ml and more")
 
@@ -117,11 +116,11 @@ def foreground_probabilities(network: Network, task: Task, patient: PooledPatien
 
 
 def brain_box(brain: Mask, least: Window) -> VoxelBox:
-    """A box that holds the brain with its margin, in the middle of at least a window."""
+    """A box that holds the brain in its middle, as large as the grid around a scan's brain."""
     sides = []
     for axis, (size, seen) in enumerate(zip(brain.shape, occupied(brain), strict=True)):
         low, high = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, size)
-        wanted = min(size, max(least[axis], high - low + 2 * MARGIN))
+        wanted = min(size, grid_size(high - low, least[axis]))
         first = min(max(0, (low + high - wanted) // 2), size - wanted)
         sides.append(slice(first, first + wanted))
     x, y, z = sides

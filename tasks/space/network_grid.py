@@ -21,7 +21,7 @@ IDENTITY = np.eye(4)
 
 
 def network_grid(brain: Mask, affine: Affine) -> Grid:
-    """The grid around a brain, no smaller than what a network is shown at once.
+    """The grid around a brain, no smaller than what a network is shown at once, and no larger where the brain fits.
 
     Parameters
     ----------
@@ -44,13 +44,24 @@ def network_grid(brain: Mask, affine: Affine) -> Grid:
     corners = np.array(np.meshgrid(*[(low - 0.5, high + 0.5) for low, high in boxes])).reshape(3, -1)
     world = affine[:3, :3] @ corners + affine[:3, 3:]
     along = np.linalg.solve(directions, world)
-    low, high = along.min(axis=1) - GRID_MARGIN_MM, along.max(axis=1) + GRID_MARGIN_MM
-    nx, ny, nz = (max(least, int(np.ceil(one / STEP_MM))) for one, least in zip(high - low, WINDOW, strict=True))
+    low, high = along.min(axis=1), along.max(axis=1)
+    nx, ny, nz = (grid_size(float(one), least) for one, least in zip((high - low) / STEP_MM, WINDOW, strict=True))
     grid_affine = np.eye(4)
     grid_affine[:3, :3] = directions * STEP_MM
     first = (low + high) / 2 - (np.array([nx, ny, nz]) - 1) / 2 * STEP_MM
     grid_affine[:3, 3] = directions @ first
     return Grid((nx, ny, nz), grid_affine)
+
+
+def grid_size(extent: float, least: int) -> int:
+    """Voxels of the grid along one axis: what a network is shown at once if the brain fits, else brain and margin.
+
+    A brain fits if half a voxel is left on either side, so that all of it lies between the middles of voxels.
+
+    >>> grid_size(70, 80), grid_size(79, 80), grid_size(79.5, 80)
+    (80, 80, 84)
+    """
+    return least if extent + 1 <= least else int(np.ceil(extent + 2 * GRID_MARGIN_MM / STEP_MM))
 
 
 def to_network_grid(image: Float32Array, affine: Affine, grid: Grid, *, outside: float = 0.0) -> Float32Array:

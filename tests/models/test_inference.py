@@ -46,6 +46,28 @@ def test_the_flip_is_the_mean_of_both(network, channels):
     np.testing.assert_allclose(probabilities(network, channels, flip=True), both, atol=1e-6)
 
 
+def test_a_head_a_little_larger_than_the_window_is_shown_at_once():
+    """A window of 40 sees up to 48 = 40 x 1.2, in whole sixteens; one of 16 nothing more, for 32 is twice as much."""
+    shown = []
+
+    class Told(nn.Module):
+        def forward(self, given):
+            shown.append(tuple(given.shape[2:]))
+            return given
+
+    for shape, window, wanted in [
+        ((12, 20, 16), (16, 32, 16), [(16, 32, 16)]),
+        ((16, 41, 16), (16, 40, 16), [(16, 48, 16)]),
+        ((16, 49, 16), (16, 40, 16), [(16, 40, 16)] * 2),
+        ((17, 40, 16), (16, 40, 16), [(16, 40, 16)] * 2),
+    ]:
+        shown.clear()
+        found = probabilities(Network(Told(), window), np.ones((2, *shape), np.float32))
+        assert shown == wanted
+        assert found.shape == (2, *shape)
+        np.testing.assert_allclose(found, 0.5, atol=1e-6)
+
+
 def test_the_number_of_threads_does_not_change_the_answer(network, channels):
     before = torch.get_num_threads()
     try:

@@ -34,6 +34,17 @@ def test_a_brain_larger_than_a_window_has_a_larger_grid():
     assert network_grid(brain, np.diag([2.0, 2, 2, 1])).shape == (104, *WINDOW[1:])
 
 
+def test_a_brain_that_fills_a_window_has_no_margin_and_loses_nothing():
+    """158 mm of 160: with the margin it would need a second window."""
+    brain = np.zeros((90, 80, 80), bool)
+    brain[5:84, 3:70, 4:60] = True
+    affine = np.diag([2.0, 2, 2, 1])
+    grid = network_grid(brain, affine)
+    assert grid.shape == WINDOW
+    back = to_scan(to_network_grid(brain.astype(np.float32), affine, grid), grid, brain.shape, affine)
+    np.testing.assert_array_equal(back > 0.5, brain)
+
+
 @pytest.mark.parametrize("codes", ["LPS", "SAR", "AIL"])
 def test_a_scan_stored_in_another_order_has_the_same_grid(codes):
     image = nib.Nifti1Image(_ball().astype(np.uint8), AFFINE)
