@@ -21,7 +21,7 @@ from models.training.pool import lesions_by_size, pooled_files, write_pool
 from models.training.trainer import Plan
 
 EXAMINE = {"anatomy": examine_anatomy, "lesion": examine_lesion}
-CURVE_PATIENTS = 8  # validation patients of a learning curve; all of them are judged at the end
+CURVE_PATIENTS = 16  # validation patients of a learning curve; all of them are judged at the end
 CURVE_POINTS, LEAST_BETWEEN = 12, 50  # of a curve, and steps between two
 
 

@@ -1,6 +1,7 @@
 """What ``dwi-unet`` sees and learns: diffusion MR in, six classes out, the infarct last.
 
-In training the ADC is left out for some patients, so that one network serves b-high alone as well, and scaled for some.
+In training the ADC is left out for some patients, so that one network serves b-high alone as well, and scaled for some;
+the contrast of b-high is stretched.
 Signal piles up beside the petrous bones, whose air cells no label map holds: bright on both sides of the cerebellum and
 the temporal lobes, with a normal ADC.
 """
@@ -18,6 +19,7 @@ from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, dwi_channels, t
 #: Least difference of an infarct to be learned, in units of the channels: a sixth of an ordinary infarct's.
 LEAST_BRIGHTER, LEAST_LOWER = 0.1, 0.06
 NO_ADC = 0.3  # share of training patients whose ADC is left out
+CONTRAST = (0.8, 1.25)  # by which the logarithm of the signal is stretched, logarithmic: b-value and echo time
 PILED_UP = 0.35  # share of training patients
 #: Where: beside the right petrous bone and mastoid, template mm; the left is its mirror-image. How far from there, how
 #: large (standard deviation, mm), and the largest natural logarithm of the signal's gain, by either side.
@@ -33,7 +35,10 @@ def _channels(patient: PooledPatient, rng: np.random.Generator | None) -> Float3
     b_high = patient.b_high.astype(np.float32)
     if rng is not None and not patient.is_real and rng.random() < PILED_UP:
         b_high = b_high * piled_up(patient.to_template, b_high.shape, rng)
-    return dwi_channels(b_high, adc, patient.brain)
+    channels = dwi_channels(b_high, adc, patient.brain)
+    if rng is not None:
+        channels[0] *= np.float32(np.exp(rng.uniform(*np.log(CONTRAST))))
+    return channels
 
 
 def piled_up(to_template: FloatArray, shape: tuple[int, ...], rng: np.random.Generator) -> Float32Array:

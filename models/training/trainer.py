@@ -30,6 +30,7 @@ from tasks.segmentation import WINDOW
 from tasks.space.boxes import occupied
 
 WITH_FOREGROUND = 0.5  # share of patches that hold a voxel of the foreground
+MIRRORED = 0.5  # share of patches that are shown left-right exchanged
 Channels = Callable[[PooledPatient, np.random.Generator | None], Float32Array]
 Labels = Callable[[PooledPatient], npt.NDArray[np.uint8]]
 
@@ -240,8 +241,9 @@ def _batch(
         labelled = task.labels(patient)
         at = _corner(patient, np.isin(labelled, task.foreground), plan.patch, rng)
         box = tuple(slice(one, one + size) for one, size in zip(at, plan.patch, strict=True))
-        images.append(task.channels(patient, rng)[(slice(None), *box)])
-        labels.append(labelled[box])
+        turn = -1 if rng.random() < MIRRORED else 1
+        images.append(task.channels(patient, rng)[(slice(None), *box)][:, ::turn])
+        labels.append(labelled[box][::turn])
     given = torch.from_numpy(np.ascontiguousarray(np.stack(images), dtype=np.float32))
     return given.to(memory_format=torch.channels_last_3d), torch.from_numpy(np.stack(labels).astype(np.int64))
 

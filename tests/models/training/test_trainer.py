@@ -23,7 +23,7 @@ from models.training.pool import (
     write_patient,
     write_pool,
 )
-from models.training.trainer import Plan, _Loss, _rate, computes_bfloat16, network_from, read_log, train
+from models.training.trainer import Plan, _batch, _Loss, _rate, computes_bfloat16, network_from, read_log, train
 from tests.models.training.tiny_anatomy import SMALL_SHAPE, small_grid, tiny_anatomy, write_lesion
 
 PLAN = Plan(
@@ -82,6 +82,28 @@ def test_judging_in_between_does_not_change_the_weights(pool, tmp_path):
     assert seen == [(2, False), (4, False), (6, False)]
     assert digest(judged) == digest(train(DWI_TASK, pool, tmp_path / "b", PLAN))
     assert [row["x"] for row in read_log(tmp_path / "a") if "x" in row] == [1.0, 1.0, 1.0]
+
+
+def test_a_patch_and_its_labels_are_left_right_exchanged_together_in_half_of_the_steps(pool):
+    """What is shown is the place from left to right, where the labels say that it is the anatomy's left."""
+
+    def sides(patient, _rng=None):
+        middle = patient.classes.shape[0] // 2
+        return np.broadcast_to((np.arange(2 * middle) < middle)[:, None, None], patient.classes.shape)
+
+    def channels(patient, rng):
+        return sides(patient)[None].astype(np.float32)
+
+    task = replace(DWI_TASK, n_channels=1, channels=channels, labels=lambda one: sides(one).astype(np.uint8))
+    turned = []
+    for step in range(60):
+        images, labels = _batch(task, pool, (), PLAN, step)
+        np.testing.assert_array_equal(images[0, 0].numpy(), labels[0].numpy())
+        along = images[0, 0, :, 0, 0].numpy()
+        if along[0] != along[-1]:
+            turned.append(along[0] < along[-1])
+    assert 0.3 < np.mean(turned) < 0.7
+    assert len(turned) > 30
 
 
 def test_another_seed_gives_other_weights_and_another_plan_is_refused(pool, tmp_path):
