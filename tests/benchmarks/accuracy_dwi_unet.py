@@ -13,6 +13,7 @@ import argparse
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -53,8 +54,8 @@ def probability_on(
     return to_scan(found, grid, values.shape, affine) * brain
 
 
-def report_real(data: Path, network: object, threshold: float) -> None:
-    """A line for each scan and way."""
+def real_cases(data: Path) -> Iterator[tuple[str, str, Prepared, np.ndarray | None, np.ndarray | None]]:
+    """Name, way, scan, ADC and manual mask of every real scan and way."""
     with tempfile.TemporaryDirectory() as folder:
         source = data / "ncct-dicom" / "0226308" / "DWI"
         subprocess.run(["dcm2niix", "-o", folder, "-f", "aisd", str(source)], check=True, capture_output=True)
@@ -62,18 +63,13 @@ def report_real(data: Path, network: object, threshold: float) -> None:
         cases.append(("AISD 0226308", next(Path(folder).glob("aisd*.nii*")), None, None))
         for name, dwi, adc_path, manual in cases:
             prepared = prepare(read(dwi, "dwi"))
-            stored = None
+            truth = None if manual is None else np.asarray(nib.load(manual).dataobj) > 0.5
             if adc_path is not None:
                 image = read(adc_path, "adc")
                 grid = Grid(prepared.dwi.values.shape, prepared.dwi.affine)
-                stored = adc_on_grid(
-                    prepared.dwi.values, grid, prepared.brain, stored=(image.values, image.affine)
-                ).values
-            truth = None if manual is None else np.asarray(nib.load(manual).dataobj) > 0.5
-            for way, adc in (("with ADC", stored), ("b-high alone", None)):
-                if way == "with ADC" and adc is None:
-                    continue
-                _line(name, way, prepared, (adc, truth), network, threshold)
+                adc = adc_on_grid(prepared.dwi.values, grid, prepared.brain, stored=(image.values, image.affine))
+                yield name, "with ADC", prepared, adc.values, truth
+            yield name, "b-high alone", prepared, None, truth
 
 
 def _line(name, way, prepared, images, network, threshold):
@@ -105,7 +101,8 @@ def main() -> None:
     given = parser.parse_args()
     weights = find_weights(given.weights, given.folder)
     network = loaded(weights, "small", N_DWI_CHANNELS, len(CLASSES))
-    report_real(given.data, network, given.threshold)
+    for name, way, prepared, adc, truth in real_cases(given.data):
+        _line(name, way, prepared, (adc, truth), network, given.threshold)
 
 
 if __name__ == "__main__":
