@@ -111,7 +111,7 @@ class TinyCohort:
         environment = {**os.environ, "COLUMNS": "120"}
         if is_fresh:
             command = [sys.executable, "-m", "flows", *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment, check=False)
         else:
             done = forker().run(arguments, environment)
         assert expect is None or done.returncode == expect, done.stdout + done.stderr
