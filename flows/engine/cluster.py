@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ ONE_THREAD = {
     "MKL_NUM_THREADS": "1",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
 }
+#: Python 3.11.0 lets other users of the machine reach the socket of its fork server (CVE-2022-42919).
+START_METHOD = "forkserver" if sys.version_info >= (3, 11, 1) else "spawn"
 #: A local worker that died may take this long to come back: on a loaded machine, starting Python takes a minute.
 LOST_WORKER_S = 240
 #: A cluster without any worker for this long is lost.
@@ -52,6 +55,7 @@ DASK_SETTINGS: dict[str, Any] = {
     "distributed.worker.http.routes": [],  # pages without TLS: nobody reads them
     "distributed.scheduler.http.routes": [],
     "distributed.worker.daemon": True,
+    "distributed.worker.multiprocessing-method": START_METHOD,
     "distributed.admin.tick.limit": "30s",
     "distributed.comm.timeouts.connect": "30s",
     "logging.distributed": "critical",  # what is lost or fails is said by the run, in words

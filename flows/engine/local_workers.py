@@ -18,6 +18,7 @@ from tornado.ioloop import PeriodicCallback
 
 from flows.engine.cluster import LOOPBACK, ONE_THREAD
 from flows.engine.devices import GPU
+from flows.engine.forking import begin_to_import
 
 #: How often nannies that ended are looked for.
 REPLACE_MS = 1000
@@ -34,6 +35,7 @@ def local_workers(n_cpus: int, devices: Sequence[str], memory_limit: int, work_d
     memory_limit : of each worker, bytes
     work_dir : folder for what Dask writes
     """
+    begin_to_import()
     security = Security.temporary()
     scheduler = {
         "host": LOOPBACK,

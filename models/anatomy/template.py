@@ -28,6 +28,7 @@ from scipy import ndimage
 
 from cohorts.images.grid import FORM_TOLERANCE_MM, stored_forms
 from tasks.anatomy import HEMISPHERES, Group, Label, LabelTable, Side
+from tasks.space.boxes import occupied
 
 #: File and sha256 of each packaged map (nilearn 0.14.1).
 TEMPLATE_FILES = {
@@ -250,8 +251,8 @@ def coverage_on_grid(label_map: LabelMap, shape: tuple[int, ...], affine: NDArra
         inside: NDArray[np.bool_] = np.all((positions >= -0.5) & (positions < np.asarray(shape) - 0.5), axis=1)
         return inside
 
-    corners = np.array(list(itertools.product(*((0, size - 1) for size in label_map.labels.shape))))
-    if in_view(corners).all():  # of the whole map, as of most scans of a head
+    corners = np.array(list(itertools.product(*(at[[0, -1]] for at in occupied(label_map.labels != 0)))))
+    if in_view(corners).all():  # of all that is labelled, as of most scans of a head
         return {label.index: 1.0 for label in label_map.table.labels}
     voxels = np.argwhere(label_map.labels)
     inside = in_view(voxels)

@@ -9,7 +9,10 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import nibabel as nib
@@ -20,6 +23,7 @@ from filelock import FileLock
 from flows.engine import database
 from flows.engine.environment import private_folder
 from tests import once_per_run
+from tests.flows.forked import Forker
 
 #: 2 mm grid over the whole brain, neither cubic nor RAS: (x, y, z) voxels, x runs from right to left.
 SHAPE = (78, 94, 70)
@@ -100,25 +104,26 @@ class TinyCohort:
         rows += [f"sub-{k:02d}\tlesion\tMNI152\tmasks/sub-{k:02d}.nii.gz" for k in range(1, n + 1)]
         (self.folder / "scans.tsv").write_text("\n".join(rows) + "\n")
 
-    def aspects(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run the command and check its exit code."""
-        done = subprocess.run(
-            [sys.executable, "-m", "flows", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env={**os.environ, "COLUMNS": "120"},
-            check=False,
-        )
+    def aspects(
+        self, *arguments: str, expect: int | None = 0, is_fresh: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command and check its exit code; a fresh one starts as people start it, with its own server."""
+        environment = {**os.environ, "COLUMNS": "120"}
+        if is_fresh:
+            command = [sys.executable, "-m", "flows", *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment, check=False)
+        else:
+            done = forker().run(arguments, environment)
         assert expect is None or done.returncode == expect, done.stdout + done.stderr
         return done
 
-    def run(self, *options: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def run(self, *options: str, expect: int | None = 0, is_fresh: bool = False) -> subprocess.CompletedProcess[str]:
         """Run the cohort into its output folder, on one worker: to start another costs more than it saves."""
         n_workers = () if "--n-cpus" in options or "--dask" in options else ("--n-cpus", "1")
-        if expect == 0 and "--work-dir" not in options:
-            lay_database(self.out / "work")
-        return self.aspects("run", str(self.folder), str(self.out), *n_workers, *options, expect=expect)
+        if is_fresh:
+            lay_database(self.out / "work" / "prefect")
+        arguments = ("run", str(self.folder), str(self.out), *n_workers, *options)
+        return self.aspects(*arguments, expect=expect, is_fresh=is_fresh)
 
     @property
     def latest(self) -> Path:
@@ -144,26 +149,41 @@ def tiny_of_module(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
     return cohort
 
 
-def lay_database(work: Path) -> None:
-    """Give a work folder Prefect's database as its first start leaves it: to make one takes five seconds.
+def lay_database(folder: Path) -> None:
+    """Give the folder of a Prefect server its database as its first start leaves it: to make one takes five seconds.
 
-    It is made once per run of the tests; ``tests/flows/engine`` and the demo make their own.
+    It is made once per run of the tests; the tests of the server itself and the demo make their own.
     """
-    made = (once_per_run.FOLDER or work) / database.NAME
+    made = (once_per_run.FOLDER or folder.parent) / database.NAME
     with FileLock(f"{made}.lock"):
         if not made.exists():
             code = "import sys; from pathlib import Path; from flows.engine.prefect_server import embedded_server\n"
             code += "with embedded_server(Path(sys.argv[1])) as server: server.wait_until_healthy()"
-            folder = made.with_name("first-start")
-            subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=300)
+            start = made.with_name("first-start")
+            subprocess.run([sys.executable, "-c", code, str(start)], check=True, timeout=300)
             with (
-                contextlib.closing(sqlite3.connect(folder / database.NAME)) as first,
+                contextlib.closing(sqlite3.connect(start / database.NAME)) as first,
                 contextlib.closing(sqlite3.connect(f"{made}.tmp")) as copy,
             ):
                 first.backup(copy)
             Path(f"{made}.tmp").rename(made)
-    if not (own := private_folder(work / "prefect") / database.NAME).exists():
+    if not (own := private_folder(folder) / database.NAME).exists():
         shutil.copyfile(made, own)
+
+
+@cache
+def forker() -> Forker:
+    """The process of which commands are copies; one for each worker of a run of the tests."""
+    folder = (once_per_run.FOLDER or Path(tempfile.mkdtemp())) / f"forker-{os.getpid()}"
+    lay_database(folder)
+    return Forker(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forker_ends() -> Iterator[None]:
+    yield
+    if forker.cache_info().currsize:
+        forker().close()
 
 
 def free_port() -> int:

@@ -36,8 +36,13 @@ def _images():
 def head_scan(modality="ct", degrees=(0, 0, 0), shift_mm=(0, 0, 0), scale=0.88, shape=SHAPE):
     """A scan of the phantom, its affine, its true brain mask, and the true template-to-scan transform (world, mm).
 
-    Slices are thin, noise is normal with a standard deviation of 4.
+    Slices are thin, noise is normal with a standard deviation of 4. Every call gives arrays of its own.
     """
+    return tuple(one.copy() for one in _head_scan(modality, degrees, shift_mm, scale, shape))
+
+
+@once_per_run
+def _head_scan(modality, degrees, shift_mm, scale, shape):
     images = _images()
     truth = head_pose(degrees, shift_mm, scale)
     acquisition = Acquisition(scan_grid(truth, shape, SPACING_MM), truth, 7)

@@ -53,7 +53,7 @@ class Deadly(WorkerPlugin):
 
 def main() -> None:
     folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     plan = make_plan(folder, out)
     with embedded_server(out / "prefect") as server, connect(n_cpus=2, address=None, work_dir=str(out)) as client:
         client.register_plugin(Deadly(*sys.argv[3:6]))

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dask
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 from distributed.security import Security
 
 from flows.__main__ import app, guarded
+from flows.engine import forking
 from flows.engine.cluster import (
+    ONE_THREAD,
     WORKERLESS_S,
     ClusterError,
     ClusterOptionError,
@@ -25,7 +28,7 @@ from flows.engine.cluster import (
     connect,
     resources_offered,
 )
-from tests.flows.conftest import BOXES, TinyCohort
+from tests.flows.conftest import BOXES, TinyCohort, lay_database
 from tests.flows.engine.certificates import make_certificates
 
 KILLER = Path(__file__).with_name("deadly_case.py")
@@ -58,6 +61,7 @@ def test_a_case_that_kills_its_worker_fails_alone_and_one_without_end_times_out(
     tiny: TinyCohort, tmp_path: Path
 ) -> None:
     arguments = [str(tiny.folder), str(tmp_path / "out"), "sub-03", "sub-06", "sub-07"]
+    lay_database(tmp_path / "out" / "prefect")
     done = subprocess.run(
         [sys.executable, str(KILLER), *arguments], capture_output=True, text=True, timeout=900, check=False
     )
@@ -80,6 +84,36 @@ def test_a_worker_comes_back_whose_nanny_ended(tmp_path: Path) -> None:
         after = client.submit(os.getpid, pure=False).result(timeout=120)
         assert _pids(client) == {after}
         assert {worker["name"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()} == {"cpu-0"}
+
+
+@pytest.mark.processes
+def test_workers_come_back_whose_fork_server_was_killed(tmp_path: Path) -> None:
+    """They are copies of one process, which has imported what they need; without it they end and are made again."""
+    with connect(n_cpus=1, address=None, work_dir=str(tmp_path)) as client:
+        before = client.submit(os.getpid, pure=False).result(timeout=60)
+        assert client.submit(lambda: "flows.run.steps" in sys.modules).result(timeout=60)
+        worker = psutil.Process(before)
+        server = worker.parent()
+        assert server.parent().pid == os.getpid()
+        (address,) = client.scheduler_info(n_workers=-1)["workers"]
+        server.kill()
+        _wait_until(lambda: address not in client.scheduler_info(n_workers=-1)["workers"])
+        after = client.submit(os.getpid, pure=False).result(timeout=120)
+        assert psutil.Process(after).parent() != server
+        _wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_the_fork_server_counts_one_thread_and_imports_nothing_of_the_working_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: dict[str, str] = {}
+    monkeypatch.setenv("OMP_NUM_THREADS", "16")
+    monkeypatch.setattr(forking.forkserver, "ensure_running", lambda: seen.update(os.environ))
+    before = dict(os.environ)
+    forking.begin_to_import()
+    assert {name: seen[name] for name in ONE_THREAD} == ONE_THREAD
+    assert seen["PYTHONSAFEPATH"] == "1"
+    assert dict(os.environ) == before
 
 
 @pytest.mark.processes

@@ -23,6 +23,7 @@ bootstrap_resamples = 100
 [[source]]
 name = "ncct-ratio"
 kind = "density_ratio"
+registration = "affine"
 
 [[source]]
 name = "dwi-threshold"

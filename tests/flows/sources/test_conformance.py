@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections import defaultdict
 from dataclasses import dataclass, replace
 
 import nibabel as nib
@@ -21,7 +22,7 @@ from cohorts.tables.rows import MapUse, Measured
 from cohorts.tables.scans import scans_batch
 from cohorts.tables.schemas import FEATURES, LESIONS, REGIONS, SCANS, SCORES
 from cohorts.tables.storage import write_table
-from flows.cases.case import Case, CaseFile, MapReference, StepSettings
+from flows.cases.case import Case, CaseFile, MapReference, SharedWork, StepSettings
 from flows.cases.label_maps import VASCULAR_MAP
 from flows.run.steps import run_case
 from flows.sources.code import code_version
@@ -81,6 +82,7 @@ class Runs:
     maps: dict
     folder: object
     made: dict
+    shared: dict
 
     @property
     def source(self):
@@ -98,7 +100,8 @@ class Runs:
         if key not in self.made:
             case = case_of(self.source, self.folder / change.__name__, change)
             settings = self.settings(tuple(self.maps.values()) if every_map else self.maps)
-            self.made[key] = run_case(case, settings, self.folder / f"out-{len(self.made)}")
+            shared = SharedWork() if again else self.shared[change]
+            self.made[key] = run_case(case, settings, self.folder / f"out-{len(self.made)}", shared)
         return self.made[key]
 
     def out(self, change=as_it_is, *, every_map=False, again=False):
@@ -107,11 +110,11 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(maps, tmp_path_factory):
-    known = {}
+    known, shared = {}, defaultdict(SharedWork)  # as a run shares it among the kinds that read one scan
 
     def of(kind):
         if kind not in known:
-            known[kind] = Runs(kind, maps, tmp_path_factory.mktemp(kind), {})
+            known[kind] = Runs(kind, maps, tmp_path_factory.mktemp(kind), {}, shared)
         return known[kind]
 
     return of

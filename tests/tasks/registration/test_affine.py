@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 
 import nibabel as nib
 import numpy as np
@@ -157,10 +158,16 @@ def _assert_contrast_agent_does_not_pull(values, affine, plain, **agent):
     return result
 
 
+@cache
+def _without_agent():
+    """Values, affine and true pose of a phantom, and where it is found."""
+    values, affine, _, truth = head_scan(degrees=(12, -8, 10), shift_mm=(10, 20, -300), scale=0.93)
+    return values, affine, truth, _register(values, affine)
+
+
 @pytest.mark.parametrize("agent", [{}, {"artery_hu": 300, "vein_hu": 200}, {"blocked_side": "left"}])
 def test_a_contrast_agent_does_not_pull(agent):
-    values, affine, _, truth = head_scan(degrees=(12, -8, 10), shift_mm=(10, 20, -300), scale=0.93)
-    plain = _register(values, affine)
+    values, affine, truth, plain = _without_agent()
     result = _assert_contrast_agent_does_not_pull(values, affine, plain, **agent)
     assert mean_distance_mm(result.matrix, truth) < 1
 
@@ -178,15 +185,21 @@ def test_as_paper_finds_the_pose_and_repeats_itself():
     assert register_as_paper(scan, refused, target, template.t1, template.affine).reason == "brain_too_small"
 
 
+@cache
+def _real_ct(real_data, subject):
+    """Values and affine of a real CT, and where it is found."""
+    image = nib.load(real_data / "ncct-aspects" / subject / "im.nii.gz")
+    values = np.asarray(image.dataobj)
+    return values, image.affine, _register(values, image.affine)
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("subject", ["sub001", "sub002", "sub003"])
 def test_real_ct_is_found_from_turned_and_shifted_heads(real_data, subject):
-    image = nib.load(real_data / "ncct-aspects" / subject / "im.nii.gz")
-    values = np.asarray(image.dataobj)
-    plain = _register(values, image.affine)
+    values, affine, plain = _real_ct(real_data, subject)
     assert reason_of(plain, "ct") == ""
     assert plain.brain_dice >= 0.93
-    scan = ct_working_scan(values, image.affine)
+    scan = ct_working_scan(values, affine)
     brain = extract_ct_brain(scan)
     centre = scan.affine @ [*np.argwhere(brain.mask).mean(axis=0), 1]
     for degrees in ((30, 0, 0), (0, -30, 0), (0, 0, 30), (-17, 17, 17)):
@@ -201,11 +214,9 @@ def test_real_ct_is_found_from_turned_and_shifted_heads(real_data, subject):
 @pytest.mark.real_data
 @pytest.mark.parametrize("subject", ["sub001", "sub002", "sub003"])
 def test_a_contrast_agent_in_a_real_ct_does_not_pull(real_data, subject):
-    image = nib.load(real_data / "ncct-aspects" / subject / "im.nii.gz")
-    values = np.asarray(image.dataobj)
-    plain = _register(values, image.affine)
+    values, affine, plain = _real_ct(real_data, subject)
     for side in (None, "right"):
-        _assert_contrast_agent_does_not_pull(values, image.affine, plain, blocked_side=side)
+        _assert_contrast_agent_does_not_pull(values, affine, plain, blocked_side=side)
 
 
 @pytest.mark.real_data
