@@ -45,15 +45,15 @@ NOT_JUDGED = own("not_judged", "Not judged")
 
 
 def region_code(side: str, region: str) -> CodedConcept:
-    """A region of one hemisphere.
+    """A region of one hemisphere; its code has the region's short one, for older readers know 16 characters.
 
     >>> code = region_code("left", "internal_capsule")
     >>> code.value, code.meaning
-    ('left_internal_capsule', 'Left internal capsule (IC), ASPECTS')
+    ('left_IC', 'Left internal capsule (IC), ASPECTS')
     """
     short = SHORT_CODES.get(region, "")
     words = short if short == region.upper() else f"{region.replace('_', ' ')} ({short})" if short else region
-    return own(f"{side}_{region}", f"{side.capitalize()} {words}, ASPECTS")
+    return own(f"{side}_{short or region}", f"{side.capitalize()} {words}, ASPECTS")
 
 
 def own_scheme() -> CodingSchemeIdentificationItem:

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from cohorts.dicom.codes import MANUFACTURER, derived_uid
-from cohorts.dicom.results import ScanResults
+from cohorts.dicom.results import ScanResults, settle
 from cohorts.dicom.segmentation import FIRST_SERIES_NUMBER
 
 SERIES_NUMBER = FIRST_SERIES_NUMBER + 99
@@ -58,9 +58,10 @@ def encapsulated_pdf(results: ScanResults, pdf: bytes, title: str, digest: str) 
     document.DocumentTitle = title
     document.ConceptNameCodeSequence = []
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    document.SourceInstanceSequence = [_reference(one) for one in results.original.slices]
+    document.SourceInstanceSequence = [_reference(one) for one in results.original.instances]
     document.EncapsulatedDocumentLength = len(pdf)
     document.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+    settle(document, results)
     return document
 
 

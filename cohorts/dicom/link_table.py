@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pydicom
 
@@ -133,7 +134,8 @@ def read_links(path: Path, cohort: Path) -> dict[tuple[str, str], Link]:
     check_place(path, cohort)
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8")), delimiter="\t"))
-        links = [Link(**{**row, "files": tuple(json.loads(row["files"]))}) for row in rows]
+        cells: list[Any] = [{**row, "files": tuple(json.loads(row["files"]))} for row in rows]
+        links = [Link(**row) for row in cells]
     except FileNotFoundError:
         raise LinkTableError(
             f"{path} must be the link table of an import, and is not there. Make it with aspects import --link-table."

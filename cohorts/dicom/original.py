@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -70,6 +71,11 @@ class Original:
     spacing_mm: tuple[float, float]
     step_mm: float
     is_resampled: bool
+
+    @property
+    def instances(self) -> tuple[pydicom.Dataset, ...]:
+        """Each object once: all slices of an enhanced series are one."""
+        return tuple({str(one.SOPInstanceUID): one for one in self.slices}.values())
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -156,7 +162,7 @@ def _gives(stack: Stack, scan: Path) -> bool:
         volume: Volume = build_volume(stack, AS_IMPORTED)
     except ImageProblemError:
         return False
-    kept = nib.load(scan)  # type: ignore[attr-defined]
+    kept: Any = nib.load(scan)
     if kept.shape != volume.values.shape or np.abs(kept.affine - volume.affine).max() > SAME_AFFINE_MM:
         return False
     ours, theirs = stored_values(volume), np.asarray(kept.dataobj)

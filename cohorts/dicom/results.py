@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 import numpy as np
+import pydicom
 from highdicom.sr import CodedConcept
 
 from cohorts.dicom.codes import derived_uid
@@ -58,7 +59,9 @@ class Segments:
     def digest(self) -> str:
         """Of everything that is written."""
         facts = [self.name, self.role, str(self.is_drawn_by_hand), str(self.uses_network)]
-        parts = [f"{one.label}\0{hashlib.sha256(np.packbits(one.planes)).hexdigest()}" for one in self.present]
+        parts = [
+            f"{one.label}\0{hashlib.sha256(np.packbits(one.planes).tobytes()).hexdigest()}" for one in self.present
+        ]
         return digest_of([*facts, *parts])
 
 
@@ -136,6 +139,18 @@ class ScanResults:
     def digest(self) -> str:
         """Of all results."""
         return digest_of([[asdict(one) for one in self.sources], [one.digest for one in self.segments]])
+
+
+def settle(dataset: pydicom.Dataset, results: ScanResults) -> None:
+    """Put what highdicom takes from the clock and from chance in terms of the results: the same give the same bytes."""
+    dataset.InstanceCreationDate = results.found_at.strftime("%Y%m%d")
+    dataset.InstanceCreationTime = results.found_at.strftime("%H%M%S")
+    for item in dataset.get("ContributingEquipmentSequence") or ():
+        item.ContributionDateTime = results.found_at.strftime("%Y%m%d%H%M%S")
+    organisation = derived_uid(str(dataset.SOPInstanceUID), "dimensions")
+    for keyword in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+        for item in dataset.get(keyword) or ():
+            item.DimensionOrganizationUID = organisation
 
 
 def numbered(segments: Sequence[Segment]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.sr.codedict import codes
 
 from cohorts.dicom.codes import BRAIN, BY_RULE, MANUFACTURER, RESEARCH_ONLY, derived_uid, own_scheme
-from cohorts.dicom.results import ScanResults, Segments
+from cohorts.dicom.results import ScanResults, Segments, settle
 
 #: Okabe and Ito (2008), told apart by people who see colours differently.
 COLOURS = ((213, 94, 0), (86, 180, 233), (240, 228, 66), (0, 158, 115), (204, 121, 167), (0, 114, 178), (230, 159, 0))
@@ -32,8 +32,8 @@ def segmentation(results: ScanResults, segments: Segments, number: int) -> Segme
     original = results.original
     uid = results.uid(f"seg {segments.role} {segments.name}", segments.digest)
     planes = np.stack([one.planes for one in segments.present], axis=-1)
-    return Segmentation(
-        source_images=original.slices,
+    made = Segmentation(
+        source_images=original.instances,
         pixel_array=planes,
         segmentation_type="BINARY",
         segment_descriptions=_descriptions(results, segments),
@@ -57,6 +57,8 @@ def segmentation(results: ScanResults, segments: Segments, number: int) -> Segme
         content_date=results.found_at.date(),
         content_time=results.found_at.time(),
     )
+    settle(made, results)
+    return made
 
 
 def _descriptions(results: ScanResults, segments: Segments) -> list[SegmentDescription]:

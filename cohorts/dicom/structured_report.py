@@ -7,6 +7,7 @@ research only, as a code that viewers show.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import highdicom.sr as sr
 from highdicom.seg import Segmentation
@@ -33,12 +34,12 @@ from cohorts.dicom.codes import (
     own_scheme,
     region_code,
 )
-from cohorts.dicom.results import ScanResults, SourceResult, VolumeResult, numbered
+from cohorts.dicom.results import ScanResults, SourceResult, VolumeResult, numbered, settle
 from cohorts.dicom.segmentation import FIRST_SERIES_NUMBER
 
 #: Name of a measurement -> its segmentation and the numbers of its segments by label.
 Drawn = Mapping[str, tuple[Segmentation, Mapping[str, int]]]
-Group = sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+Group: TypeAlias = sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 
 
 def structured_report(results: ScanResults, made: Sequence[Segmentation]) -> sr.ComprehensiveSR:
@@ -68,8 +69,8 @@ def structured_report(results: ScanResults, made: Sequence[Segmentation]) -> sr.
         imaging_measurements=[group for source in results.sources for group in _groups(results, source, drawn)],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    return sr.ComprehensiveSR(
-        evidence=[*results.original.slices, *made],
+    document = sr.ComprehensiveSR(
+        evidence=[*results.original.instances, *made],
         content=report[0],
         series_instance_uid=derived_uid(uid, "series"),
         series_number=FIRST_SERIES_NUMBER + len(made),
@@ -84,6 +85,8 @@ def structured_report(results: ScanResults, made: Sequence[Segmentation]) -> sr.
         content_date=results.found_at.date(),
         content_time=results.found_at.time(),
     )
+    settle(document, results)
+    return document
 
 
 def _groups(results: ScanResults, source: SourceResult, drawn: Drawn) -> Iterator[Group]:

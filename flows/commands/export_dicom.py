@@ -7,10 +7,10 @@ lies outside the cohort and the output folder, and nothing that is printed names
 from __future__ import annotations
 
 import importlib.metadata
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pydicom
@@ -36,7 +36,8 @@ from flows.engine.lock import run_lock
 from flows.run.latest import latest_folder
 from flows.run.plan import PreflightError, UsageError, make_plan
 from flows.run.publishing import is_current
-from flows.run.steps import STORAGE_ERRORS
+from flows.run.steps import StorageFailedError
+from flows.run.storage import remedy
 from reports.pages.pdf import PdfMissingError, page_pdf
 from reports.pages.view import PAGES_FOLDER, page_name
 
@@ -134,11 +135,14 @@ def _participants(request: ExportRequest, run: Published) -> tuple[str, ...]:
     UsageError
         One of them is none of the cohort.
     """
-    known = tuple(dict.fromkeys(scan.participant_id for scan in run.plan.cohort.scans))
+    cohort = run.plan.cohort
+    known = tuple(
+        dict.fromkeys([*cohort.participants["participant_id"], *(one.participant_id for one in cohort.scans)])
+    )
     wanted = tuple(dict.fromkeys(map(as_participant_id, request.labels)))
     if unknown := [name for name in wanted if name not in known]:
         hint = did_you_mean(unknown[0], known)
-        raise UsageError(f"--participant-label must name a participant with scans, got {', '.join(unknown)}. {hint}")
+        raise UsageError(f"--participant-label must name participants of the cohort, got {', '.join(unknown)}. {hint}")
     return wanted or known
 
 
@@ -146,6 +150,10 @@ def _participant(
     request: ExportRequest, run: Published, links: Mapping[tuple[str, str], Link], participant_id: str
 ) -> Iterator[ExportRow]:
     """The objects of every scan, then the page; what fails of one becomes a row and stops no other."""
+    if participant_id not in set(run.plan.cohort.participants["participant_id"]):
+        detail = "participants.tsv must list a participant whose results leave the study"
+        yield ExportRow(participant_id, None, "scan", "excluded", "not_listed", detail)
+        return
     scans = {scan.modality: scan for scan in run.plan.cohort.scans if scan.participant_id == participant_id}
     judged = dict.fromkeys(one.lies_on for one in run.plan.cohort.config.computed_sources if one.is_scoring)
     done: list[ScanResults] = []
@@ -155,10 +163,10 @@ def _participant(
         for source, status, reason in refused_sources(run, participant_id, modality):
             yield ExportRow(participant_id, modality, f"source {source}", "excluded", reason, f"{status} in the run")
         row = ExportRow(participant_id, modality, "scan", "failed")
-        yield from _guarded(row, lambda row=row, scan=scans[modality]: _scan(request, run, links, row, scan, done))
+        yield from _guarded(row, partial(_scan, request, run, links, row, scans[modality], done))
     if done and request.with_pdf:
         row = ExportRow(participant_id, None, "page", "failed")
-        yield from _guarded(row, lambda row=row: _page(request, run, row, done))
+        yield from _guarded(row, partial(_page, request, run, row, done))
     if not any(modality in scans for modality in judged):
         detail = "no source of the study rests on a scan of this participant"
         yield ExportRow(participant_id, None, "scan", "excluded", "no_scan", detail)
@@ -172,10 +180,8 @@ def _guarded(row: ExportRow, make: Callable[[], list[ExportRow]]) -> list[Export
         return [replace(row, reason=error.reason, detail=str(error))]
     except PdfMissingError as error:
         return [replace(row, reason="pdf_missing", detail=str(error))]
-    except OSError as error:
-        if error.errno in STORAGE_ERRORS:
-            raise OSError(error.errno, os.strerror(error.errno)) from None
-        return [replace(row, reason="unexpected_error", detail=type(error).__name__)]
+    except StorageFailedError:
+        raise
     except Exception as error:  # one case must not end the export, and the message may quote a header
         return [replace(row, reason="unexpected_error", detail=type(error).__name__)]
 
@@ -203,11 +209,12 @@ def _scan(
         return [replace(row, status="excluded", reason="no_result", detail=detail)]
     drawn = [one for one in results.segments if one.present]
     made = [segmentation(results, one, number) for number, one in enumerate(drawn)]
+    report = structured_report(results, made)  # before anything is written: what is written has its row
     rows = [
         _written(request, replace(row, what=f"seg {one.role} {one.name}"), f"{number:02d}_{one.role}", file)
         for number, (one, file) in enumerate(zip(drawn, made, strict=True), start=1)
     ]
-    rows.append(_written(request, replace(row, what="sr"), "report", structured_report(results, made)))
+    rows.append(_written(request, replace(row, what="sr"), "report", report))
     done.append(results)
     return rows
 
@@ -224,9 +231,15 @@ def _written(request: ExportRequest, row: ExportRow, name: str, dataset: pydicom
     """Write an object, whole or not at all."""
     file = f"{row.participant_id}/{name if row.modality is None else f'{row.modality}_{name}'}.dcm"
     path = request.folder / file
-    path.parent.mkdir(mode=OWNER_ALONE, exist_ok=True)
-    with atomic_writer(path) as temporary:
-        dataset.save_as(temporary, enforce_file_format=True)
+    try:
+        path.parent.mkdir(mode=OWNER_ALONE, exist_ok=True)
+        with atomic_writer(path) as temporary:
+            dataset.save_as(temporary, enforce_file_format=True)
+    except OSError as error:
+        raise StorageFailedError(
+            f"{request.folder} must be writable, got: {error.strerror}. {remedy(error)}, then export again; what was "
+            "sent stays sent."
+        ) from None
     return replace(row, status="ok", file=file, sop_instance_uid=str(dataset.SOPInstanceUID))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -57,7 +57,7 @@ def published(plan: Plan, out: Path, folder: Path, version: str) -> Published:
         frame = read_table(folder / TABLES_FOLDER / f"{name}.parquet")
         plain = frame.astype(object).where(frame.notna(), None)
         rows[name] = defaultdict(list)
-        for row in plain.to_dict("records"):
+        for row in cast("list[Row]", plain.to_dict("records")):
             rows[name][row["participant_id"], row["source"]].append(row)
     return Published(plan, out, folder, rows, version)
 
@@ -162,9 +162,9 @@ def _drawn(
         yield Segments(measurement, "lesion", lesion, is_drawn_by_hand=is_given, uses_network=uses_network)
     for source in sharing:
         use = run.plan.maps[source.name]
-        file = files.get(f"{regions_stem(prefix, use.sha256)}.nii.gz")
-        if file is not None:
-            planes = _planes(run.out, file, original)
+        labelled = files.get(f"{regions_stem(prefix, use.sha256)}.nii.gz")
+        if labelled is not None:
+            planes = _planes(run.out, labelled, original)
             regions = tuple(
                 Segment(label.name, region_code(label.side, label.region), planes == label.index)
                 for label in use.table.labels
@@ -181,7 +181,7 @@ def _planes(out: Path, file: Any, original: Original) -> np.ndarray[Any, Any]:
             "output_damaged",
             f"{path.name} must be as its step wrote it, and is not. Run aspects verify, then run again.",
         )
-    image: Any = nib.load(path)  # type: ignore[attr-defined]
+    image: Any = nib.load(path)
     return original.planes(np.asarray(image.dataobj), np.asarray(image.affine))
 
 

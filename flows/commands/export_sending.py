@@ -36,7 +36,11 @@ class Sender:
             return {}
         if self._n_unreached >= MOST_UNREACHED:
             return {str(row.sop_instance_uid): f"{UNREACHED}, {MOST_UNREACHED} times in a row" for row in due}
-        answers = dict(self._archive.store([pydicom.dcmread(self._folder / str(row.file)) for row in due]))
+        objects = [pydicom.dcmread(self._folder / str(row.file)) for row in due]
+        try:
+            answers = dict(self._archive.store(objects))
+        except Exception as error:  # an answer that no archive should give; it may quote a header
+            answers = {str(row.sop_instance_uid): f"unexpected answer ({type(error).__name__})" for row in due}
         self._n_unreached = self._n_unreached + 1 if set(answers.values()) == {UNREACHED} else 0
         return answers
 

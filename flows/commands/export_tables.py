@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from cohorts.store.records import write_bytes
 from cohorts.tables.storage import tsv_text
@@ -94,7 +95,10 @@ def read_rows(folder: Path) -> list[ExportRow]:
         return []
     with path.open(encoding="utf-8", newline="") as stream:
         rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [ExportRow(**{name: None if cell == "n/a" else cell for name, cell in row.items()}) for row in rows]
+        cells: list[dict[str, Any]] = [
+            {name: None if cell == "n/a" else cell for name, cell in row.items()} for row in rows
+        ]
+    return [ExportRow(**row) for row in cells]
 
 
 def write_rows(folder: Path, rows: Iterable[ExportRow]) -> None:

@@ -158,7 +158,11 @@ def _stowed(client: DICOMwebClient, dataset: Dataset) -> str:
     try:
         answer = client.store_instances([dataset])
     except requests.HTTPError as error:
-        return f"the archive answered HTTP {error.response.status_code}"
+        return (
+            "the archive refused"
+            if error.response is None
+            else f"the archive answered HTTP {error.response.status_code}"
+        )
     except requests.exceptions.SSLError:
         return "the archive's certificate is not of the authority given, or it does not take ours"
     except requests.RequestException:
