@@ -280,7 +280,7 @@ def verify(out: OutFolder) -> None:
 @app.command(name="export-dicom")
 def export_dicom_(
     cohort: CohortFolder,
-    out: OutFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a whole run of COHORT")],
     folder: Annotated[
         Path,
         typer.Argument(metavar="DICOM", help="Folder for the objects, which name patients: outside COHORT and OUT"),
