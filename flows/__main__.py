@@ -59,6 +59,15 @@ Gpu = Annotated[
     GpuChoice, typer.Option("--gpu", help="Use a GPU: require one, try to find one, or none", show_default=True)
 ]
 
+LinkTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--link-table",
+        metavar="FILE",
+        help="Which volume is of which patient and series, outside COHORT, readable by its owner alone; only where "
+        "the study may re-identify",
+    ),
+]
 OnFailure = Annotated[
     str | None, typer.Option("--on-failure", metavar="COMMAND", help="Run with the summary's path if the night fails")
 ]
@@ -140,11 +149,12 @@ def import_(
             "--on-fault", metavar="FAULT=ACTION", help="reject or resample, such as gantry_tilt=reject; repeat"
         ),
     ] = None,
+    link_table: LinkTable = None,
 ) -> None:
     """Bring DICOM exports into a cohort folder: recognised, checked, converted, without any identity."""
     from flows.commands.import_dicom import import_dicom, import_request
 
-    raise typer.Exit(import_dicom(import_request(source, cohort, key, on_fault or ()), Console()))
+    raise typer.Exit(import_dicom(import_request(source, cohort, key, on_fault or (), link_table), Console()))
 
 
 @app.command()
@@ -265,6 +275,68 @@ def verify(out: OutFolder) -> None:
     from flows.commands.verify import verify_output
 
     raise typer.Exit(verify_output(out, Console()))
+
+
+@app.command(name="export-dicom")
+def export_dicom_(
+    cohort: CohortFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a whole run of COHORT")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DICOM", help="Folder for the objects, which name patients: outside COHORT and OUT"),
+    ],
+    link_table: Annotated[
+        Path, typer.Option("--link-table", metavar="FILE", help="As aspects import --link-table wrote it")
+    ],
+    dicom: Annotated[
+        Path | None, typer.Option("--dicom", metavar="DIR", help="Where the imported files lie now, if they were moved")
+    ] = None,
+    participant_label: Labels = None,
+    without_pdf: Annotated[bool, typer.Option("--without-pdf", help="Leave patients' pages out")] = False,
+    send: Annotated[
+        str | None, typer.Option("--send", metavar="AE@HOST:PORT", help="Send to an archive by C-STORE")
+    ] = None,
+    stow: Annotated[
+        str | None, typer.Option("--stow", metavar="URL", help="Send to a DICOMweb service by STOW-RS")
+    ] = None,
+    send_again: Annotated[
+        bool, typer.Option("--send-again", help="Send also what this archive was sent before")
+    ] = False,
+    calling_ae: Annotated[
+        str, typer.Option("--calling-ae", metavar="AE", help="Our own title, as the archive knows it")
+    ] = "ASPECTS",
+    tls_ca: Annotated[
+        Path | None, typer.Option("--tls-ca", metavar="PEM", help="Authority of the archive's certificate: speak TLS")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", metavar="PEM", help="Our certificate")] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="Key of our certificate")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="With --stow: a bearer token")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow an archive beyond this machine without TLS")
+    ] = False,
+) -> None:
+    """Write results as DICOM on the original series (SEG, SR, PDF), and send them; only where the study may.
+
+    Each object is sent to an archive once. Results of masks in template space, and readings, have no original series.
+    """
+    from flows.commands.export_dicom import ExportRequest, export_dicom
+    from flows.commands.send_dicom import Secrecy, archive
+
+    secrecy = Secrecy(tls_ca, tls_cert, tls_key, token_file, insecure)
+    request = ExportRequest(
+        cohort,
+        out,
+        folder,
+        link_table,
+        dicom=dicom,
+        labels=tuple(participant_label or ()),
+        archive=archive(send, stow, calling_ae, secrecy),
+        sends_again=send_again,
+        with_pdf=not without_pdf,
+    )
+    raise typer.Exit(export_dicom(request, Console()))
 
 
 @app.command()

@@ -88,9 +88,24 @@ def build_volume(stack: Stack, actions: Mapping[str, Action] = DEFAULT_ACTIONS) 
         ``hounsfield_unknown``, ``adc_unit_unknown``, ``unit_unknown``, ``map_empty``, ``constant_image``,
         ``conversion_differs``.
     """
-    kind = stack.recognition.kind
-    if kind in CT_MODALITIES:
+    if stack.recognition.kind in CT_MODALITIES:
         _check_rescale(stack)
+    ordered, geometry, faults = ordered_places(stack, actions)
+    if stack.recognition.kind == "ctp":
+        return _dynamic(ordered, geometry, faults)
+    return _static(stack, ordered, geometry, faults)
+
+
+def ordered_places(
+    stack: Stack, actions: Mapping[str, Action] = DEFAULT_ACTIONS
+) -> tuple[list[tuple[Frame, ...]], StackGeometry, tuple[Fault, ...]]:
+    """The frames of a stack by place along the normal, its geometry, and what is wrong with it and resampled.
+
+    Raises
+    ------
+    StackRefusedError
+        A fault whose action is ``reject``; all of them are named.
+    """
     places, found = _frames_per_place(stack)
     first = [place[0] for place in places]
     geometry = check_stack(
@@ -104,10 +119,7 @@ def build_volume(stack: Stack, actions: Mapping[str, Action] = DEFAULT_ACTIONS) 
     rejected = tuple(fault for fault in faults if actions.get(fault.reason, "reject") == "reject")
     if rejected:
         raise StackRefusedError(rejected + tuple(fault for fault in faults if fault not in rejected))
-    ordered = [places[place] for place in geometry.order]
-    if kind == "ctp":
-        return _dynamic(ordered, geometry, faults)
-    return _static(stack, ordered, geometry, faults)
+    return [places[place] for place in geometry.order], geometry, faults
 
 
 def _static(

@@ -59,14 +59,18 @@ def write_volume(
     return relative
 
 
-def volume_bytes(volume: Volume) -> bytes:
-    """Compressed NIfTI-1: CT in whole HU as int16, other values as float32."""
-    values: AnyArray = volume.values
+def stored_values(volume: Volume) -> AnyArray:
+    """Values as they are written: CT in whole HU as int16, others as float32."""
     if volume.kind in CT_MODALITIES:
-        values = np.rint(values).clip(INT16.min, INT16.max).astype(np.int16, order="F")
+        return np.rint(volume.values).clip(INT16.min, INT16.max).astype(np.int16, order="F")
+    return volume.values
+
+
+def volume_bytes(volume: Volume) -> bytes:
+    """Compressed NIfTI-1."""
     times_s = volume.frame_times_s
     return nifti_bytes(
-        values,
+        stored_values(volume),
         volume.affine,
         fields={"xyzt_units": MM_AND_SECONDS},
         frame_interval_s=float(np.median(np.diff(times_s))) if times_s else None,

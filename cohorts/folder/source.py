@@ -212,6 +212,8 @@ class LesionSource(Source):
     #: How the name of the file ends in which the step keeps the lesion, behind the prefix of its case; None where the
     #: first file that it reads is the lesion.
     lesion_file: ClassVar[str | None] = "label-lesion_mask.nii.gz"
+    #: Whether the lesion is given to the program, as one drawn by hand, and not found by it.
+    is_given: ClassVar[bool] = False
     rule: str = Field("wei", description="any, wei, danet, or the name of a [[rule]]")
 
     @property

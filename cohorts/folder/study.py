@@ -39,6 +39,9 @@ class StudySection(Part):
     pictures: Convention = Field(
         RADIOLOGICAL, description="radiological: the patient's right is on the left of pictures; or neurological"
     )
+    may_reidentify: bool = Field(
+        False, description="Whether results may go back to the patients they are of (aspects export-dicom)"
+    )
     seed: int = Field(20260101, ge=0, description="Seed of every bootstrap")
     bootstrap_resamples: int = Field(2000, ge=100, le=100_000, description="Resamples of every bootstrap interval")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from cohorts.dicom.intake_tables import (
     listed_scans,
     write_report,
 )
+from cohorts.dicom.link_table import Link, LinkTableError, add_links, check_place, is_forbidden, link_of
 from cohorts.dicom.stacks import Stack, group_stacks
 from cohorts.dicom.volume import DEFAULT_ACTIONS, StackRefusedError, Volume, build_volume
 from cohorts.dicom.writing import numbers_text, write_volume
@@ -39,15 +40,18 @@ COMMAND = "aspects import"
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What to import, where to, with which key and which actions for faults."""
+    """What to import, where to, with which key and which actions for faults; and where to keep who is who, or None."""
 
     source: Path
     cohort: Path
     key: Path
     actions: Mapping[str, Action]
+    link_table: Path | None = None
 
 
-def import_request(source: Path, cohort: Path, key: Path | None, on_fault: Iterable[str]) -> ImportRequest:
+def import_request(
+    source: Path, cohort: Path, key: Path | None, on_fault: Iterable[str], link_table: Path | None = None
+) -> ImportRequest:
     """Check the arguments of the command.
 
     Parameters
@@ -56,6 +60,7 @@ def import_request(source: Path, cohort: Path, key: Path | None, on_fault: Itera
     cohort : the cohort folder, made where it does not exist
     key : key file; None stands for ``<cohort>.key`` beside the cohort folder
     on_fault : texts such as ``gantry_tilt=reject``
+    link_table : where to write which volume is of which series and patient; None writes it nowhere
 
     Raises
     ------
@@ -82,7 +87,17 @@ def import_request(source: Path, cohort: Path, key: Path | None, on_fault: Itera
     key = key or name.with_name(name.name + ".key")
     if key.resolve().is_relative_to(name):
         raise UsageError("--key must lie outside the cohort folder, got a path inside it. Choose another folder.")
-    return ImportRequest(source, cohort, key, actions)
+    if link_table is not None:
+        if is_forbidden(cohort):
+            raise UsageError(
+                "--link-table must be used only where the study may re-identify, and cohort.toml does not say so. Set "
+                "may_reidentify = true in [study] if your approval allows it, else leave the option out."
+            )
+        try:
+            check_place(link_table, cohort)
+        except LinkTableError as error:
+            raise UsageError(str(error)) from None
+    return ImportRequest(source, cohort, key, actions, link_table)
 
 
 def import_dicom(request: ImportRequest, console: Console) -> int:
@@ -102,7 +117,7 @@ def import_dicom(request: ImportRequest, console: Console) -> int:
         pseudonymiser = read_key(request.key, request.cohort)
         with run_lock(request.cohort, COMMAND):
             rows, unread = _import(request, pseudonymiser)
-    except (KeyFileError, TableFormError) as error:
+    except (KeyFileError, TableFormError, LinkTableError) as error:
         raise PreflightError(str(error)) from None
     _show(rows, unread, request, console)
     return EXIT_FAILED_CASES if any(row.reason == "unexpected_error" for row in rows) else EXIT_OK
@@ -124,9 +139,19 @@ def _import(request: ImportRequest, pseudonymiser: Pseudonymiser) -> tuple[list[
         request.cohort,
         [{"participant_id": row.participant_id, "modality": row.detected_as, "path": row.path or ""} for row in added],
     )
+    if request.link_table is not None:
+        add_links(request.link_table, request.cohort, _links(results, request.source))
     counts = Counter(item.reason for item in unread)
     write_report(request.cohort, [*rows, *_unread_rows(unread)])
     return rows, counts
+
+
+def _links(results: list[tuple[Stack, ReportRow]], source: Path) -> Iterator[Link]:
+    """Who is who, of everything that was converted."""
+    for stack, row in results:
+        if row.path is not None:
+            files = (frame.path for place in stack.places for frame in place)
+            yield link_of(stack.header.dataset, (row.participant_id, row.path), source, files)
 
 
 def _import_stack(stack: Stack, request: ImportRequest, pseudonymiser: Pseudonymiser) -> ReportRow:
@@ -216,3 +241,6 @@ def _show(rows: list[ReportRow], unread: Counter[str], request: ImportRequest, c
         highlight=False,
         soft_wrap=True,
     )
+    if request.link_table is not None:
+        text = f"{request.link_table} names patients: it must never go where the cohort folder goes."
+        console.print(text, markup=False, highlight=False, soft_wrap=True)

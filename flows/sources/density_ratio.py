@@ -13,6 +13,7 @@ from cohorts.store.findings import Findings, Found
 from flows.cases.case import OpenCase, Outcome
 from flows.cases.label_maps import planned_map
 from flows.cases.native_scan import begun, drawn, prepared, refused
+from flows.cases.region_files import region_files
 from flows.sources.interface import Method
 from models.anatomy.template import mca_territory
 from tasks.density.measure import CTA_DENSITY, NCCT_DENSITY, DensitySettings, measure_density, place_regions
@@ -134,7 +135,7 @@ class DensityRatioSource(OnScanSource):
                 )
                 for number, (index, density) in enumerate(measured.items())
             )
-        files |= drawn(case, scan)
+        files |= region_files(case.case.prefix, scan, case.maps) | drawn(case, scan)
         return Outcome("ok", findings=findings.adding(densities=densities), files=files)
 
 

@@ -34,6 +34,7 @@ class MaskSource(LesionSource):
 
     about: ClassVar[str] = "a lesion mask in template space, drawn by hand or by any program"
     lesion_file: ClassVar[str | None] = None
+    is_given: ClassVar[bool] = True
 
     kind: Literal["mask"]
     modality: str = Field("lesion", description="Which rows of scans.tsv")

@@ -25,6 +25,7 @@ class NativeMaskSource(OnScanSource, LesionSource):
     """A source measured from a lesion mask in native space, with the scan it was drawn on."""
 
     about: ClassVar[str] = "a lesion mask drawn on a scan in native space, by hand or by any program"
+    is_given: ClassVar[bool] = True
 
     kind: Literal["native_mask"]
     modality: str = Field("dwi-lesion", description="Which rows of scans.tsv hold the mask")

@@ -21,6 +21,7 @@ from flows.cases.perfusion_ct import same_space_files
 from flows.cases.perfusion_maps import MAP_UNITS, Perfusion
 from flows.cases.perfusion_panel import CoreFound, panel_files
 from flows.cases.perfusion_series import SeriesFound
+from flows.cases.region_files import region_files
 from tasks.anatomy import other_side
 from tasks.lesion import measure_lesion
 from tasks.modality import ScanContrast
@@ -192,6 +193,7 @@ def core_outcome(
     files |= panel_files(prefix, scan, case.maps, perfusion, found, ("", ""))
     for name, mask in (("core", core.core), ("hypoperfused", core.hypoperfused)):
         files[f"{prefix}_label-{name}_mask.nii.gz"] = nifti_bytes(mask.astype(np.uint8), scan.image.affine)
+    files |= region_files(prefix, scan, case.maps)
     if perfusion.same_space is not None:
         files |= same_space_files(prefix, perfusion.same_space, core.core, scan.image)
     return Outcome("ok", findings=_counted(findings, case, scan, perfusion, core), files=files)

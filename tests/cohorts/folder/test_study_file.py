@@ -61,8 +61,8 @@ required_columns = "age"
         f"row 1, key outcom: must be one of {TOP_LEVEL}. Did you mean outcome? Rename or delete it.",
         f"row 2, key seed: must be one of {TOP_LEVEL}. Does it belong in [study]? Rename or delete it.",
         "row 3, key study.name: must be given. Add name = ... to this section.",
-        "row 4, key study.nam: must be one of name, description, synthetic, pictures, seed, bootstrap_resamples. "
-        "Did you mean name? Rename or delete it.",
+        "row 4, key study.nam: must be one of name, description, synthetic, pictures, may_reidentify, seed, "
+        "bootstrap_resamples. Did you mean name? Rename or delete it.",
         "row 5, key study.seed: value -1 must be greater than or equal to 0. Correct it.",
         "row 6, key study.bootstrap_resamples: value many must be a valid integer. Correct it.",
         "row 8, key source[1].name: value A B must be lower-case letters, digits and _ : . -, beginning with a letter "

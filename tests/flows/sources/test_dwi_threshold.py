@@ -169,6 +169,18 @@ def test_slices_are_drawn_with_every_label_map_but_that_of_the_territories(dwi_r
     assert areas[1] > 1.1 * areas[0]  # territory fills what classic leaves between the levels
 
 
+def test_the_regions_that_were_counted_are_kept_as_label_images(ct_record, dwi_record, out):
+    for record, reference in ((ct_record, CLASSIC), (dwi_record[0], CLASSIC), (dwi_record[0], TERRITORY)):
+        (name,) = (one for one in _files(record, out) if one.endswith(f"_seg-{reference.sha256[:8]}_dseg.nii.gz"))
+        labels = np.asarray(nib.load(_files(record, out)[name]).dataobj)
+        table = load_label_map(reference.location).table
+        if record is not ct_record:  # densities are counted on the working grid
+            counts = record.payload.counts[reference.sha256].n_region
+            assert [int((labels == one.index).sum()) for one in table.labels] == list(counts)
+        rows = _files(record, out)[name.replace(".nii.gz", ".tsv")].read_text().splitlines()[1:]
+        assert rows == [f"{one.index}\t{one.name}" for one in table.labels]
+
+
 def test_the_same_scan_gives_the_same_record_and_files(ct_record, out, tmp_path):
     again = run_case(ct_case(out / "cases"), ratio_settings(), tmp_path)
     assert again.payload == ct_record.payload
