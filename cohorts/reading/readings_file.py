@@ -7,10 +7,11 @@ replaced by what is collected now; one that reads otherwise was written by a per
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cohorts.folder.manifest import natural_key
 from cohorts.folder.problems import Problem
 from cohorts.folder.readings import FILE, HEADER, Reading, read_readings
 from cohorts.folder.tsv import MISSING, TsvTable, read_text, read_tsv
@@ -40,7 +41,7 @@ def updated_readings(folder: Path, before: Readings, now: Readings) -> tuple[Upd
     The update, and every problem of the file as it is.
     """
     if not (folder / FILE).exists():
-        lines = ["\t".join(HEADER.known), *(_line(row, HEADER.known) for rows in now.values() for row in rows)]
+        lines = ["\t".join(HEADER.known), *(_line(row, HEADER.known) for group in _sorted(now) for row in now[group])]
         return Update("\n".join(lines) + "\n" if now else None, n_added=len(now)), []
     table, problems = read_tsv(folder, FILE, HEADER)
     readings, found = read_readings(table)
@@ -67,8 +68,13 @@ def updated_readings(folder: Path, before: Readings, now: Readings) -> tuple[Upd
     if problems or not (gone or changed or added):
         return Update(None), problems
     dropped = {number for group in (*gone, *changed) for number in numbers[group]}
-    new = [row for group in (*changed, *added) for row in now[group]]
+    new = [row for group in _sorted([*changed, *added]) for row in now[group]]
     return Update(_rewritten(folder, dropped, new), len(added), len(changed), len(gone)), []
+
+
+def _sorted(groups: Iterable[Group]) -> list[Group]:
+    """By participant, then reader and session: not in the order of reading."""
+    return sorted(groups, key=lambda group: (natural_key(group[0]), group[1], group[2] or ""))
 
 
 def _same(one: list[Reading], other: tuple[Reading, ...]) -> bool:

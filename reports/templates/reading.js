@@ -79,10 +79,9 @@ function fail(text) {
 }
 
 function paintSaved() {
-  const n = codes.filter((code) => records.get(code).revisions.length).length;
-  const inFile = exported === finished();
+  const isBegun = codes.some((code) => records.get(code).revisions.length || isOpen(records.get(code)));
   $("saved").className = failed ? "failed" : "";
-  $("saved").textContent = failed ? "Not kept" : waiting ? "Keeping ..." : n === 0 ? "" : inFile ? "Kept; file is up to date" : "Kept here; not in a file";
+  $("saved").textContent = failed ? "Not kept" : waiting ? "Keeping ..." : !isBegun ? "" : exported === finished() ? "Kept, and in the file" : "Kept here, not in a file";
 }
 
 const finished = () => JSON.stringify(codes.map((code) => [records.get(code).revisions.length, isOpen(records.get(code))]));
