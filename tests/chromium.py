@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-WAIT_S = 20.0
+WAIT_S, ANSWER_S = 20.0, 60.0
 CODES = {
     "Enter": 13,
     " ": 32,
@@ -105,6 +106,8 @@ class Browser:
 
     def _next(self):
         while b"\0" not in self._left:
+            if not select.select([self._read], [], [], ANSWER_S)[0]:
+                raise TimeoutError("the browser does not answer")
             got = os.read(self._read, 1 << 20)
             if not got:
                 raise RuntimeError("the browser ended")
