@@ -32,7 +32,13 @@ class Presentation:
 
 
 def work_lists(
-    cases: Sequence[str], readers: Sequence[str], *, repeat_share: float, training: Sequence[str] = (), seed: int
+    cases: Sequence[str],
+    readers: Sequence[str],
+    *,
+    repeat_share: float,
+    training: Sequence[str] = (),
+    seed: int,
+    round_name: str = "",
 ) -> dict[str, tuple[Presentation, ...]]:
     """The work list of every reader.
 
@@ -47,6 +53,7 @@ def work_lists(
     repeat_share : share of the cases that come twice, 0 to 1; rounded up to whole cases
     training : cases that come first
     seed : the same seed gives the same lists
+    round_name : a further round of the same cases has another order, other repeats and other codes
 
     Raises
     ------
@@ -67,11 +74,11 @@ def work_lists(
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{what} must be given once each, got {', '.join(twice)} more than once. Name each once.")
     n_repeats = int(np.ceil(repeat_share * len(cases) - 1e-9))
-    chosen = _rng(seed, "repeats").permutation(len(cases))[:n_repeats]
+    chosen = _rng(seed, f"{round_name}:repeats").permutation(len(cases))[:n_repeats]
     repeats = [cases[place] for place in chosen]
     lists = {}
     for reader in readers:
-        rng = _rng(seed, f"reader {reader}")
+        rng = _rng(seed, f"{round_name}:reader {reader}")
         order: list[tuple[str, Kind]] = [*((case, "training") for case in training), *_order(cases, repeats, rng)]
         codes = _codes(len(order), rng)
         lists[reader] = tuple(Presentation(code, case, kind) for code, (case, kind) in zip(codes, order, strict=True))

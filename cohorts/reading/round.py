@@ -112,6 +112,7 @@ def planned_round(
         repeat_share=settings.repeat_share,
         training=settings.training,
         seed=settings.seed,
+        round_name=settings.name,
     )
     return Round(
         round_id=digest_of({"settings": settings.model_dump(), "scans": scans})[:ID_CHARACTERS],

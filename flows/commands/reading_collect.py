@@ -226,11 +226,11 @@ def _say(
         found = agreed.get(state.plan.round_id, {})
         if state.now.consensus is not None:
             n_open = sum(bool(one.open) for one in found.values())
-            settings = state.now.consensus
+            settings, n_all = state.now.consensus, len(state.plan.scans) - len(state.plan.settings.training)
             more = f"; {n_open} are open, {state.folder / OPEN_FILE} names their regions" if n_open else ""
             say(
                 f"Consensus by {settings.rule}, as reader {settings.reader}: {len(found) - n_open} of "
-                f"{len(state.plan.scans) - len(state.plan.settings.training)} participants{more}."
+                f"{n_all} participants, those whom all have read{more}."
             )
     if read_cohort(cohort).config.readings_source is None:
         say('cohort.toml does not use readings yet: add a [[source]] with kind = "readings".')
@@ -239,7 +239,7 @@ def _say(
 def _progress_table(state: RoundState) -> Table:
     """How far every reader of a round is."""
     table = Table(title=f"Round {state.plan.settings.name}", title_justify="left", box=None, pad_edge=False)
-    for name in ("reader", "read", "not readable", "twice", "training", "not finished", "median time", "last"):
+    for name in ("reader", "read", "unreadable", "repeats", "training", "open", "median", "last"):
         table.add_column(name, justify="left" if name in ("reader", "last") else "right", no_wrap=True)
     for one in progress(state.plan, state.now):
         table.add_row(

@@ -184,7 +184,8 @@ async function loadStack(code) {
     const sheet = Object.assign(document.createElement("canvas"), { width: own.width, height: own.height }).getContext("2d", { willReadFrequently: true });
     sheet.drawImage(image, 0, 0);
     const data = sheet.getImageData(0, 0, own.width, own.height).data;
-    grey[i] = Uint8Array.from({ length: own.width * own.height }, (_, j) => data[4 * j]);
+    grey[i] = new Uint8Array(own.width * own.height);
+    for (let j = 0; j < grey[i].length; j += 1) grey[i][j] = data[4 * j];
     if (i === k) drawSlice();
   }
   canvas.dataset.ready = code;

@@ -43,7 +43,10 @@ def test_readers_have_orders_of_their_own_and_the_same_repeats():
 def test_a_further_reader_changes_no_list_and_the_seed_changes_all():
     lists = work_lists(CASES, ["A", "B"], repeat_share=0.2, seed=3)
     assert work_lists(CASES, ["C", "A"], repeat_share=0.2, seed=3)["A"] == lists["A"]
-    assert work_lists(CASES, ["A"], repeat_share=0.2, seed=4)["A"] != lists["A"]
+    for other in ({"seed": 4}, {"seed": 3, "round_name": "second"}):
+        (listed,) = work_lists(CASES, ["A"], repeat_share=0.2, **other).values()
+        assert [one.case for one in listed] != [one.case for one in lists["A"]]
+        assert {one.code for one in listed}.isdisjoint(one.code for one in lists["A"])
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,9 @@ def test_files_become_readings_that_the_cohort_reads(cohort, tmp_path):
     settings = consensus_settings("majority", "consensus")
     text = collect(cohort, *files, consensus=settings)
     assert "readings.tsv: readings 8 added." in text
-    assert "Consensus by majority, as reader consensus: 0 of 3 participants; 3 are open" in text
+    assert (
+        "Consensus by majority, as reader consensus: 0 of 3 participants, those whom all have read; 3 are open" in text
+    )
     assert (cohort / "reading/first/open_consensus.tsv").read_text().splitlines()[1] == "sub-secret1\tleft\tm2"
     assert re.search(r"A +3 of 3 +0 +1 of 1 +0 of 0 +0 +12 s +2026-11-30", text)
     read = read_cohort(cohort)

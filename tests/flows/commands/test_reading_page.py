@@ -177,4 +177,18 @@ def test_the_other_convention_turns_picture_letters_and_panels(tmp_path):
         assert browser.run("getComputedStyle(canvas).transform") == "matrix(-1, 0, 0, 1, 0, 0)"
         browser.press("1")
         assert browser.run("draft().affected") == ["left_m1"]
+        kept(browser)
+        # another window of the same page went further: nothing of it is overwritten, and the reader is told
+        browser.run("put(`${KEY} ${codes[at]}`, { ...records.get(codes[at]), version: 99 })")
+        browser.press("2")
+        browser.wait("!$('trouble').hidden")
+        assert browser.run("$('trouble').textContent.slice(0, 36)") == "This page is open in another window,"
+        downloaded(browser, tmp_path / "saved")
+        # a browser that keeps nothing says so, and the file still comes out
+        script = "Object.defineProperty(window, 'indexedDB', { value: undefined })"
+        browser.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+        begun(browser, pages["A"])
+        assert browser.run("$('trouble').textContent").startswith("This browser keeps nothing of this page")
+        browser.press("Shift+2", "Enter")
+        assert json.loads(downloaded(browser, tmp_path / "again").read_text())["cases"][0]["is_open"] is False
         assert "Neurological convention: the patient's left is on the left" in browser.run("document.body.textContent")
