@@ -146,8 +146,8 @@ def read_round(folder: Path) -> Round | None:
         return Round.model_validate_json(read_file(path))
     except ValidationError as error:
         raise ValueError(
-            f"{path} must be whole, got {error.error_count()} faults. Restore it from a copy, or make the round again "
-            "with the same settings: the same codes come out."
+            f"{path} must be whole, got {error.error_count()} faults. Restore it from a copy, or delete it and make "
+            "the round again with the same settings: the same codes come out."
         ) from None
 
 

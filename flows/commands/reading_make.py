@@ -139,7 +139,7 @@ def make_round(request: MakeRequest, n_cpus: int, console: Console) -> int:
     )
     _check_training(settings, files)  # before an hour of reading scans
     folder = rounds_folder(request.cohort) / settings.name
-    known = read_round(folder)
+    known = _known_round(folder)
     (folder / PAGES_FOLDER).mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".stacks-", dir=folder) as kept:
         scans = {one: replace(how, path=path) for one, path in files.items()}
@@ -243,6 +243,14 @@ def _planned(
             "Give --session NAME for a new round, or make it again with the settings it had."
         )
     return plan
+
+
+def _known_round(folder: Path) -> Round | None:
+    """The round as it was made before, None where it was not."""
+    try:
+        return read_round(folder)
+    except ValueError as error:
+        raise PreflightError(str(error)) from None
 
 
 def _check_training(settings: RoundSettings, scans: Collection[str]) -> None:

@@ -125,13 +125,14 @@ async function openFile(file) {
   let n = 0, apart = 0;
   for (const given of content.cases) {
     const record = records.get(given.code);
-    if (!record || !Array.isArray(given.revisions)) continue;
+    if (!record || !Array.isArray(given.revisions) || !given.revisions.every((one) => one && Array.isArray(one.affected))) continue;
     const own = JSON.stringify(record.revisions), theirs = JSON.stringify(given.revisions);
     const k = Math.min(record.revisions.length, given.revisions.length);
     if (JSON.stringify(record.revisions.slice(0, k)) !== JSON.stringify(given.revisions.slice(0, k))) apart += 1;
     else if (own !== theirs && given.revisions.length > record.revisions.length) {
+      const isChanged = isOpen(record);
       record.revisions = given.revisions;
-      record.draft = answersFrom(last(record));
+      if (!isChanged) record.draft = answersFrom(last(record));
       record.time_s = Math.max(record.time_s, last(record).time_s);
       n += 1;
       await keep(record);
@@ -374,6 +375,7 @@ function show(i) {
 
 // --- keys and buttons
 
+let byPointer = false;  // what is chosen by mouse or finger gives the keys back
 const narrower = (share) => setWindow((low + high) / 2, (high - low) * share);
 const keys = {
   arrowup: () => toSlice(k + 1), arrowdown: () => toSlice(k - 1), pageup: () => toSlice(k + 5), pagedown: () => toSlice(k - 5),
@@ -388,7 +390,9 @@ const keys = {
 document.addEventListener("keydown", (event) => {
   tick();
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || document.querySelector("dialog[open]")) return;
-  const key = event.key.toLowerCase(), focused = event.target;
+  byPointer = false;
+  const isOther = event.key > "~" && event.key.length === 1 && /^Key[A-Z]$/.test(event.code);  // not a Latin letter
+  const key = (isOther ? event.code.slice(3) : event.key).toLowerCase(), focused = event.target;
   if (focused.matches("select")) {
     if (key === "escape" || key === "enter") { focused.blur(); event.preventDefault(); }
     return;
@@ -428,7 +432,12 @@ function bind() {
     $("drag").textContent = `Finger: ${fingerMoves}`;
   });
   $("slice").addEventListener("input", () => toSlice(Number($("slice").value) - 1));
-  $("not-readable").addEventListener("change", () => setNotReadable($("not-readable").value));
+  $("slice").addEventListener("change", () => { if (byPointer) $("slice").blur(); });
+  $("not-readable").addEventListener("change", () => {
+    setNotReadable($("not-readable").value);
+    if (byPointer) $("not-readable").blur();
+  });
+  document.addEventListener("pointerdown", () => { byPointer = true; }, true);
   $("file").addEventListener("change", async () => {
     const [file] = $("file").files;
     if (file) await openFile(file);

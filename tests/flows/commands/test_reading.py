@@ -180,3 +180,15 @@ def test_every_problem_is_named_and_nothing_is_written(cohort, tmp_path):
 def test_without_a_round_there_is_nothing_to_collect(cohort):
     with pytest.raises(PreflightError, match="COHORT must have a round of reading"):
         collect(cohort)
+
+
+def test_a_lost_key_comes_back_with_the_same_codes(cohort):
+    make(cohort, "A", "B", repeat_share=0.2)
+    key = cohort / "reading/first/round.json"
+    before = key.read_bytes()
+    key.write_text("{}")
+    with pytest.raises(PreflightError, match=r"round.json must be whole, got 5 faults"):
+        make(cohort, "A", "B", repeat_share=0.2)
+    key.unlink()
+    make(cohort, "A", "B", repeat_share=0.2)
+    assert key.read_bytes() == before
