@@ -450,7 +450,8 @@ def reading_make(
 
     A page needs no network and no server. Run again with a further reader, and only that one is added.
     """
-    from flows.commands.reading_make import MakeRequest, make_round, reader_names, session_name, share_of
+    from flows.commands.reading_make import make_round
+    from flows.commands.reading_request import MakeRequest, reader_names, session_name, share_of
 
     if [one for one in rest.args if one != "%"]:  # "--repeat 20 %" are two words to a shell
         raise UsageError(f"nothing may follow the options, got {' '.join(rest.args)}. Write one list: --readers A,B")

@@ -26,6 +26,8 @@ from tasks.views.convention import RADIOLOGICAL, Convention, edge_letters, in_wo
 KEYS = {"caudate": "C", "lentiform": "L", "internal_capsule": "K", "insula": "I"} | {
     region: region[1] for region in CORTICAL_REGIONS
 }
+#: What is kept, what is shown, what keys and buttons do; one script of the page.
+SCRIPTS = ("reading_kept.js", "reading_shown.js", "reading_keys.js")
 _LEVELS = (
     ("Ganglionic level", (*DEEP_REGIONS, *CORTICAL_REGIONS[:3])),
     ("Supraganglionic level", CORTICAL_REGIONS[3:]),
@@ -109,5 +111,6 @@ def _region(region: str) -> dict[str, str]:
 @lru_cache(maxsize=1)
 def _script() -> tuple[Markup, str]:
     """The page's script, and its digest as a policy names it."""
-    text = (files("reports") / "templates" / "reading.js").read_text(encoding="utf-8")
+    folder = files("reports") / "templates"
+    text = "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return Markup(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -8,7 +8,8 @@ from rich.console import Console
 from cohorts.reading.collecting import ConsensusSettings
 from cohorts.reading.round import read_round
 from flows.commands.reading_collect import collect_readings, consensus_settings
-from flows.commands.reading_make import MakeRequest, make_round, reader_names, session_name, share_of
+from flows.commands.reading_make import make_round
+from flows.commands.reading_request import MakeRequest, reader_names, session_name, share_of
 from flows.run.plan import PreflightError, UsageError
 from flows.sources.registry import read_cohort
 from tests.flows.reading_cohort import write_reading_cohort

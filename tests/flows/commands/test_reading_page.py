@@ -10,7 +10,8 @@ from rich.console import Console
 
 from cohorts.reading.round import read_round
 from flows.commands.reading_collect import collect_readings
-from flows.commands.reading_make import MakeRequest, make_round
+from flows.commands.reading_make import make_round
+from flows.commands.reading_request import MakeRequest
 from flows.sources.registry import read_cohort
 from tests.chromium import Browser, chromium_path
 from tests.flows.reading_cohort import LEFT_HU, RIGHT_HU, write_reading_cohort
