@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["training", "case", "repeat"]
+PresentationKind = Literal["training", "case", "repeat"]
 
 #: Without letters and digits that look alike, and without vowels: no code is a word.
 CODE_CHARACTERS = "BCDFGHJKMNPQRTVWXYZ2346789"
@@ -28,7 +28,7 @@ class Presentation:
 
     code: str
     case: str
-    kind: Kind
+    kind: PresentationKind
 
 
 def work_lists(
@@ -79,18 +79,23 @@ def work_lists(
     lists = {}
     for reader in readers:
         rng = _rng(seed, f"{round_name}:reader {reader}")
-        order: list[tuple[str, Kind]] = [*((case, "training") for case in training), *_order(cases, repeats, rng)]
+        order: list[tuple[str, PresentationKind]] = [
+            *((case, "training") for case in training),
+            *_order(cases, repeats, rng),
+        ]
         codes = _codes(len(order), rng)
         lists[reader] = tuple(Presentation(code, case, kind) for code, (case, kind) in zip(codes, order, strict=True))
     return lists
 
 
-def _order(cases: Sequence[str], repeats: Sequence[str], rng: np.random.Generator) -> list[tuple[str, Kind]]:
+def _order(
+    cases: Sequence[str], repeats: Sequence[str], rng: np.random.Generator
+) -> list[tuple[str, PresentationKind]]:
     """Cases in random order; a repeat comes half of the list after its first presentation."""
     half = (len(cases) + len(repeats)) // 2
     drawn = np.sort([rng.permutation(half)[: len(repeats)] for _ in range(2)])
     first, second = drawn.min(axis=0), half + drawn.max(axis=0)  # both still rise, so that no two cases share a place
-    places: dict[int, tuple[str, Kind]] = {}
+    places: dict[int, tuple[str, PresentationKind]] = {}
     for case, at, again in zip(rng.permutation(np.array(repeats, dtype=object)), first, second, strict=True):
         places[int(at)], places[int(again)] = (case, "case"), (case, "repeat")
     others = iter(rng.permutation(np.array([case for case in cases if case not in set(repeats)], dtype=object)))

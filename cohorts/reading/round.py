@@ -16,7 +16,7 @@ from cohorts.store.records import digest_of, write_bytes
 from cohorts.store.share import read_file
 from cohorts.tables.storage import tsv_text
 from tasks.views.convention import Convention
-from tasks.work_list import Kind, work_lists
+from tasks.work_list import PresentationKind, work_lists
 
 FOLDER, FIRST = "reading", "first"
 KEY_FILE, WORK_LIST_FILE, LEFT_OUT_FILE, COLLECTED_FILE = (
@@ -41,7 +41,7 @@ class Listed(Stored):
 
     code: str
     participant_id: str
-    kind: Kind
+    kind: PresentationKind
 
 
 class RoundSettings(Stored):
@@ -68,7 +68,7 @@ class RoundSettings(Stored):
         """Name of the round's folder."""
         return self.session or FIRST
 
-    def session_of(self, kind: Kind) -> str | None:
+    def session_of(self, kind: PresentationKind) -> str | None:
         """The session of ``readings.tsv`` that cases or repeats belong to."""
         if kind == "case":
             return self.session
