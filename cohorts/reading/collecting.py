@@ -119,8 +119,8 @@ def collect(
             if joined is None:
                 rule = f"must follow the reading of case {case.code} that another file or an earlier collection has"
                 remedy = (
-                    f"Reader {file.reader} read it in two browsers. Where the right reading is, open the other file in the "
-                    "page: it takes over all other cases. Save the file there, and collect that one alone."
+                    f"Reader {file.reader} read it in two browsers. Where the right reading is, open the other file in "
+                    "the page: it takes over all other cases. Save the file there, and collect that one alone."
                 )
                 problems.append(Problem(name, None, "code", case.code, rule, remedy, "read_in_two_places"))
             else:
