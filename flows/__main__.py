@@ -19,6 +19,7 @@ from flows.engine.devices import GpuChoice
 from flows.run.plan import PreflightError, UsageError
 from flows.run.running import RunRequest, ends_on_signals
 from flows.schedule.hooks import BUSY_LIMIT_H, Hooks
+from tasks.consensus import ConsensusRule
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 some cases failed, or nothing that was due could be measured, or verify found damage; "
@@ -488,6 +489,77 @@ def train(
         start=start,
     )
     raise typer.Exit(run_training(request, Console()))
+
+
+reading = typer.Typer(
+    no_args_is_help=True, help="Let people read the scans: make their pages, and collect what they read."
+)
+app.add_typer(reading, name="reading")
+
+
+@reading.command(name="make", context_settings={"allow_extra_args": True})
+def reading_make(
+    rest: typer.Context,
+    cohort: CohortFolder,
+    readers: Annotated[str, typer.Option("--readers", metavar="A,B", help="Pseudonyms of the readers")],
+    repeat: Annotated[
+        str, typer.Option("--repeat", metavar="PERCENT", help="Share of the cases that come twice, such as 20%")
+    ] = "0",
+    training: Annotated[
+        str, typer.Option("--training", metavar="IDS", help="Participants to learn the page by, read first: 001,007")
+    ] = "",
+    scan: Annotated[
+        str | None, typer.Option("--scan", metavar="MODALITY", help="Scans to read; default the first that is scored")
+    ] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="NAME", help="Name of a further round, such as second")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the order; default the study's")] = None,
+    participant_label: Labels = None,
+    n_cpus: Cpus = 0,
+) -> None:
+    """Write a work list in random order and one page for each reader, with codes in place of pseudonyms.
+
+    A page needs no network and no server. Run again with a further reader, and only that one is added.
+    """
+    from flows.commands.reading_make import make_round
+    from flows.commands.reading_request import MakeRequest, reader_names, session_name, share_of
+
+    if [one for one in rest.args if one != "%"]:  # "--repeat 20 %" are two words to a shell
+        raise UsageError(f"nothing may follow the options, got {' '.join(rest.args)}. Write one list: --readers A,B")
+    request = MakeRequest(
+        cohort,
+        reader_names(readers),
+        share_of(repeat),
+        tuple(one.strip() for one in training.split(",") if one.strip()),
+        tuple(participant_label or ()),
+        scan,
+        session_name(session),
+        seed,
+    )
+    raise typer.Exit(make_round(request, n_cpus, Console()))
+
+
+@reading.command(name="collect")
+def reading_collect(
+    cohort: CohortFolder,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILES", help="What the pages saved, or folders of it; none shows the progress"),
+    ] = None,
+    consensus: Annotated[
+        ConsensusRule | None,
+        typer.Option("--consensus", help="Combine the readers region by region; kept for later collections"),
+    ] = None,
+    consensus_reader: Annotated[
+        str, typer.Option("--consensus-reader", metavar="NAME", help="Reader under whose name the consensus stands")
+    ] = "consensus",
+) -> None:
+    """Check what readers saved, merge it into readings.tsv, and show who is how far. Twice changes nothing."""
+    from flows.commands.reading_collect import collect_readings, consensus_settings
+
+    settings = consensus_settings(consensus, consensus_reader)
+    raise typer.Exit(collect_readings(cohort, files or [], settings, Console()))
 
 
 @app.command()

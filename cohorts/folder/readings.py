@@ -1,7 +1,9 @@
 """``readings.tsv``: what human readers saw, one row per participant, reader, session and side.
 
 A row with a side holds that hemisphere's ten region flags, its score, or both; a row without a side holds the
-participant's score. ``low`` marks a reading that only says whether the score is low.
+participant's score. ``low`` marks a reading that only says whether the score is low. ``not_readable`` marks a scan that
+the reader could not read, by a word for the reason, or 1; such a row says nothing of the brain. ``confidence`` and
+``time_s`` are those of the whole case, and stand in the rows of both sides.
 """
 
 from __future__ import annotations
@@ -16,11 +18,18 @@ from cohorts.tables.schemas import READING_FLAGS
 from tasks.anatomy import HEMISPHERES, MAXIMUM_SCORE
 
 FILE = "readings.tsv"
-HEADER = Header(("participant_id", "reader"), ("session", "template_assisted", "side", "score", "low", *READING_FLAGS))
+ANSWERS = ("not_readable", "confidence", "time_s")
+HEADER = Header(
+    ("participant_id", "reader"), ("session", "template_assisted", "side", "score", "low", *READING_FLAGS, *ANSWERS)
+)
 READER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 FLAGS = {"1": True, "0": False, "1.0": True, "0.0": False}
 
+CONFIDENCE = range(1, 6)  # from 1, a guess, to 5, certain
+
 _SCORE = re.compile(r"[0-9]{1,3}(\.0*)?")
+_TIME_S = re.compile(r"[0-9]{1,6}(\.[0-9]+)?")
+_WORD = re.compile(r"[a-z][a-z0-9_]*|1")
 
 
 @dataclass(frozen=True)
@@ -35,11 +44,31 @@ class Reading:
     flags: dict[tuple[str, str], bool] = field(default_factory=dict)
     score: int | None = None
     low: bool | None = None
+    not_readable: str | None = None
+    confidence: int | None = None
+    time_s: float | None = None
 
     @property
     def source(self) -> str:
         """Name of the source that this reading belongs to: ``reader:A``, or ``reader:A:2`` with a session."""
         return f"reader:{self.reader}" + (f":{self.session}" if self.session else "")
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """The row of ``readings.tsv`` that reads as this."""
+        flags = {region: flag for (_, region), flag in self.flags.items()}
+        values = {
+            **{name: getattr(self, name) for name in HEADER.known if name not in READING_FLAGS},
+            **{region: flags.get(region) for region in READING_FLAGS},
+        }
+        return {name: _written(values[name]) for name in HEADER.known}
+
+
+def _written(value: str | float | None) -> str:
+    """A cell."""
+    if value is None:
+        return MISSING
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(int(value))
 
 
 class _RowReader:
@@ -103,10 +132,39 @@ class _RowReader:
                 self.refuse("score", rule, "Correct it, or write n/a.", "invalid_score")
         read = {region: flag for region, flag in flags.items() if flag is not None}
         self._check_flags(read, side, points)
-        if self.problems or reader is None or (not read and points is None and low is None):
+        confidence, time_s, not_readable = self._answers()
+        is_empty = not read and points is None and low is None
+        if not_readable is not None and not (is_empty and side is None):
+            rule, remedy = "must stand alone", "Write n/a for side, score, low and all regions, or here."
+            self.refuse("not_readable", rule, remedy, "unreadable_but_read")
+        if self.problems or reader is None or (is_empty and not_readable is None):
             return None
         named = {(side, region): flag for region, flag in read.items()} if side is not None else {}
-        return Reading(self.row.participant_id, reader, session, assisted, side, named, points, low)
+        who = (self.row.participant_id, reader, session, assisted)
+        return Reading(*who, side, named, points, low, not_readable, confidence, time_s)
+
+    def _answers(self) -> tuple[int | None, float | None, str | None]:
+        """Confidence, time and why the scan could not be read."""
+        confidence, time_s, not_readable = (self.given(name) for name in ("confidence", "time_s", "not_readable"))
+        if confidence is not None and confidence not in map(str, CONFIDENCE):
+            rule = f"must be a whole number from {CONFIDENCE[0]} to {CONFIDENCE[-1]}"
+            self.refuse("confidence", rule, "Correct it, or write n/a.", "invalid_confidence")
+            confidence = None
+        if time_s is not None and not _TIME_S.fullmatch(time_s):
+            rule = "must be seconds as a number, such as 41.5"
+            self.refuse("time_s", rule, "Correct it, or write n/a.", "invalid_time_s")
+            time_s = None
+        if not_readable == "0":
+            not_readable = None
+        elif not_readable is not None and not _WORD.fullmatch(not_readable):
+            rule = "must be 0, 1, or a reason in lower-case letters, digits and _"
+            self.refuse("not_readable", rule, "Write a word such as motion.", "invalid_not_readable")
+            not_readable = None
+        return (
+            None if confidence is None else int(confidence),
+            None if time_s is None else float(time_s),
+            not_readable,
+        )
 
     def _check_flags(self, flags: dict[str, bool], side: str | None, points: int | None) -> None:
         """Check that flags are complete, have a side and give the score."""

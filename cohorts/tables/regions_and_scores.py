@@ -181,7 +181,7 @@ def _add_readings(
         low = next((row.low for row in rows if row.low is not None), None)
         score: int | None = next((row.score for row in rows if row.side is None and row.score is not None), None)
         side: str | None = None
-        reason: str | None = "reading_without_score"
+        reason: str | None = "scan_not_readable" if rows[0].not_readable else "reading_without_score"
         if len(by_side) == len(HEMISPHERES):
             chosen = choose_side(
                 by_side["left"],

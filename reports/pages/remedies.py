@@ -152,6 +152,8 @@ REMEDIES = {
     "more memory; if it happens again, send the file's shape and size to whoever maintains the program.",
     "unexpected_error": "This is a fault of the program, not of the data. Send the detail to whoever maintains it; the "
     "other patients are not affected.",
+    "scan_not_readable": "The reader looked at the scan and could not read it. Nothing has to be fixed; if another "
+    "scan of the same examination can be read, list that one in scans.tsv, and have it read.",
     "not_measured": "Nothing was measured. Run again; finished patients are not redone.",
 }  # fmt: skip
 

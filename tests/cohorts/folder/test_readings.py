@@ -1,5 +1,6 @@
 import pytest
 
+from cohorts.folder.readings import HEADER
 from flows.sources.registry import read_cohort
 from tests.cohorts.small_cohort import change, found, write_small_cohort
 
@@ -108,3 +109,45 @@ def test_a_row_that_says_nothing_is_left_out_with_a_warning(folder):
         ("empty_reading", 5, True)
     ]
     assert len(cohort.readings) == 3
+
+
+ANSWERS = "participant_id\treader\tside\tscore\tnot_readable\tconfidence\ttime_s\n"
+
+
+def _answered(folder, *rows):
+    (folder / "readings.tsv").write_text(ANSWERS + "".join("\t".join(row.split()) + "\n" for row in rows))
+    return read_cohort(folder)
+
+
+def test_what_readers_say_beside_the_regions_is_read(folder):
+    cohort = _answered(folder, "sub-10 A left 8 0 4 41.5", "sub-10 B n/a n/a motion n/a 7")
+    assert cohort.problems == () or {p.reason for p in cohort.problems} == {"participant_without_scan"}
+    first, second = cohort.readings
+    assert (first.score, first.not_readable, first.confidence, first.time_s) == (8, None, 4, 41.5)
+    assert (second.score, second.not_readable, second.confidence, second.time_s) == (None, "motion", None, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "reason"),
+    [
+        ("sub-10 A left 8 0 6 41.5", "confidence", "invalid_confidence"),
+        ("sub-10 A left 8 0 4 -1", "time_s", "invalid_time_s"),
+        ("sub-10 A left 8 0 4 1:30", "time_s", "invalid_time_s"),
+        ("sub-10 A n/a n/a Motion! n/a n/a", "not_readable", "invalid_not_readable"),
+        ("sub-10 A left 8 motion n/a n/a", "not_readable", "unreadable_but_read"),
+        ("sub-10 A left n/a 1 n/a n/a", "not_readable", "unreadable_but_read"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_named(folder, row, column, reason):
+    found = [(p.column, p.reason) for p in _answered(folder, row).problems if p.file == "readings.tsv"]
+    assert found == [(column, reason)]
+
+
+def test_a_reading_written_as_cells_reads_the_same(folder):
+    rows = "".join(
+        "\t".join(cells) + "\n"
+        for cells in (HEADER.known, *(reading.cells.values() for reading in read_cohort(folder).readings))
+    )
+    before = read_cohort(folder).readings
+    (folder / "readings.tsv").write_text(rows)
+    assert read_cohort(folder).readings == before

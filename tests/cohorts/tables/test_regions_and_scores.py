@@ -327,6 +327,12 @@ def test_a_reading_that_gives_no_score_is_excluded(cohort):
     assert (row["score"], row["status"], row["reason"]) == (None, "excluded", "reading_without_score")
 
 
+def test_a_scan_that_a_reader_could_not_read_is_excluded_under_that_reason(cohort):
+    reading = Reading("sub-2", "E", None, False, None, not_readable="motion")
+    row = _scores_of(replace(cohort, readings=(reading,)), "sub-2")["reader:E"]
+    assert (row["score"], row["status"], row["reason"]) == (None, "excluded", "scan_not_readable")
+
+
 def test_readings_are_dropped_when_the_study_does_not_declare_them():
     cohort = hand_made_cohort(source=[{"name": "wei", "kind": "mask"}])
     assert set(_scores_of(cohort)) == {"wei"}
