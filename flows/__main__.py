@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -147,12 +147,123 @@ def import_(
     raise typer.Exit(import_dicom(import_request(source, cohort, key, on_fault or ()), Console()))
 
 
+@app.command(name="import-table")
+def import_table_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A table: .csv, .tsv, .txt or .xlsx")],
+    cohort: CohortFolder,
+    table: Annotated[
+        str | None, typer.Option("--table", metavar="NAME", help="Which [[table]] of cohort.toml says how it is read")
+    ] = None,
+    into: Annotated[
+        Literal["participants", "readings"] | None, typer.Option("--into", help="Which table it fills")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", metavar="COLUMN", help="Column of FILE that names the participant")
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="COLUMN=NAME[:KIND]",
+            help="A column of FILE and its name in the cohort; KIND declares a new one (integer, number, category, "
+            "boolean, date, text); reader:A is a column of reader A's scores; repeat",
+        ),
+    ] = None,
+    ignored: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="A column that is not imported; repeat")
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--value", metavar="NAME:TEXT=VALUE", help="What a text in a column of the cohort means; repeat"),
+    ] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option("--missing", metavar="TEXT", help="A text that means missing; repeat")
+    ] = None,
+    dates: Annotated[
+        Literal["dmy", "mdy", "ymd"] | None, typer.Option("--dates", help="Order of day, month and year")
+    ] = None,
+    decimal: Annotated[
+        Literal["point", "comma"] | None, typer.Option("--decimal", help="What is before decimals")
+    ] = None,
+    id_digits: Annotated[
+        int | None, typer.Option("--id-digits", min=1, max=64, help="Fill ids of digits with zeros to this length")
+    ] = None,
+    blanks: Annotated[
+        Literal["keep", "erase"] | None,
+        typer.Option("--blanks", help="What an empty cell does to a value that is there; default keep"),
+    ] = None,
+    sheet: Annotated[str | None, typer.Option("--sheet", metavar="NAME", help="Sheet of a workbook")] = None,
+    header_row: Annotated[int | None, typer.Option("--header-row", min=1, help="Row that names the columns")] = None,
+    separator: Annotated[
+        str | None, typer.Option("--separator", metavar="SIGN", help="comma, semicolon, tab, bar, or one sign")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", metavar="NAME", help="Such as cp1252 or mac-roman")
+    ] = None,
+    dictionary: Annotated[
+        Path | None, typer.Option("--dictionary", metavar="FILE", help="REDCap's data dictionary of FILE")
+    ] = None,
+    link: Annotated[
+        Path | None,
+        typer.Option("--link", metavar="FILE", help="Table (.tsv) of participant_id and the ids that FILE has"),
+    ] = None,
+    changes: Annotated[
+        Path | None, typer.Option("--changes", metavar="FILE", help="Write every change to this table too (.tsv)")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List every change, and write nothing")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking")] = False,
+) -> None:
+    """Bring somebody else's table into a cohort folder, each change listed before.
+
+    How it is read is stored in cohort.toml as a [[table]], and used again for a newer file.
+    """
+    from flows.commands.import_table import import_table
+    from flows.commands.table_request import TableRequest
+
+    given = {
+        "name": table,
+        "into": into,
+        "id": id_column,
+        "missing": missing,
+        "dates": dates,
+        "decimal": decimal,
+        "id_digits": id_digits,
+        "blanks": blanks,
+        "sheet": sheet,
+        "header_row": header_row,
+        "separator": separator,
+        "encoding": encoding,
+    }
+    request = TableRequest(
+        file,
+        cohort,
+        {name: value for name, value in given.items() if value is not None},
+        tuple(maps or ()),
+        tuple(ignored or ()),
+        tuple(values or ()),
+        dictionary,
+        link,
+        changes,
+        dry_run,
+        yes,
+    )
+    console = Console()
+    is_terminal = sys.stdin.isatty() and console.is_terminal
+    raise typer.Exit(import_table(request, console, console.input if is_terminal and not yes else None))
+
+
 @app.command()
-def check(cohort: CohortFolder, n_cpus: Cpus = 0) -> None:
+def check(
+    cohort: CohortFolder,
+    n_cpus: Cpus = 0,
+    problems: Annotated[
+        Path | None, typer.Option("--problems", metavar="FILE", help="Write every problem to this table (.tsv)")
+    ] = None,
+) -> None:
     """Compare what is expected with what is there, images included, and print every problem at once."""
     from flows.commands.check import check_cohort
 
-    raise typer.Exit(check_cohort(cohort, n_cpus, Console()))
+    raise typer.Exit(check_cohort(cohort, n_cpus, Console(), problems))
 
 
 @app.command()
