@@ -96,6 +96,24 @@ def init(
         Path | None,
         typer.Option("--from-soop", metavar="DIR", help="Fill it from a copy of the public SOOP demonstration cohort"),
     ] = None,
+    from_bids: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-bids", metavar="DIR", help="Fill it from a BIDS data set and the masks of its derivatives"
+        ),
+    ] = None,
+    from_isles22: Annotated[
+        Path | None, typer.Option("--from-isles22", metavar="DIR", help="Fill it from a copy of ISLES'22")
+    ] = None,
+    from_isles24: Annotated[
+        Path | None, typer.Option("--from-isles24", metavar="DIR", help="Fill it from a copy of ISLES'24")
+    ] = None,
+    from_aisd: Annotated[
+        Path | None, typer.Option("--from-aisd", metavar="DIR", help="Fill it from a copy of AISD, with its DICOM")
+    ] = None,
+    from_cpaisd: Annotated[
+        Path | None, typer.Option("--from-cpaisd", metavar="DIR", help="Fill it from a copy of CPAISD")
+    ] = None,
     maps: Annotated[
         list[str] | None,
         typer.Option(
@@ -106,9 +124,24 @@ def init(
         ),
     ] = None,
 ) -> None:
-    """Write a commented example of a cohort folder, or adopt the public cohort."""
+    """Write a commented example of a cohort folder, or adopt a data set."""
     console = Console()
-    if from_soop is not None:
+    sets = {
+        "bids": from_bids,
+        "isles22": from_isles22,
+        "isles24": from_isles24,
+        "aisd": from_aisd,
+        "cpaisd": from_cpaisd,
+    }
+    given = {name: path for name, path in sets.items() if path is not None}
+    if len(given) + (from_soop is not None) > 1:
+        raise UsageError("--from-... must be given once, got several. Make one folder of each.")
+    if given:
+        from flows.commands.adopt import adopt
+
+        ((name, source),) = given.items()
+        adopt(name, source, cohort, console)
+    elif from_soop is not None:
         from cohorts.folder.soop import adopt_soop, map_arguments
 
         try:

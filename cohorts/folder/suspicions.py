@@ -107,7 +107,7 @@ def _missing_codes(file: str, cells: Sequence[tuple[Row, str]], item: ClinicalCo
         is_out = (item.minimum is not None and value < item.minimum) or (
             item.maximum is not None and value > item.maximum
         )
-        is_far = max(low - value, value - high) > high - low or value < 0 <= low
+        is_far = max(low - value, value - high) > 2 * (high - low) or value < 0 <= low
         if LIKELY_CODE.fullmatch(cell) and is_far and not is_out:
             found = [(row, written) for row, written in cells if written == cell]
             rule = f"looks like a code for missing, far from all others ({low:g} to {high:g}), and is read as a number"
