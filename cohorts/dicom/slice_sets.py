@@ -33,7 +33,7 @@ from tasks.arrays import AnyArray, Float32Array, Mask
 
 #: Masks of a study: modality of scans.tsv -> file of a slice -> (rows, columns) bool array.
 SliceMasks = Mapping[str, Mapping[Path, Mask]]
-CORE, PENUMBRA = 1, 2  # values of CPAISD's masks, arXiv 2404.02518
+CORE_LABEL, PENUMBRA_LABEL = 1, 2  # values of CPAISD's masks, arXiv 2404.02518
 BRAIN_WINDOW_HU = (0.0, 80.0)
 LEAST_CORRELATION = 0.9  # of a picture with its slice; neighbours of 5 mm reach .8 to .9
 _EVERY = 4  # pixels; pictures are compared coarsely
@@ -78,8 +78,10 @@ def adopt_cpaisd(source: Path, folder: Path) -> dict[str, int]:
     def masks(study: Study, _stack: Stack) -> SliceMasks:
         labels = {file: _npz(file.with_name("mask.npz")) for file in study.files}
         return {
-            "ncct-core": {file: values == CORE for file, values in labels.items()},
-            "ncct-lesion": {file: (values == CORE) | (values == PENUMBRA) for file, values in labels.items()},
+            "ncct-core": {file: values == CORE_LABEL for file, values in labels.items()},
+            "ncct-lesion": {
+                file: (values == CORE_LABEL) | (values == PENUMBRA_LABEL) for file, values in labels.items()
+            },
         }
 
     description = "CPAISD: early CT of acute strokes, core and penumbra drawn slice by slice"
@@ -215,7 +217,7 @@ def _standardised(images: AnyArray) -> AnyArray:
     """Every image as a row with mean 0 and length 1."""
     rows = images.reshape(len(images), -1).astype(np.float64)
     rows = rows - rows.mean(axis=1, keepdims=True)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9))
 
 
 def _folders(place: Path) -> Iterable[Path]:

@@ -124,8 +124,9 @@ def write_folder(folder: Path, adopted: Adopted, source: Path | None) -> Counter
     """
     study = study_text(adopted)
     folder.mkdir(parents=True, exist_ok=True)
-    for one in adopted.listed if source else ():
-        link_or_copy(source / one.path, folder / one.path)
+    if source is not None:
+        for one in adopted.listed:
+            link_or_copy(source / one.path, folder / one.path)
     for name, path in adopted.also.items():
         link_or_copy(path, folder / name)
     rows = [(one.participant_id, one.modality, one.space, one.path) for one in adopted.listed]
@@ -168,7 +169,7 @@ def study_text(adopted: Adopted) -> str:
     if not sections:
         raise ValueError(
             f"the data set must have images that a source can score ({', '.join(_SOURCES)}), got "
-            f"{', '.join(sorted(there)) or 'none'}. See {REPORT} of aspects import, or write cohort.toml by hand."
+            f"{', '.join(sorted(there)) or 'none'}. Write cohort.toml by hand, as aspects init shows it."
         )
     lines = [f'outcome = "{adopted.outcome}"\n'] if adopted.outcome else []
     lines += [f'[study]\nname = "{adopted.name}"\ndescription = "{adopted.description}"\n']

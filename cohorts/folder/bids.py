@@ -212,7 +212,7 @@ def _mask(image: Image, scans: Iterable[tuple[str, Image]]) -> tuple[Found, str 
 def _header(path: Path) -> tuple[tuple[int, ...], Any]:
     """Shape and affine of an image; an empty shape where it cannot be read."""
     try:
-        image: Any = nib.load(path)  # type: ignore[attr-defined]
+        image: Any = nib.load(path)
         return tuple(int(size) for size in image.shape), np.asarray(image.affine)
     except (OSError, ValueError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError):
         return (), np.full((4, 4), np.nan)

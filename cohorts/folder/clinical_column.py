@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -69,3 +69,8 @@ class ClinicalColumn(Part):
         if twice:
             raise ValueError(f"levels must give each spelling to one level, got {', '.join(twice)} twice")
         return self
+
+
+def clinical_column(**keys: Any) -> ClinicalColumn:
+    """Return a column declared by its keys, as ``cohort.toml`` would."""
+    return ClinicalColumn.model_validate(keys)

@@ -60,7 +60,9 @@ def read_foreign(written: str, column: ClinicalColumn, habits: Habits) -> Read |
     """
     declared = habits.values.get(column.column, {})
     if written in declared:
-        return Read(declared[written], "as declared in values")
+        meant = " ".join(declared[written].split()) or MISSING
+        value = MISSING if meant == MISSING else read_value(meant, column)
+        return value if isinstance(value, Refusal) else Read(meant, "as declared in values")
     if not written or written == MISSING:
         return Read(MISSING)
     if _is_missing(written, habits):
@@ -152,7 +154,7 @@ def _level(written: str, column: ClinicalColumn) -> Read | Refusal:
     """One of the declared levels: as spelt, or the only one that differs in case, accents or punctuation alone."""
     if written in column.level_of:
         level = column.level_of[written]
-        return Read(level, None if level == written else f"is a spelling of {printable(level)}")
+        return Read(level, None if level == written else "is a spelling of the level")
     names = column.level_of | {
         told: column.level_of[level] for level, told in (column.levels or {}).items() if isinstance(told, str)
     }

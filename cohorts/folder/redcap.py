@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cohorts.folder.clinical_column import ClinicalColumn, ReadAs
+from cohorts.folder.clinical_column import ClinicalColumn, ReadAs, clinical_column
 from cohorts.folder.foreign_table import ForeignRow, ForeignTable, ForeignTableError
 from cohorts.folder.problems import printable
 
@@ -62,7 +62,7 @@ def widened(table: ForeignTable) -> ForeignTable:
             if row.cells[name]:
                 names.setdefault(f"{name}{suffix}")
                 record.cells[f"{name}{suffix}"] = row.cells[name]
-    ordered = sorted(names, key=lambda name: fields.index(name.partition("@")[0]))
+    ordered = sorted(names, key=lambda name: fields.index(re.split("[@#]", name)[0]))
     rows = tuple(
         ForeignRow(row.number, {id_column: row.cells[id_column]} | {name: row.cells.get(name, "") for name in ordered})
         for row in records.values()
@@ -102,7 +102,7 @@ def read_dictionary(table: ForeignTable) -> dict[str, DictionaryField]:
         is_identifier = cells.get(_IDENTIFIER, "").casefold() in ("y", "yes")
         if cells[_TYPE] == "checkbox":
             for code, label in _choices(cells[_CHOICES]).items():
-                column = ClinicalColumn(column=f"{cells[_NAME]}___{code.lower()}", read_as="boolean", label=label)
+                column = clinical_column(column=f"{cells[_NAME]}___{code.lower()}", read_as="boolean", label=label)
                 fields[column.column] = DictionaryField(column, is_identifier)
             continue
         fields[cells[_NAME]] = DictionaryField(_column(cells), is_identifier)

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from cohorts.folder.clinical_column import ClinicalColumn
+from cohorts.folder.clinical_column import ClinicalColumn, clinical_column
 from cohorts.folder.foreign_dates import DateOrder
 from cohorts.folder.foreign_table import TableForm
 from cohorts.folder.foreign_values import Decimal, Habits
@@ -23,7 +23,7 @@ Into = Literal["participants", "readings"]
 READER_PREFIX = "reader:"
 REGIONS = "regions"  # one cell that names the affected regions
 
-_TEXTS = {name: ClinicalColumn(column=name, read_as="text") for name in ("site", "split", "reader", "session")}
+_TEXTS = {name: clinical_column(column=name, read_as="text") for name in ("site", "split", "reader", "session")}
 _SIDES = {
     "left": ("l", "links", "gauche", "izquierda", "sinistra"),
     "right": ("r", "rechts", "droite", "derecha", "destra"),
@@ -31,10 +31,10 @@ _SIDES = {
 #: Columns of readings.tsv as they are read.
 READING_COLUMNS: Mapping[str, ClinicalColumn] = {
     **{name: _TEXTS[name] for name in ("reader", "session")},
-    "side": ClinicalColumn(column="side", read_as="category", levels=dict(_SIDES)),
-    "score": ClinicalColumn(column="score", read_as="integer", minimum=0, maximum=MAXIMUM_SCORE),
-    **{name: ClinicalColumn(column=name, read_as="boolean") for name in ("template_assisted", "low", *READING_FLAGS)},
-    REGIONS: ClinicalColumn(column=REGIONS, read_as="text"),
+    "side": clinical_column(column="side", read_as="category", levels=dict(_SIDES)),
+    "score": clinical_column(column="score", read_as="integer", minimum=0, maximum=MAXIMUM_SCORE),
+    **{name: clinical_column(column=name, read_as="boolean") for name in ("template_assisted", "low", *READING_FLAGS)},
+    REGIONS: clinical_column(column=REGIONS, read_as="text"),
 }
 
 

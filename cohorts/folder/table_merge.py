@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cohorts.folder.clinical import FILE as PARTICIPANTS_FILE
 from cohorts.folder.clinical import read_value
 from cohorts.folder.clinical_column import ClinicalColumn
+from cohorts.folder.foreign_table import ForeignTableError
 from cohorts.folder.problems import Refusal
 from cohorts.folder.readings import FILE as READINGS_FILE
 from cohorts.folder.readings import HEADER as READINGS_HEADER
@@ -51,15 +52,21 @@ class Merged:
 
 
 def folder_table(text: str) -> FolderTable:
-    """Read a table of the cohort folder letter by letter; an empty text is a table without rows."""
+    """Read a table of the cohort folder letter by letter; an empty text is a table without rows.
+
+    Raises
+    ------
+    ForeignTableError
+        A row has more cells than the header: some would be lost.
+    """
     lines = [line for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line.strip()]
     if not lines:
         return FolderTable((ID,), ())
     columns = tuple(cell.strip() for cell in lines[0].split("\t"))
-    rows = tuple(
-        dict(zip(columns, (cell.strip() for cell in line.split("\t")), strict=False)) | {} for line in lines[1:]
-    )
-    return FolderTable(columns, rows)
+    cells = [[cell.strip() for cell in line.split("\t")] for line in lines[1:]]
+    if any(len(row) > len(columns) for row in cells):
+        raise ForeignTableError("the table of the cohort folder has rows with more cells than its header. Correct it.")
+    return FolderTable(columns, tuple(dict(zip(columns, row, strict=False)) for row in cells))
 
 
 def merge(
@@ -132,7 +139,7 @@ def _cell_changes(
         elif mapping.blanks == "erase":
             yield Change("emptied", *where, "is empty in the file")
         else:
-            yield Change("kept", row.participant_id, row.number, name, old, old, "is empty in the file, and stays")
+            yield Change("kept", row.participant_id, row.number, name, "", old, "is empty in the file, and stays")
 
 
 def _same(old: str, new: str, name: str, mapping: TableMapping, clinical: Mapping[str, ClinicalColumn]) -> bool:

@@ -94,6 +94,12 @@ def read_rows(
     """
     intake = Intake()
     habits = _habits(table, mapping, clinical, intake)
+    personal = [name for name in mapping.columns if (_NAMED.search(name) or _BORN.search(name))]
+    if personal:
+        told = ", ".join(map(printable, personal))
+        intake.notes.append(
+            f"CAUTION: {told} may identify people, and the cohort folder must not: --ignore leaves it out"
+        )
     found: dict[str, list[tuple[ForeignRow, dict[str, str]]]] = defaultdict(list)
     for row in table.rows:
         participant_id = _participant(row, mapping, links, intake)

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 
-from cohorts.folder.clinical_column import ClinicalColumn
-from cohorts.folder.foreign_table import ForeignTable, ForeignTableError
-from cohorts.folder.problems import Refusal, printable
+from cohorts.folder.foreign_table import ForeignTableError
+from cohorts.folder.problems import printable
 from cohorts.folder.study_edit import with_table
 from cohorts.folder.study_file import FILE as STUDY_FILE
-from cohorts.folder.study_file import read_study
-from cohorts.folder.suspicions import likely_same_ids, rows_text
-from cohorts.folder.table_mapping import TableMapping
-from cohorts.folder.table_merge import FILES, FolderTable, Merged, folder_table, merge
-from cohorts.folder.table_rows import Change, Intake, Stop, read_rows
-from cohorts.folder.tsv import MISSING, as_participant_id
+from cohorts.folder.suspicions import rows_text
+from cohorts.folder.table_merge import FILES
+from cohorts.folder.table_rows import Change, Stop
+from cohorts.folder.tsv import MISSING
 from cohorts.store.records import write_bytes
-from cohorts.tables.schemas import RESERVED_COLUMNS
 from cohorts.tables.storage import tsv_line, tsv_text
 from flows.commands.failures import EXIT_FAILED_CASES, EXIT_OK, EXIT_PREFLIGHT
-from flows.commands.table_questions import Ask, ask_columns, ask_stops
-from flows.commands.table_request import (
-    Asked,
-    TableRequest,
-    dictionary_of,
-    likely_target,
-    read_file,
-    stored_mapping,
-    unmapped,
-    with_columns,
-)
+from flows.commands.table_plan import Planned, plan_import, text_of
+from flows.commands.table_questions import Ask
+from flows.commands.table_request import TableRequest, unmapped
 from flows.engine.lock import run_lock
 from flows.run.plan import PreflightError, UsageError
-from flows.sources.registry import STUDY
 
 COMMAND = "aspects import-table"
 CHANGES_FILE = "import_changes.tsv"
@@ -51,27 +36,6 @@ _TITLES = {
     "kept": "Values of the folder that stay, as the file has none",
     "read": "Written otherwise than in the file",
 }
-
-
-@dataclass(frozen=True)
-class Planned:
-    """An import that could be written."""
-
-    asked: Asked
-    table: ForeignTable
-    intake: Intake
-    merged: Merged
-    before: str
-
-    @property
-    def changes(self) -> list[Change]:
-        """Everything that is done and left undone."""
-        return [*self.merged.changes, *self.intake.changes, *self.left_out]
-
-    @property
-    def left_out(self) -> list[Change]:
-        """Rows that need a person to look at them."""
-        return [*self.intake.left_out, *self.merged.left_out]
 
 
 def import_table(request: TableRequest, console: Console, ask: Ask | None = None) -> int:
@@ -93,7 +57,7 @@ def import_table(request: TableRequest, console: Console, ask: Ask | None = None
         An option or the file breaks a rule; nothing is written.
     """
     try:
-        planned = _plan(request, console, ask)
+        planned = plan_import(request, console, ask)
     except ForeignTableError as error:
         raise PreflightError(f"{printable(request.file.name)}: {error}") from None
     if isinstance(planned, list):
@@ -116,88 +80,6 @@ def import_table(request: TableRequest, console: Console, ask: Ask | None = None
         _write(planned, request)
     _say(console, f"Written: {request.cohort / FILES[planned.asked.mapping.into]}; every change is in {CHANGES_FILE}")
     return done
-
-
-def _plan(request: TableRequest, console: Console, ask: Ask | None) -> Planned | list[Stop]:
-    """Everything but writing; the cells that stop it where nobody can be asked."""
-    config = read_study(request.cohort, STUDY)
-    mapping = stored_mapping(config, request)
-    table = read_file(request.file, mapping.form)
-    fields = dictionary_of(request.dictionary)
-    clinical = {item.column: item for item in config.clinical if item.column not in RESERVED_COLUMNS}
-    asked = with_columns(Asked(mapping, clinical), table, request, fields)
-    if ask is not None and (not asked.mapping.id or unmapped(table, asked.mapping)):
-        name, maps, ignored = ask_columns(asked, table, ask, console)
-        asked = replace(asked, mapping=asked.mapping.model_copy(update={"id": name}))
-        more = replace(request, maps=tuple(maps), ignored=tuple(ignored))
-        asked = with_columns(asked, table, more, fields)
-    if not asked.mapping.id or not asked.mapping.columns:
-        raise UsageError(_what_to_map(table, asked))
-    links = _links(request.link)
-    while True:
-        intake = read_rows(table, asked.mapping, asked.clinical, links)
-        intake.stops += _ids_spelt_otherwise(request.cohort, intake, asked.mapping) if links is None else []
-        if not intake.stops:
-            break
-        answered = ask_stops(intake.stops, asked.mapping, ask, console) if ask else None
-        if answered is None:
-            return intake.stops
-        asked = replace(asked, mapping=answered)
-    path = request.cohort / FILES[asked.mapping.into]
-    before = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
-    folder = folder_table(before)
-    if before and "participant_id" not in folder.columns:
-        raise PreflightError(f"{path.name} must have the column participant_id. See aspects check.")
-    return Planned(asked, table, intake, merge(folder, intake.rows, asked.mapping, asked.clinical), before)
-
-
-def _what_to_map(table: ForeignTable, asked: Asked) -> str:
-    """Say what options are needed, with what is most likely meant."""
-    known: Mapping[str, ClinicalColumn] = asked.clinical
-    lines = [f"FILE has the columns {', '.join(map(printable, table.columns))}."]
-    if not asked.mapping.id:
-        lines.append("--id must name the column of the participant. Give --id COLUMN.")
-    if not asked.mapping.columns:
-        near = [(name, likely_target(name, known)) for name in unmapped(table, asked.mapping)]
-        likely = [f'--map "{name}={to}"' for name, to in near if to]
-        lines.append(f"At least one column must be mapped. Give --map, such as {' '.join(likely[:5])}".rstrip())
-    return "\n".join(lines)
-
-
-def _links(path: Path | None) -> dict[str, str] | None:
-    """Id in the file -> participant, from a table of participant_id and one column with the other id."""
-    if path is None:
-        return None
-    table = folder_table(path.read_bytes().decode("utf-8-sig"))
-    others = [name for name in table.columns if name != "participant_id"]
-    if "participant_id" not in table.columns or not others:
-        raise UsageError("--link must be a table (.tsv) of participant_id and the ids of FILE in the next column.")
-    return {row[others[0]]: row["participant_id"] for row in table.rows}
-
-
-def _ids_spelt_otherwise(cohort: Path, intake: Intake, mapping: TableMapping) -> list[Stop]:
-    """Ids that the folder has in another spelling, above all with zeros that a spreadsheet took away."""
-    known = set()
-    for name in (*FILES.values(), "scans.tsv"):
-        path = cohort / name
-        text = path.read_bytes().decode("utf-8-sig", errors="replace") if path.exists() else ""
-        known |= {as_participant_id(row.get("participant_id", "")) for row in folder_table(text).rows}
-    ours = {row.participant_id: row.number for row in intake.rows}
-    pairs = likely_same_ids((name for name in ours if name not in known), known - set(ours))
-    if not pairs:
-        return []
-    told = ", ".join(f"{printable(a)} is {printable(b)}" for a, b in pairs[:SHOWN]) + (
-        ", ..." if len(pairs) > SHOWN else ""
-    )
-    labels = [(a.removeprefix("sub-"), b.removeprefix("sub-")) for a, b in pairs]
-    widths = {len(b) for _, b in labels}
-    rule = f"must be spelt as in the folder; {len(pairs)} of {len(ours)} ids match "
-    if all(a.isdecimal() and b.isdecimal() for a, b in labels) and len(widths) == 1:
-        rule, remedy = f"{rule}after zero-padding ({told})", f"Give --id-digits {widths.pop()}."
-    else:
-        rule = f"{rule}but for zeros, case, accents or punctuation ({told})"
-        remedy = f'Correct them, or give --value "participant_id:{labels[0][0]}={labels[0][1]}" for each.'
-    return [Stop(None, mapping.id, "", Refusal("ids_spelt_otherwise", rule, remedy))]
 
 
 def _show_stops(stops: Sequence[Stop], console: Console) -> None:
@@ -240,10 +122,8 @@ def _show(planned: Planned, console: Console) -> None:
         _show_changes(title, [change for change in planned.changes if change.what == what], console)
     _show_changes("LEFT OUT, and to be looked at", planned.left_out, console)
     if planned.merged.n_untouched:
-        _say(
-            console,
-            f"Not in the file, and left as they are: {planned.merged.n_untouched} rows of {FILES[mapping.into]}",
-        )
+        n = planned.merged.n_untouched
+        _say(console, f"Not in the file, and left as they are: {n} row{'s' if n > 1 else ''} of {FILES[mapping.into]}")
 
 
 def _show_changes(title: str, changes: Sequence[Change], console: Console) -> None:
@@ -281,12 +161,11 @@ def _write(planned: Planned, request: TableRequest) -> None:
     except ValueError as error:
         raise PreflightError(str(error)) from None
     path = request.cohort / FILES[planned.asked.mapping.into]
-    now = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
-    if now != planned.before:
+    if text_of(path) != planned.before:
         raise PreflightError(f"{path.name} was changed by somebody else in the meantime. Import again.")
     if changed != text:
         write_bytes(study, changed.encode())
-    table: FolderTable = planned.merged.table
+    table = planned.merged.table
     if planned.merged.changes:
         write_bytes(path, table.text.encode())
     log = request.cohort / CHANGES_FILE

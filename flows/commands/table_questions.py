@@ -32,7 +32,8 @@ def ask_columns(asked: Asked, table: ForeignTable, ask: Ask, console: Console) -
         near = likely_target("participant id patient", table.columns)
         told = f" [{printable(near)}]" if near else ""
         id_column = ask(f"Which column names the participant{told}? ").strip() or near or ""
-    maps, ignored = [], []
+    maps: list[str] = []
+    ignored: list[str] = []
     asked_for = [name for name in unmapped(table, mapping) if name != id_column]
     if asked_for:
         _say(console, f"Columns of {mapping.into}.tsv: {', '.join(known)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,7 +75,7 @@ def stored_mapping(config: StudyConfig, request: TableRequest) -> TableMapping:
             named = ", ".join(m.name for m in fitting)
             raise UsageError(f"--table must name one of the study's mappings where several fit, got {named}.")
         fitting = exact
-    stored = fitting[0].model_dump() if fitting else {"id": "", "into": into or "participants"}
+    stored: dict[str, Any] = fitting[0].model_dump() if fitting else {"id": "", "into": into or "participants"}
     stored.setdefault("name", name or stored["into"])
     if "separator" in given:
         given["separator"] = _NAMED.get(given["separator"], given["separator"])
@@ -128,7 +129,7 @@ def with_columns(
             columns[name] = name
     problems = []
     for column, to in columns.items():
-        found = fields.get(column.partition("@")[0].partition("#")[0])
+        found = fields.get(_field(column))
         if found and found.is_identifier:
             problems.append(f"{printable(column)} must not be imported: the dictionary says that it identifies people.")
         if found and to not in (*known, *declared) and mapping.into == "participants":
@@ -147,7 +148,7 @@ def with_columns(
         raise UsageError("\n".join(problems))
     values = {name: dict(texts) for name, texts in mapping.values.items()}
     for column, to in columns.items():
-        found = fields.get(column.partition("@")[0].partition("#")[0])
+        found = fields.get(_field(column))
         if found:
             codes = _codes(found.column, column_of(to, mapping.into, clinical))
             values[to] = codes | values.get(to, {})
@@ -191,6 +192,11 @@ def _codes(field: ClinicalColumn, ours: ClinicalColumn) -> dict[str, str]:
         elif ours.read_as in NUMERIC and not ours.levels:
             found[str(label)] = code
     return found
+
+
+def _field(column: str) -> str:
+    """REDCap's field of a column that names its event or instance too."""
+    return re.split("[@#]", column)[0]
 
 
 def _named(columns: Iterable[str]) -> str:

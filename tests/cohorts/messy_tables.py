@@ -279,7 +279,7 @@ TABLES = [
         {"given": ID, "maps": ("NIHSS=nihss", D90, "Sex=sex")},
         "participant_id,site,nihss,mrs_90d,sex\nsub-001,north,14,2,F\nsub-002,south,3,4,M\nsub-003,north,9,2,F\n"
         "sub-004,north,1,0,M\nsub-005,n/a,7,0,F\n",
-        ("12 -> 14", "stays", "may be another person: sex", "Not in the file, and left as they are: 1 rows"),
+        ("12 -> 14", "stays", "may be another person: sex", "Not in the file, and left as they are: 1 row of"),
         1,
         "participant_id,site,nihss,mrs_90d,sex\nsub-001,north,12,n/a,F\nsub-002,south,3,4,M\nsub-003,north,9,2,F\n"
         "sub-004,north,1,0,M\n",

@@ -181,3 +181,31 @@ def test_an_options_fault_is_named_with_what_is_likely_meant(tmp_path):
         code, words = _import(file, cohort, given={"id": "Pat"}, maps=maps)
         assert code == 2
         assert told in words
+
+
+def test_repeating_instruments_of_redcap_have_a_column_for_every_instance(tmp_path):
+    cohort = _cohort(tmp_path / "cohort")
+    head = b"record_id,redcap_repeat_instrument,redcap_repeat_instance,sex,nihss\n"
+    file = _file(tmp_path, head + b"1,,,F,\n1,exam,1,,12\n1,exam,2,,4\n")
+    code, words = _import(file, cohort, given={"id": "record_id"}, maps=("nihss@exam#1=nihss",))
+    assert code == 0, words
+    assert (cohort / "participants.tsv").read_text() == _as_tsv("participant_id,nihss,sex\nsub-1,12,F\n")
+    assert "not imported: nihss@exam#2" in words
+
+
+def test_what_is_declared_must_be_readable_and_what_is_there_must_not_be_lost(tmp_path):
+    cohort = _cohort(tmp_path / "cohort")
+    file = _file(tmp_path, b"Pat,NIHSS\n1,<5\n")
+    options = {"given": {"id": "Pat"}, "maps": ("NIHSS=nihss",)}
+    code, words = _import(file, cohort, values=("nihss:<5=few",), **options)
+    assert (code, "must be a whole number" in words) == (3, True)
+    (cohort / "participants.tsv").write_text(_as_tsv("participant_id,nihss\nsub-1,3,surplus\n"))
+    code, words = _import(file, cohort, values=("nihss:<5=4",), **options)
+    assert (code, "rows with more cells than its header" in words) == (3, True)
+
+
+def test_a_column_of_names_is_not_taken_in_without_a_word(tmp_path):
+    cohort = _cohort(tmp_path / "cohort")
+    file = _file(tmp_path, b"Pat,Surname\n1,Somebody\n")
+    _, words = _import(file, cohort, given={"id": "Pat"}, maps=("Surname=label:text",), is_dry=True)
+    assert "CAUTION: Surname may identify people" in words
