@@ -56,6 +56,8 @@ def import_table(request: TableRequest, console: Console, ask: Ask | None = None
     UsageError, PreflightError
         An option or the file breaks a rule; nothing is written.
     """
+    if not request.file.is_file():
+        raise UsageError(f"FILE must be a table, got {request.file}, which is no file. Correct the path.")
     try:
         planned = plan_import(request, console, ask)
     except ForeignTableError as error:
@@ -67,6 +69,9 @@ def import_table(request: TableRequest, console: Console, ask: Ask | None = None
     if request.listing is not None:
         write_bytes(request.listing, tsv_text([_cells(change) for change in planned.changes]).encode())
     done = EXIT_FAILED_CASES if planned.left_out else EXIT_OK
+    if planned.is_stored and not planned.merged.changes:
+        _say(console, "There is nothing to write.")
+        return done
     if request.is_dry:
         _say(console, "Nothing is written (--dry-run).")
         return done

@@ -21,6 +21,19 @@ from flows.run.running import RunOutcome, RunRequest
 
 REASONS_SHOWN = 12
 ROWS_OF_A_RULE = 3
+#: Reasons of one value of a clinical column, for which the column may say that it is read as n/a.
+VALUE_REASONS = frozenset(
+    {
+        "value_out_of_range",
+        "not_a_number",
+        "not_a_whole_number",
+        "unknown_level",
+        "not_a_boolean",
+        "not_a_date",
+        "dates_out_of_order",
+    }
+)
+KEEPS_THEM = '    on_problem = "missing" under this column in cohort.toml keeps the participant, without the value'
 
 
 def show_problems(problems: Sequence[Problem], console: Console, *, is_whole: bool = True) -> None:
@@ -43,6 +56,8 @@ def show_problems(problems: Sequence[Problem], console: Console, *, is_whole: bo
                 if len(alike) > len(shown):
                     more = f"    ... and {len(alike) - len(shown)} more of this kind ({_who(alike)})"
                     console.print(more, markup=False, highlight=False, soft_wrap=True)
+                if alike[0].excludes_participant and alike[0].reason in VALUE_REASONS and not is_whole:
+                    console.print(KEEPS_THEM, markup=False, highlight=False, soft_wrap=True)
 
 
 def _alike(problems: Sequence[Problem]) -> list[list[Problem]]:

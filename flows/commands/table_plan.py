@@ -44,6 +44,7 @@ class Planned:
     intake: Intake
     merged: Merged
     before: str
+    is_stored: bool = False  # the study has this mapping already
 
     @property
     def changes(self) -> list[Change]:
@@ -96,7 +97,9 @@ def plan_import(request: TableRequest, console: Console, ask: Ask | None) -> Pla
     folder = folder_table(before)
     if before and "participant_id" not in folder.columns:
         raise PreflightError(f"{path.name} must have the column participant_id. See aspects check.")
-    return Planned(asked, table, intake, merge(folder, intake.rows, asked.mapping, asked.clinical), before)
+    merged = merge(folder, intake.rows, asked.mapping, asked.clinical)
+    is_stored = not asked.declared and asked.mapping in config.table
+    return Planned(asked, table, intake, merged, before, is_stored)
 
 
 def _what_to_map(table: ForeignTable, asked: Asked) -> str:

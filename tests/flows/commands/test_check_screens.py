@@ -11,7 +11,7 @@ from rich.console import Console
 from cohorts.folder.problems import Problem
 from cohorts.folder.scans import Scan
 from cohorts.images.same_content import same_content
-from flows.commands.screens import problems_tsv, show_problems
+from flows.commands.screens import KEEPS_THEM, problems_tsv, show_problems
 
 
 def _problems():
@@ -32,7 +32,9 @@ def test_problems_are_grouped_by_column_and_rule():
         "These problems exclude participants: (9)",
         *(f"  participants.tsv, row {n}, column nihss: value 60 must be <= 42. Check the chart." for n in (2, 3, 4)),
         "    ... and 5 more of this kind (value_out_of_range, 7 participants)",
+        KEEPS_THEM,
         "  participants.tsv, row 3, column age: value x must be a number. Correct it.",
+        KEEPS_THEM,
         "Warnings, which exclude nobody: (1)",
         "  participants.tsv, row 1, column note: must be declared. Declare it.",
     ]

@@ -91,8 +91,10 @@ def test_a_mapping_is_stored_once_and_a_newer_file_needs_no_option(tmp_path):
     assert (cohort / "cohort.toml").read_text(encoding="utf-8") == study
     code, words = _import(newer, cohort)
     assert "No value of participants.tsv changes." in words
+    assert words.endswith("There is nothing to write.\n")
     log = (cohort / "import_changes.tsv").read_text().splitlines()
-    assert sum("\tchanged\t" in line for line in log) == 1
+    assert len([line for line in log if "\tchanged\t" in line]) == 1
+    assert len(log) == 1 + 2 + 4  # the first import: one new, one date; the second: one changed, one new, two dates
 
 
 def test_a_newer_file_without_a_mapped_column_is_refused(tmp_path):
