@@ -6,6 +6,7 @@ import importlib.metadata
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -282,7 +283,8 @@ def import_table_(
     )
     console = Console()
     is_terminal = sys.stdin.isatty() and console.is_terminal
-    raise typer.Exit(import_table(request, console, console.input if is_terminal and not yes else None))
+    ask = partial(console.input, markup=False, emoji=False) if is_terminal and not yes else None
+    raise typer.Exit(import_table(request, console, ask))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
@@ -67,6 +68,13 @@ def ask_stops(stops: Sequence[Stop], mapping: TableMapping, ask: Ask, console: C
             if answer not in choices:
                 return None
             return TableMapping.model_validate(mapping.model_dump() | {habit: answer})
+    for stop in stops:
+        if stop.row is None:  # the ids of the whole file
+            _say(console, f"{printable(stop.column)}: {stop.refusal.rule}.")
+            digits = re.search(r"--id-digits ([0-9]+)", stop.refusal.remedy)
+            if digits is None or ask(f"Fill ids with zeros to {digits[1]} digits? [y/N] ").strip().casefold() != "y":
+                return None
+            return TableMapping.model_validate(mapping.model_dump() | {"id_digits": int(digits[1])})
     values = {column: dict(texts) for column, texts in mapping.values.items()}
     for (column, written), alike in _by_text(stops).items():
         rows = rows_text([stop.row for stop in alike if stop.row is not None])

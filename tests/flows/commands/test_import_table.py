@@ -119,7 +119,7 @@ def test_nothing_is_written_by_a_dry_run_or_without_consent(tmp_path):
 
 def test_a_person_at_a_terminal_is_asked_for_all_that_is_not_known(tmp_path):
     cohort = _cohort(tmp_path / "cohort", "participant_id\nsub-001\nsub-002\n")
-    content = b"Patient;NIHSS bei Aufnahme;Onset;Name;Alter\n001;12;03/04/2024;x;60\n002;>20;04/05/2024;y;70\n"
+    content = b"Patient;NIHSS bei Aufnahme;Onset;Name;Alter\n1;12;03/04/2024;x;60\n2;>20;04/05/2024;y;70\n"
     answers = {
         "Which column names the participant": "",
         "NIHSS bei Aufnahme": "",
@@ -127,6 +127,7 @@ def test_a_person_at_a_terminal_is_asked_for_all_that_is_not_known(tmp_path):
         "Name": "-",
         "Alter": "age:integer",
         "Which is it in this table": "dmy",
+        "Fill ids with zeros to 3 digits": "y",
         "What does it mean": "n/a",
         "Write these changes": "y",
     }
