@@ -6,8 +6,9 @@ import importlib.metadata
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -106,6 +107,24 @@ def init(
         Path | None,
         typer.Option("--from-soop", metavar="DIR", help="Fill it from a copy of the public SOOP demonstration cohort"),
     ] = None,
+    from_bids: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-bids", metavar="DIR", help="Fill it from a BIDS data set and the masks of its derivatives"
+        ),
+    ] = None,
+    from_isles22: Annotated[
+        Path | None, typer.Option("--from-isles22", metavar="DIR", help="Fill it from a copy of ISLES'22")
+    ] = None,
+    from_isles24: Annotated[
+        Path | None, typer.Option("--from-isles24", metavar="DIR", help="Fill it from a copy of ISLES'24")
+    ] = None,
+    from_aisd: Annotated[
+        Path | None, typer.Option("--from-aisd", metavar="DIR", help="Fill it from a copy of AISD, with its DICOM")
+    ] = None,
+    from_cpaisd: Annotated[
+        Path | None, typer.Option("--from-cpaisd", metavar="DIR", help="Fill it from a copy of CPAISD")
+    ] = None,
     maps: Annotated[
         list[str] | None,
         typer.Option(
@@ -116,9 +135,24 @@ def init(
         ),
     ] = None,
 ) -> None:
-    """Write a commented example of a cohort folder, or adopt the public cohort."""
+    """Write a commented example of a cohort folder, or adopt a data set."""
     console = Console()
-    if from_soop is not None:
+    sets = {
+        "bids": from_bids,
+        "isles22": from_isles22,
+        "isles24": from_isles24,
+        "aisd": from_aisd,
+        "cpaisd": from_cpaisd,
+    }
+    given = {name: path for name, path in sets.items() if path is not None}
+    if len(given) + (from_soop is not None) > 1:
+        raise UsageError("--from-... must be given once, got several. Make one folder of each.")
+    if given:
+        from flows.commands.adopt import adopt
+
+        ((name, source),) = given.items()
+        adopt(name, source, cohort, console)
+    elif from_soop is not None:
         from cohorts.folder.soop import adopt_soop, map_arguments
 
         try:
@@ -158,12 +192,124 @@ def import_(
     raise typer.Exit(import_dicom(import_request(source, cohort, key, on_fault or (), link_table), Console()))
 
 
+@app.command(name="import-table")
+def import_table_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A table: .csv, .tsv, .txt or .xlsx")],
+    cohort: CohortFolder,
+    table: Annotated[
+        str | None, typer.Option("--table", metavar="NAME", help="Which [[table]] of cohort.toml says how it is read")
+    ] = None,
+    into: Annotated[
+        Literal["participants", "readings"] | None, typer.Option("--into", help="Which table it fills")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", metavar="COLUMN", help="Column of FILE that names the participant")
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="COLUMN=NAME[:KIND]",
+            help="A column of FILE and its name in the cohort; KIND declares a new one (integer, number, category, "
+            "boolean, date, text); reader:A is a column of reader A's scores; repeat",
+        ),
+    ] = None,
+    ignored: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="A column that is not imported; repeat")
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--value", metavar="NAME:TEXT=VALUE", help="What a text in a column of the cohort means; repeat"),
+    ] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option("--missing", metavar="TEXT", help="A text that means missing; repeat")
+    ] = None,
+    dates: Annotated[
+        Literal["dmy", "mdy", "ymd"] | None, typer.Option("--dates", help="Order of day, month and year")
+    ] = None,
+    decimal: Annotated[
+        Literal["point", "comma"] | None, typer.Option("--decimal", help="What is before decimals")
+    ] = None,
+    id_digits: Annotated[
+        int | None, typer.Option("--id-digits", min=1, max=64, help="Fill ids of digits with zeros to this length")
+    ] = None,
+    blanks: Annotated[
+        Literal["keep", "erase"] | None,
+        typer.Option("--blanks", help="What an empty cell does to a value that is there; default keep"),
+    ] = None,
+    sheet: Annotated[str | None, typer.Option("--sheet", metavar="NAME", help="Sheet of a workbook")] = None,
+    header_row: Annotated[int | None, typer.Option("--header-row", min=1, help="Row that names the columns")] = None,
+    separator: Annotated[
+        str | None, typer.Option("--separator", metavar="SIGN", help="comma, semicolon, tab, bar, or one sign")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", metavar="NAME", help="Such as cp1252 or mac-roman")
+    ] = None,
+    dictionary: Annotated[
+        Path | None, typer.Option("--dictionary", metavar="FILE", help="REDCap's data dictionary of FILE")
+    ] = None,
+    link: Annotated[
+        Path | None,
+        typer.Option("--link", metavar="FILE", help="Table (.tsv) of participant_id and the ids that FILE has"),
+    ] = None,
+    changes: Annotated[
+        Path | None, typer.Option("--changes", metavar="FILE", help="Write every change to this table too (.tsv)")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List every change, and write nothing")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking")] = False,
+) -> None:
+    """Bring somebody else's table into a cohort folder, each change listed before.
+
+    How it is read is stored in cohort.toml as a [[table]], and used again for a newer file.
+    """
+    from flows.commands.import_table import import_table
+    from flows.commands.table_request import TableRequest
+
+    given = {
+        "name": table,
+        "into": into,
+        "id": id_column,
+        "missing": missing,
+        "dates": dates,
+        "decimal": decimal,
+        "id_digits": id_digits,
+        "blanks": blanks,
+        "sheet": sheet,
+        "header_row": header_row,
+        "separator": separator,
+        "encoding": encoding,
+    }
+    request = TableRequest(
+        file,
+        cohort,
+        {name: value for name, value in given.items() if value is not None},
+        tuple(maps or ()),
+        tuple(ignored or ()),
+        tuple(values or ()),
+        dictionary,
+        link,
+        changes,
+        dry_run,
+        yes,
+    )
+    console = Console()
+    is_terminal = sys.stdin.isatty() and console.is_terminal
+    ask = partial(console.input, markup=False, emoji=False) if is_terminal and not yes else None
+    raise typer.Exit(import_table(request, console, ask))
+
+
 @app.command()
-def check(cohort: CohortFolder, n_cpus: Cpus = 0) -> None:
+def check(
+    cohort: CohortFolder,
+    n_cpus: Cpus = 0,
+    problems: Annotated[
+        Path | None, typer.Option("--problems", metavar="FILE", help="Write every problem to this table (.tsv)")
+    ] = None,
+) -> None:
     """Compare what is expected with what is there, images included, and print every problem at once."""
     from flows.commands.check import check_cohort
 
-    raise typer.Exit(check_cohort(cohort, n_cpus, Console()))
+    raise typer.Exit(check_cohort(cohort, n_cpus, Console(), problems))
 
 
 @app.command()

@@ -12,8 +12,8 @@ from datetime import datetime
 
 import pandas as pd
 
+from cohorts.folder.clinical_column import NUMERIC, ClinicalColumn, ReadAs
 from cohorts.folder.problems import Problem, Refusal, nearest, printable
-from cohorts.folder.study import ClinicalColumn, ReadAs
 from cohorts.folder.tsv import MISSING, Header, Row, TsvTable
 
 FILE = "participants.tsv"
@@ -48,10 +48,11 @@ def read_value(written: str, column: ClinicalColumn) -> Value | Refusal:
     >>> read_value("60", nihss).rule
     'must be <= 42'
     """
-    if column.read_as in ("integer", "number"):
-        return _read_number(written, column)
-    if column.levels and written not in column.levels:
+    if column.levels and written not in column.level_of and column.read_as not in NUMERIC:
         return _unknown_level(written, column)
+    written = column.level_of.get(written, written)
+    if column.read_as in NUMERIC:
+        return _read_number(written, column)
     if column.read_as == "boolean":
         value = BOOLEANS.get(written.casefold())
         remedy = "Correct it, or write n/a."
@@ -90,10 +91,10 @@ def _read_number(written: str, column: ClinicalColumn) -> Value | Refusal:
 
 def _unknown_level(written: str, column: ClinicalColumn) -> Refusal:
     """The refusal of a value that is not a declared level."""
-    levels = tuple(column.levels or ())
+    levels = tuple(column.level_of)
     near = nearest(written, levels)
     remedy = f"Did you mean {printable(near)}? Correct it, or write n/a." if near else "Correct it, or write n/a."
-    return Refusal("unknown_level", f"must be one of {', '.join(levels)}", remedy)
+    return Refusal("unknown_level", f"must be one of {', '.join(column.level_titles)}", remedy)
 
 
 def _same_number(level: str, number: float) -> bool:
@@ -176,9 +177,8 @@ def _one_row_each(table: TsvTable) -> tuple[list[Row], list[Problem]]:
         else:
             reason, how, remedy = "duplicate_participant", "with the same values", "Delete one of the two rows."
         rule = f"must be listed once, and is also in row {kept.number} {how}"
-        problems.append(
-            Problem(FILE, row.number, "participant_id", row.participant_id, rule, remedy, reason, row.participant_id)
-        )
+        where = (FILE, row.number, "participant_id", row.participant_id)
+        problems.append(Problem(*where, rule, remedy, reason, row.participant_id, is_warning=not differing))
     return list(first.values()), problems
 
 
@@ -195,7 +195,7 @@ def _read_column(rows: Iterable[Row], column: ClinicalColumn) -> tuple[list[Valu
         value = read[written]
         if isinstance(value, Refusal):
             place = (FILE, row.number, column.column, written)
-            problems.append(Problem(*place, value.rule, value.remedy, value.reason, row.participant_id))
+            problems.append(_of_value(place, value, column, row.participant_id))
             value = None
         elif value is not None and written == column.top_code:
             top_coded += 1
@@ -206,6 +206,15 @@ def _read_column(rows: Iterable[Row], column: ClinicalColumn) -> tuple[list[Valu
         reason = "top_coded_values"
         problems.append(Problem(FILE, None, column.column, column.top_code, rule, remedy, reason, is_warning=True))
     return values, problems
+
+
+def _of_value(
+    place: tuple[str, int, str, str], refusal: Refusal, column: ClinicalColumn, participant_id: str
+) -> Problem:
+    """A problem of one value, which excludes its participant or, where the column says so, is only read as n/a."""
+    is_kept = column.on_problem == "missing"
+    rule = f"{refusal.rule}; it is read as n/a" if is_kept else refusal.rule
+    return Problem(*place, rule, refusal.remedy, refusal.reason, participant_id, is_warning=is_kept)
 
 
 def _dates_in_order(
@@ -225,8 +234,8 @@ def _dates_in_order(
                 row = rows[place]
                 rule = f"must not be before {item.not_before} ({earlier})"
                 remedy = "Check both dates; write n/a for one that is not known."
-                where = (FILE, row.number, item.column, later)
-                problems.append(Problem(*where, rule, remedy, "dates_out_of_order", row.participant_id))
+                refusal = Refusal("dates_out_of_order", rule, remedy)
+                problems.append(_of_value((FILE, row.number, item.column, later), refusal, item, row.participant_id))
                 wrong += [(item.column, place), (item.not_before, place)]
     for name, place in wrong:
         columns[name][place] = None

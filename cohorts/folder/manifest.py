@@ -21,6 +21,7 @@ from cohorts.folder.scans import CohortPaths, Scan
 from cohorts.folder.study import StudyConfig
 from cohorts.folder.study_file import FILE as STUDY_FILE
 from cohorts.folder.study_file import check_study, read_study
+from cohorts.folder.suspicions import ids_problem, likely_same_ids, suspicious_values
 from cohorts.folder.tsv import Row, TsvTable, read_tsv
 from cohorts.tables.schemas import RESERVED_COLUMNS
 
@@ -115,6 +116,7 @@ def read_cohort(folder: Path | str, model: type[StudyConfig]) -> Cohort:
     problems += found
     participants, found = clinical.read_participants(listed, declared)
     problems += found
+    problems += suspicious_values(listed, declared) if listed else []
     config, found = describe_columns(folder, config, listed)
     problems += found
 
@@ -191,12 +193,16 @@ def _check_membership(listed: TsvTable, others: dict[str, TsvTable]) -> list[Pro
         reason = f"{what}_without_participant"
         problems += [_of_participant(table.name, row, rule, remedy, reason) for row in strangers.values()]
         seen |= {row.participant_id for row in table.rows}
+    without: dict[str, Row] = {}
     if others:
         names = " or ".join(table.name for table in others.values())
         rule, remedy = f"must have a row in {names}", f"Add the {' or '.join(others)}, or delete the participant."
         reason = "participant_without_scan"
         without = {row.participant_id: row for row in reversed(listed.rows) if row.participant_id not in seen}
         problems += [_of_participant(listed.name, row, rule, remedy, reason) for row in without.values()]
+    for table in others.values():
+        pairs = likely_same_ids((row.participant_id for row in table.rows if row.participant_id not in known), without)
+        problems += [ids_problem(table.name, pairs, len(without))] if pairs else []
     return problems
 
 

@@ -87,6 +87,14 @@ class Refusal:
     remedy: str
 
 
+@dataclass(frozen=True)
+class Read:
+    """A value that can be written; ``rule`` says what changed it, None where it is as it was."""
+
+    value: str
+    rule: str | None = None
+
+
 class CohortError(ValueError):
     """A cohort folder that cannot be read at all; ``problems`` says why, all of it."""
 

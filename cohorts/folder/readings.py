@@ -235,9 +235,8 @@ def _once_each(readings: list[Reading], numbers: list[int]) -> tuple[list[Readin
                 rule = f"must give sides or one score without a side, not both (row {numbers[earlier]})"
                 remedy = "Keep the rows with a side, or the row without."
             reason = "duplicate_reading" if same else "conflicting_reading"
-            problems.append(
-                Problem(FILE, numbers[place], "reader", reading.reader, rule, remedy, reason, reading.participant_id)
-            )
+            where = (FILE, numbers[place], "reader", reading.reader)
+            problems.append(Problem(*where, rule, remedy, reason, reading.participant_id, is_warning=same))
             dropped |= {place} if same else {place, earlier}
     return [reading for place, reading in enumerate(readings) if place not in dropped], problems
 

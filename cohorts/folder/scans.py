@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ class CohortPaths:
     def __init__(self, folder: Path) -> None:
         self._root = os.path.realpath(folder)
         self._inside: dict[str, str | None] = {}
+        self._names: dict[str | None, dict[str, str]] = {}  # folder -> its files by their name without case
 
     def _resolved_folder(self, folder: str) -> str | None:
         """The real path of a folder inside the cohort folder, None where it leads outside."""
@@ -85,11 +87,25 @@ class CohortPaths:
                     return escapes
                 found = os.stat(real)  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
-            remedy = "Check the spelling, upper and lower case included, or add the file."
-            return Refusal("file_missing", "must be a file in the cohort folder", remedy)
+            return Refusal("file_missing", "must be a file in the cohort folder", self._spelt_otherwise(relative))
         except (OSError, ValueError):
             return Refusal("file_unreadable", "must be a readable file", "Check its name and its permissions.")
         return self._check_kind(real, found)
+
+    def _spelt_otherwise(self, relative: PurePosixPath) -> str:
+        """Say what to do about a missing file: which one most likely is meant, if its folder has one."""
+        folder = self._resolved_folder(str(relative.parent))
+        if folder not in self._names:
+            names = os.listdir(folder) if folder and os.path.isdir(folder) else []  # noqa: PTH112, PTH208
+            self._names[folder] = {unicodedata.normalize("NFC", name).casefold(): name for name in sorted(names)}
+        wanted = unicodedata.normalize("NFC", relative.name)
+        name = self._names[folder].get(wanted.casefold())
+        if name is None:
+            return "Check the spelling, upper and lower case included, or add the file."
+        if unicodedata.normalize("NFC", name) != wanted:
+            return f"The folder holds {printable(name)}: write upper and lower case as there."
+        form = "composed" if name == wanted else "decomposed, as macOS writes it"
+        return f"The folder holds {printable(name)} with its accents {form}: rename the file, or the row."
 
     @staticmethod
     def _check_kind(real: str, found: os.stat_result) -> str | Refusal:
@@ -169,12 +185,13 @@ def _one_per_modality(rows: Iterable[Row]) -> tuple[list[tuple[Row, Scan]], list
             continue
         first_row, first = listed[key]
         if replace(first, reason=None) == scan:
-            how, remedy = "the same scan", "Delete one of the two rows."
+            how, remedy = "the same scan; it is read once", "Delete one of the two rows."
         else:
             how, remedy = "another file or space", "Keep the row that is right."
             listed[key] = (first_row, replace(first, reason="duplicate_scan"))
         rule = f"must occur once per participant, and is also in row {first_row.number} ({how})"
-        problems.append(_problem(row, "modality", Refusal("duplicate_scan", rule, remedy)))
+        problem = _problem(row, "modality", Refusal("duplicate_scan", rule, remedy))
+        problems.append(replace(problem, is_warning=how.startswith("the same")))
     return list(listed.values()), problems
 
 

@@ -8,7 +8,6 @@ The source is the folder layout of the public repository ``neurolabusc/StrokeOut
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +15,9 @@ from dataclasses import astuple, fields
 from importlib.resources import files
 from pathlib import Path
 
+from cohorts.folder.adopting import check_empty, link_or_copy, write_rows
 from cohorts.folder.source import NAME
 from cohorts.folder.study import EligibilitySection
-from cohorts.tables.storage import tsv_text
 from tasks.anatomy import (
     ASPECTS_REGIONS,
     CORTICAL_REGIONS,
@@ -86,8 +85,7 @@ def adopt_soop(source: Path, folder: Path, *, extra_maps: Mapping[str, tuple[Pat
     missing = [str(path) for path in needed if not path.exists()]
     if missing:
         raise FileNotFoundError(f"source must hold the public cohort, got no {', '.join(missing)}. Download it first.")
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"folder must be empty, got files in {folder}. Give another folder.")
+    check_empty(folder)
     masks = sorted(path for path in (source / "lesions").iterdir() if not path.name.startswith("."))
     strange = [path.name for path in masks if not _MASK.fullmatch(path.name)]
     if strange or not masks:
@@ -98,10 +96,10 @@ def adopt_soop(source: Path, folder: Path, *, extra_maps: Mapping[str, tuple[Pat
     (folder / "lesions").mkdir(parents=True)
     rows = []
     for mask in masks:
-        _link(mask, folder / "lesions" / mask.name)
+        link_or_copy(mask, folder / "lesions" / mask.name)
         participant_id = mask.name.split("_")[0]
         rows.append((participant_id, "lesion", SPACE, f"lesions/{mask.name}"))
-    _write_tsv(folder / "scans.tsv", ("participant_id", "modality", "space", "path"), rows)
+    write_rows(folder / "scans.tsv", ("participant_id", "modality", "space", "path"), rows)
     shutil.copyfile(source / "participants.tsv", folder / "participants.tsv")
     dictionary = json.dumps(_DESCRIPTIONS, indent=2, ensure_ascii=False)
     (folder / "participants.json").write_text(dictionary + "\n", encoding="utf-8")
@@ -222,7 +220,7 @@ def ordered_label_table(order: Sequence[str]) -> LabelTable:
 
 def write_label_table(table: LabelTable, path: Path) -> None:
     """Write a label table as the TSV that stands beside a label map."""
-    _write_tsv(path, [field.name for field in fields(Label)], [astuple(label) for label in table.labels])
+    write_rows(path, [field.name for field in fields(Label)], [astuple(label) for label in table.labels])
 
 
 def _add_map(folder: Path, name: str, path: Path, table: LabelTable) -> str:
@@ -243,16 +241,3 @@ def _eligibility() -> str:
     return "\n[eligibility] # Wei 2026, Study population\n" + "".join(
         f"{key} = {value}\n" for key, value in given.items()
     )
-
-
-def _link(source: Path, target: Path) -> None:
-    """Hard-link a file, or copy it to another file system."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _write_tsv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a tab-separated table."""
-    path.write_bytes(tsv_text([dict(zip(header, row, strict=True)) for row in rows]).encode())

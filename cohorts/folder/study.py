@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from pydantic import Field, create_model, model_validator
 
+from cohorts.folder.clinical_column import NUMERIC, ClinicalColumn
 from cohorts.folder.source import NAME, NETWORK_MAP, OnScanSource, Part, ReadingsSource, Source
+from cohorts.folder.table_mapping import TableMapping
 from cohorts.store.records import digest_of
 from tasks.anatomy import ASPECTS_REGIONS
 from tasks.modality import ScanContrast
@@ -24,7 +26,6 @@ from tasks.scoring import Rule as RegionJudge
 from tasks.views.convention import RADIOLOGICAL, Convention
 
 Operator = Literal["ge", "gt", "le", "lt"]
-ReadAs = Literal["integer", "number", "category", "boolean", "date", "text"]
 
 CLASSIC = "classic"
 BUILT_IN_MAPS = (CLASSIC, "territory")
@@ -96,26 +97,6 @@ class PerRegionRule(Part):
 
 
 Rule = Annotated[FractionRule | PerRegionRule, Field(discriminator="kind")]
-
-
-class ClinicalColumn(Part):
-    """How one further column of ``participants.tsv`` is read and checked."""
-
-    column: str = Field(min_length=1)
-    read_as: ReadAs
-    label: str = Field("", description="Name in the report; default the column")
-    unit: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    levels: dict[str, str] | None = Field(None, description="Value as written -> meaning; any other value is an error")
-    top_code: str | None = Field(None, description="A written value such as 89+ that is read as its number")
-    not_before: str | None = Field(None, description="A date column that must not be later than this one")
-    in_table: bool = Field(True, description="Shown in the cohort table")
-
-    @property
-    def title(self) -> str:
-        """The label, or the column's own name."""
-        return self.label or self.column
 
 
 class Grade(Part):
@@ -230,6 +211,7 @@ class StudyConfig(Part):
     dichotomy: tuple[Dichotomy, ...] = DEFAULT_DICHOTOMIES
     agreement: tuple[AgreementPair, ...] = Field((), description="Default: every pair of sources that give a score")
     drawn_regions: tuple[DrawnRegions, ...] = ()
+    table: tuple[TableMapping, ...] = Field((), description="How tables of others are imported")
 
     @property
     def computed_sources(self) -> tuple[Source, ...]:
@@ -321,6 +303,7 @@ class StudyConfig(Part):
             for drawn in self.drawn_regions
             for rule in self._contradictions_of(drawn)
         ]
+        problems += _repeated("table", [mapping.name for mapping in self.table])
         problems += _repeated("rule", [rule.name for rule in self.rule])
         problems += _repeated("dichotomy", [dichotomy.name for dichotomy in self.dichotomy])
         problems += _repeated("clinical column", [clinical.column for clinical in self.clinical])
@@ -356,7 +339,7 @@ class StudyConfig(Part):
         problems += [
             f"clinical column {item.column!r}: minimum and maximum need read_as integer or number, got {item.read_as}"
             for item in self.clinical
-            if item.read_as not in ("integer", "number") and (item.minimum, item.maximum) != (None, None)
+            if item.read_as not in NUMERIC and (item.minimum, item.maximum) != (None, None)
         ]
         columns = [clinical.column for clinical in self.clinical]
         named = {

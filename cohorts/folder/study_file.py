@@ -16,13 +16,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cohorts.folder.clinical import top_code_number
+from cohorts.folder.clinical_column import NUMERIC, ClinicalColumn
 from cohorts.folder.problems import CohortError, Problem, Refusal, did_you_mean
 from cohorts.folder.scans import CohortPaths
 from cohorts.folder.study import (
     BUILT_IN_MAPS,
     CLASSIC,
     AgreementPair,
-    ClinicalColumn,
     Dichotomy,
     DrawnRegions,
     EligibilitySection,
@@ -36,6 +36,7 @@ from cohorts.folder.study import (
     TemplateSection,
     kinds_of,
 )
+from cohorts.folder.table_mapping import TableMapping
 from cohorts.folder.toml_rows import DEEPEST, Location, first_row_too_deep, rows_of
 from cohorts.folder.tsv import read_text
 from cohorts.tables.schemas import RESERVED_COLUMNS
@@ -58,8 +59,9 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "dichotomy": (Dichotomy,),
     "agreement": (AgreementPair,),
     "drawn_regions": (DrawnRegions,),
+    "table": (TableMapping,),
 }
-_LISTS = ("source", "rule", "clinical", "gate", "dichotomy", "agreement", "drawn_regions")
+_LISTS = ("source", "rule", "clinical", "gate", "dichotomy", "agreement", "drawn_regions", "table")
 _SYMBOLS = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
 _CORRECT = "Correct it."
 
@@ -270,12 +272,12 @@ def _check_column(item: ClinicalColumn, config: StudyConfig) -> list[Problem]:
             rule = f"must compare two columns read as date ({', '.join(dates) or 'no other is declared'})"
             remedy = did_you_mean(item.not_before, dates) + _CORRECT
             refuse("not_before", item.not_before, rule, remedy, "not_before_without_date")
-    numeric = item.read_as in ("integer", "number")
+    numeric = item.read_as in NUMERIC
     for role, name in (("severity", config.severity and config.severity.column), ("outcome", config.outcome)):
         if name == item.column and not numeric:
             rule = f"must be integer or number for the {role} column"
             refuse("read_as", item.read_as, rule, _CORRECT, "column_not_numeric")
-    if config.clinical_side == item.column and not {"left", "right"} <= set(item.levels or ()):
+    if config.clinical_side == item.column and not {"left", "right"} <= set(item.level_titles):
         rule, remedy = (
             "must be left and right for the clinical_side column",
             'Write levels = { left = "left", right = "right" }.',

@@ -151,7 +151,12 @@ def _check_header(name: str, line: str, columns: tuple[str, ...], header: Header
         for separator, word in ((",", "commas"), (";", "semicolons")):
             if "\t" not in line and separator in line:
                 rule = f"must be separated by tabs, got {word}"
-                return [found(None, rule, "Save it again as tab-separated text (.tsv).", "not_tab_separated")], False
+                remedy = "Save it again as tab-separated text (.tsv), or bring it in by 'aspects import-table'."
+                return [found(None, rule, remedy, "not_tab_separated")], False
+        if '"participant_id"' in columns:
+            rule = "must be written without quotes, got cells in double quotes"
+            remedy = "Write it again without quotes (in R: quote = FALSE), or bring it in by 'aspects import-table'."
+            return [found(None, rule, remedy, "quoted_cells")], False
         rule = f"must have the column participant_id, got {', '.join(map(printable, columns[:12]))}"
         remedy = _misspelt("participant_id", spare) + "Put the column names in row 1."
         return [found(None, rule, remedy, "missing_column")], False

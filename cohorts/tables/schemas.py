@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import get_args
 
-from cohorts.folder.study import ClinicalColumn
+from cohorts.folder.clinical_column import ClinicalColumn
 from cohorts.tables.contract import Column, ColumnType, Table, count, flag, number, text
 from tasks.anatomy import ASPECTS_REGIONS
 from tasks.overlap import SURFACE_TOLERANCE_MM, Presence
@@ -407,7 +407,7 @@ def participants_table(clinical: tuple[ClinicalColumn, ...], grades: tuple[str, 
                 nullable=True,
                 minimum=item.minimum,
                 maximum=item.maximum,
-                allowed=tuple(item.levels) if item.levels and item.read_as == "category" else None,
+                allowed=tuple(item.level_titles) if item.levels and item.read_as == "category" else None,
             )
             for item in clinical
         ),

@@ -12,9 +12,11 @@ from cohorts.folder.manifest import Cohort
 from cohorts.folder.problems import Problem
 from cohorts.folder.scans import HEADER
 from cohorts.folder.tsv import read_tsv
+from cohorts.images.same_content import same_content
+from cohorts.store.records import write_bytes
 from flows.cases.case import Case, StepSettings
 from flows.commands.failures import EXIT_PREFLIGHT
-from flows.commands.screens import show_problems
+from flows.commands.screens import ROWS_OF_A_RULE, problems_tsv, show_problems
 from flows.engine.limits import available_cpus
 from flows.run.plan import Plan, load_maps, plan_of
 from flows.run.steps import examine
@@ -23,8 +25,8 @@ from flows.sources.registry import read_cohort
 CASES_PER_CALL = 16
 
 
-def check_cohort(folder: Path, n_cpus: int, console: Console) -> int:
-    """Print every problem of a cohort folder.
+def check_cohort(folder: Path, n_cpus: int, console: Console, listing: Path | None = None) -> int:
+    """Print the problems of a cohort folder, the first rows of each rule; all of them go to ``listing``.
 
     Returns
     -------
@@ -34,8 +36,14 @@ def check_cohort(folder: Path, n_cpus: int, console: Console) -> int:
     _, map_problems = load_maps(cohort.config, folder)
     stops = [*cohort.study_problems, *map_problems]
     image_problems = [] if stops else _image_problems(cohort, n_cpus)
-    problems = [*stops, *cohort.participant_problems, *image_problems, *cohort.warnings]
-    show_problems(problems, console)
+    copies = [] if stops else same_content(cohort.scans, folder)
+    problems = [*stops, *cohort.participant_problems, *image_problems, *cohort.warnings, *copies]
+    show_problems(problems, console, is_whole=False)
+    if listing is not None:
+        write_bytes(listing, problems_tsv(problems).encode())
+        console.print(f"All {len(problems)} problems: {listing}", highlight=False, markup=False, soft_wrap=True)
+    elif len(problems) > ROWS_OF_A_RULE:
+        console.print("--problems FILE writes all of them as a table.", highlight=False, markup=False)
     excluded = {problem.participant_id for problem in problems if problem.excludes_participant}
     console.print(_verdict(cohort, len(stops), len(excluded)), highlight=False, markup=False)
     return EXIT_PREFLIGHT if stops else int(bool(excluded))

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cohorts.folder.manifest import natural_key
 from cohorts.folder.problems import Problem
+from cohorts.tables.storage import tsv_text
 from flows.engine.lock import current_owner
 from flows.run.latest import latest_shown
 from flows.run.plan import Plan, changed_code, make_plan, stale_causes, why_stale
@@ -19,20 +20,82 @@ from flows.run.publishing import is_current, latest_summary
 from flows.run.running import RunOutcome, RunRequest
 
 REASONS_SHOWN = 12
+ROWS_OF_A_RULE = 3
+#: Reasons of one value of a clinical column, for which the column may say that it is read as n/a.
+VALUE_REASONS = frozenset(
+    {
+        "value_out_of_range",
+        "not_a_number",
+        "not_a_whole_number",
+        "unknown_level",
+        "not_a_boolean",
+        "not_a_date",
+        "dates_out_of_order",
+    }
+)
+KEEPS_THEM = '    on_problem = "missing" under this column in cohort.toml keeps the participant, without the value'
 
 
-def show_problems(problems: Sequence[Problem], console: Console) -> None:
-    """Every problem: what stops the study first, then participants, then warnings."""
+def show_problems(problems: Sequence[Problem], console: Console, *, is_whole: bool = True) -> None:
+    """Every problem: what stops the study first, then participants, then warnings.
+
+    ``is_whole=False`` shows the first three rows of each column and rule, and how many more there are.
+    """
     groups = (
         ("These problems stop the study. Fix them, then run again:", [p for p in problems if p.stops_the_study]),
         ("These problems exclude participants:", [p for p in problems if p.excludes_participant]),
-        ("Warnings, which change nothing:", [p for p in problems if p.is_warning]),
+        ("Warnings, which exclude nobody:", [p for p in problems if p.is_warning]),
     )
     for title, group in groups:
         if group:
             console.print(f"{title} ({len(group)})", markup=False, highlight=False, style="bold")
-            for problem in group:
-                console.print(f"  {problem.text}", markup=False, highlight=False, soft_wrap=True)
+            for alike in _alike(group):
+                shown = alike if is_whole else alike[:ROWS_OF_A_RULE]
+                for problem in shown:
+                    console.print(f"  {problem.text}", markup=False, highlight=False, soft_wrap=True)
+                if len(alike) > len(shown):
+                    more = f"    ... and {len(alike) - len(shown)} more of this kind ({_who(alike)})"
+                    console.print(more, markup=False, highlight=False, soft_wrap=True)
+                if alike[0].excludes_participant and alike[0].reason in VALUE_REASONS and not is_whole:
+                    console.print(KEEPS_THEM, markup=False, highlight=False, soft_wrap=True)
+
+
+def _alike(problems: Sequence[Problem]) -> list[list[Problem]]:
+    """Problems of one file, column and rule together, in the order of the first of each."""
+    groups: dict[tuple[str, str | None, str], list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault((problem.file, problem.column, problem.reason), []).append(problem)
+    return list(groups.values())
+
+
+def _who(problems: Sequence[Problem]) -> str:
+    """Name the rule and how many participants break it."""
+    n = len({problem.participant_id for problem in problems if problem.participant_id})
+    return f"{problems[0].reason}, {n} participant{'s' if n > 1 else ''}" if n else problems[0].reason
+
+
+def problems_tsv(problems: Sequence[Problem]) -> str:
+    """Every problem as a table, for a spreadsheet."""
+    return tsv_text(
+        [
+            {
+                "effect": "warning"
+                if problem.is_warning
+                else "stops the study"
+                if problem.stops_the_study
+                else "excludes",
+                "participant_id": problem.participant_id,
+                "file": problem.file,
+                "row": problem.row,
+                "column": problem.column,
+                "value": problem.value,
+                "reason": problem.reason,
+                "rule": problem.rule,
+                "remedy": problem.remedy,
+            }
+            for problem in problems
+        ]
+    )
 
 
 def show_plan(request: RunRequest, console: Console) -> None:

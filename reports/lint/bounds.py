@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cohorts.folder.study import ClinicalColumn
+from cohorts.folder.clinical_column import ClinicalColumn
 from reports.estimators.bland_altman import LIMIT_FACTOR
 from reports.statistics.patients import SCORE, VOLUME
 from reports.statistics.rows import Row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from cohorts.folder.study import ClinicalColumn
+from cohorts.folder.clinical_column import ClinicalColumn
 from reports.lint.bounds import PROPORTIONS, bounds_of
 from reports.statistics.rows import Row
 

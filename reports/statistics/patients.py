@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohorts.folder.study import ClinicalColumn, Grade, StudyConfig
+from cohorts.folder.clinical_column import ClinicalColumn
+from cohorts.folder.study import Grade, StudyConfig
 from reports.statistics.inputs import ReportInput
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES
 from tasks.arrays import BoolArray, FloatArray

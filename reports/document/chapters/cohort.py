@@ -135,7 +135,7 @@ def _cohort_lines(material: Material, key: tuple[str | None, str], strata: list[
     lines: list[tuple[Cell, ...]] = []
     for position, level in enumerate(shown):
         value = str(level.category)
-        name = (clinical.levels or {}).get(value, value) if clinical else value
+        name = clinical.level_titles.get(value, value) if clinical else value
         heading = label.text if is_flag else f"{label.text}: {name}"
         cells = [count_cell(material.row("cohort", level.full_name, source, reference, stratum)) for stratum in strata]
         lines.append((Cell(heading), *cells, *(tail if position == 0 else (Cell(""),) * len(tail))))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cohorts.folder.study import ClinicalColumn
+from cohorts.folder.clinical_column import ClinicalColumn
 from cohorts.tables.schemas import UNGRADED
 from reports.estimators.comparison import (
     GroupTest,
@@ -126,7 +126,7 @@ def _clinical_column(patients: Patients, item: ClinicalColumn) -> TableColumn:
     if item.read_as != "category":
         return TableColumn(None, variable=item.column, texts=texts)
     found = {str(value) for value in texts if value is not None}
-    declared = tuple(item.levels or ())
+    declared = tuple(item.level_titles)
     levels = (*declared, *sorted(found - set(declared)))
     return TableColumn(None, variable=item.column, texts=texts, levels=levels)
 

@@ -24,7 +24,7 @@ def test_example_lacks_only_the_masks(tmp_path):
 def test_example_shows_every_section_of_a_study(tmp_path):
     write_example(tmp_path)
     shown = read_cohort(tmp_path).config.model_fields_set
-    told = {"drawn_regions"}  # needs a source on a scan, which the example has not
+    told = {"drawn_regions", "table"}  # the first needs a source on a scan; 'import-table' writes the second
     assert shown == set(StudyConfig.model_fields) - told
     text = (tmp_path / "cohort.toml").read_text("utf-8")
     assert all(f"# [[{name}]]" in text for name in told)

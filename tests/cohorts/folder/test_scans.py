@@ -121,7 +121,10 @@ def test_hard_linked_files_are_different_files(folder):
 
 @pytest.mark.parametrize(
     ("path", "how", "is_used"),
-    [("lesions/10.nii.gz", "the same scan", True), ("lesions/new.nii.gz", "another file or space", False)],
+    [
+        ("lesions/10.nii.gz", "the same scan; it is read once", True),
+        ("lesions/new.nii.gz", "another file or space", False),
+    ],
 )
 def test_a_scan_that_is_listed_twice(folder, path, how, is_used):
     with (folder / "scans.tsv").open("a") as stream:
@@ -129,6 +132,7 @@ def test_a_scan_that_is_listed_twice(folder, path, how, is_used):
     cohort = read_cohort(folder)
     (problem,) = cohort.problems
     assert (problem.participant_id, problem.reason, problem.row) == ("sub-10", "duplicate_scan", 5)
+    assert problem.is_warning == is_used
     assert f"must occur once per participant, and is also in row 2 ({how})" in problem.text
     assert ("sub-10" in [scan.participant_id for scan in cohort.scans]) == is_used
 

@@ -18,7 +18,8 @@ def folder(tmp_path):
         (
             b"participant_id,modality,path\nsub-9,lesion,a.nii\n",
             "not_tab_separated",
-            "scans.tsv, row 1: must be separated by tabs, got commas. Save it again as tab-separated text (.tsv).",
+            "scans.tsv, row 1: must be separated by tabs, got commas. Save it again as tab-separated text (.tsv), or "
+            "bring it in by 'aspects import-table'.",
         ),
         (
             b"Participant-ID\tmodality\tpath\nsub-9\tlesion\ta.nii\n",

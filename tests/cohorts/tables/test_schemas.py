@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from cohorts.folder.study import ClinicalColumn
+from cohorts.folder.clinical_column import ClinicalColumn
 from cohorts.tables.schemas import (
     PARTICIPANTS,
     RESERVED_COLUMNS,
