@@ -290,7 +290,7 @@ def serve(
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="What to train: dwi-unet or region-net")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="What to train: dwi-unet, region-net or ncct-overlap")],
     out: OutFolder,
     anatomies: Annotated[
         Path | None,

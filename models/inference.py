@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from models.networks.unet import build_unet, load_state
+from models.networks.build import build_network
+from models.networks.unet import load_state
 from models.weights import Weights, load_weights
 from tasks.arrays import Float32Array
 from tasks.segmentation import WINDOW, Window
@@ -55,7 +56,7 @@ def loaded(weights: Weights, preset: str, n_channels: int, n_classes: int) -> Ne
     RuntimeError
         The weights are of another network.
     """
-    module = build_unet(preset, n_channels, n_classes)
+    module = build_network(preset, n_channels, n_classes)
     load_state(module, load_weights(weights))
     return Network(ready(module), weights.window)
 
