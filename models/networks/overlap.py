@@ -102,7 +102,7 @@ WHOLE = (80, 96, 80)
 OVERLAP_PRESETS: Mapping[str, OverlapPreset] = {
     "overlap-coarse": OverlapPreset(
         "corrected",
-        _coarsely(_ours((24, 48, 72, 96), (3, 3, 3), (2, 2, 2))),
+        _coarsely(_ours((16, 32, 64, 96), (3, 3, 3), (2, 2, 2))),
         WHOLE,
         "U-Net of three dimensions on voxels of 4 mm",
     ),
