@@ -290,9 +290,7 @@ def serve(
 
 @app.command()
 def train(
-    method: Annotated[
-        str, typer.Argument(metavar="METHOD", help="dwi-unet, region-net or ncct-overlap")
-    ],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="dwi-unet, region-net or ncct-overlap")],
     out: OutFolder,
     anatomies: Annotated[
         Path | None,

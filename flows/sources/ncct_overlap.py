@@ -8,6 +8,7 @@ region that the infarct overlaps is affected. Here the regions are the registere
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -139,7 +140,7 @@ class NcctOverlapSource(OnScanSource, LesionSource):
         return found_lesion(case, scan, stored >= self.threshold * STORED_STEPS, findings, files)
 
 
-def infarct_probability(scan: PreparedScan, weights: str, *, flip: bool) -> Float32Array:
+def infarct_probability(scan: PreparedScan, weights: str, *, flip: bool, folder: Path | None = None) -> Float32Array:
     """What the network says of a prepared scan, (X, Y, Z) float32 on its own grid, 0 outside of the brain.
 
     Parameters
@@ -147,9 +148,15 @@ def infarct_probability(scan: PreparedScan, weights: str, *, flip: bool) -> Floa
     scan : PreparedScan, registered
     weights : name of the trained weights
     flip : also ask about the mirror image
+    folder : where the weights lie; default those of the project
+
+    Raises
+    ------
+    WeightsMissingError
+        They cannot be used.
     """
     affine = scan.image.affine
-    found = find_weights(weights)
+    found = find_weights(weights, folder)
     grid = network_grid(scan.brain_mask, affine)
     channels = ncct_channels(
         to_network_grid(scan.image.values, affine, grid),

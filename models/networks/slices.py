@@ -24,7 +24,7 @@ class SliceNetwork(nn.Module):
 
     def __init__(self, network: nn.Module, n_seen: int, size: int = PAPER_SIZE) -> None:
         super().__init__()
-        self.network, self._n_seen, self._size = network, n_seen, size
+        self.network, self.size, self._n_seen = network, size, n_seen
 
     def forward(self, given: Tensor) -> Tensor:
         """Logits of every voxel."""
@@ -33,11 +33,11 @@ class SliceNetwork(nn.Module):
         side = max(x, y)
         left, front = (side - x) // 2, (side - y) // 2
         square = functional.pad(slices, (front, side - y - front, left, side - x - left))
-        large = functional.interpolate(square, (self._size, self._size), mode="bilinear")
+        large = functional.interpolate(square, (self.size, self.size), mode="bilinear")
         logits = self.network(large)
         small = functional.adaptive_avg_pool2d(logits.float(), (side, side))
         cut = small[:, :, left : left + x, front : front + y]
-        return cut.unflatten(0, (n, z)).permute(0, 2, 3, 4, 1)
+        return cut.reshape(n, z, *cut.shape[1:]).permute(0, 2, 3, 4, 1)
 
 
 class CoarseNetwork(nn.Module):

@@ -32,7 +32,7 @@ class PaperLoss:
         from monai.losses.focal_loss import FocalLoss
 
         self._foreground = list(foreground)
-        self._focal = FocalLoss(to_onehot_y=True, use_softmax=True)
+        self._focal = FocalLoss(to_onehot_y=True, use_softmax=True, reduction="sum")
         self._boundary = BoundaryLoss(include_background=False, to_onehot_y=True, softmax=True)
         self._dice = GeneralizedDiceLoss(softmax=True, to_onehot_y=True, batch=True)
 
@@ -44,5 +44,6 @@ class PaperLoss:
         wanted = torch.as_tensor(self._foreground, device=labels.device)
         truth = torch.isin(labels, wanted) & (labels != IGNORED)
         flat = truth.permute(0, 3, 1, 2).flatten(0, 1).unsqueeze(1).long()
-        total: Tensor = FOCAL * self._focal(slices, flat) + BOUNDARY * self._boundary(slices, flat)
-        return total + DICE * self._dice(slices, flat)
+        focal = self._focal(slices, flat) / flat.numel()  # MONAI's mean is over classes too: half of a pixel's loss
+        total: Tensor = FOCAL * focal + BOUNDARY * self._boundary(slices, flat) + DICE * self._dice(slices, flat)
+        return total
