@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -102,13 +102,13 @@ class NcctOverlapSource(OnScanSource, LesionSource):
         apart = self.overlay_threshold not in (None, self.threshold)
         return words + ("and more" + (f", over regions {self.overlay_threshold:g} and more" if apart else ""))
 
-    def evidence(self, found: OverlapFindings, use: MapUse) -> Iterator[RegionEvidence]:
+    def evidence(self, found: Findings, use: MapUse) -> Iterator[RegionEvidence]:
         """Share of every region that is infarct, at the threshold of the overlay."""
         if self.overlay_threshold is None:
             yield from super().evidence(found, use)
             return
         at = OVERLAY_THRESHOLDS.index(self.overlay_threshold)
-        n_lesion = tuple(one.n_above[at] for one in found.overlaid[use.sha256])
+        n_lesion = tuple(one.n_above[at] for one in cast(OverlapFindings, found).overlaid[use.sha256])
         counts = found.counts[use.sha256].model_copy(update={"n_lesion": n_lesion})
         yield from super().evidence(found.adding(counts={use.sha256: counts}), use)
 

@@ -32,18 +32,18 @@ class PaperLoss:
         from monai.losses.focal_loss import FocalLoss
 
         self._foreground = list(foreground)
-        self._focal = FocalLoss(to_onehot_y=True, use_softmax=True, reduction="sum")
+        self._focal = FocalLoss(to_onehot_y=True, use_softmax=True)
         self._boundary = BoundaryLoss(include_background=False, to_onehot_y=True, softmax=True)
         self._dice = GeneralizedDiceLoss(softmax=True, to_onehot_y=True, batch=True)
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of logits, (N, classes, X, Y, Z), by labels, (N, X, Y, Z); what is ignored is no foreground."""
         others = [index for index in range(logits.shape[1]) if index not in self._foreground]
-        two = torch.stack([logits[:, group].logsumexp(dim=1) for group in (others, self._foreground)], dim=1)
+        two: Tensor = torch.stack([logits[:, group].logsumexp(dim=1) for group in (others, self._foreground)], dim=1)
         slices = two.permute(0, 4, 1, 2, 3).flatten(0, 1)  # (N Z, 2, X, Y)
         wanted = torch.as_tensor(self._foreground, device=labels.device)
         truth = torch.isin(labels, wanted) & (labels != IGNORED)
         flat = truth.permute(0, 3, 1, 2).flatten(0, 1).unsqueeze(1).long()
-        focal = self._focal(slices, flat) / flat.numel()  # MONAI's mean is over classes too: half of a pixel's loss
+        focal = two.shape[1] * self._focal(slices, flat)  # MONAI's mean is over classes too
         total: Tensor = FOCAL * focal + BOUNDARY * self._boundary(slices, flat) + DICE * self._dice(slices, flat)
         return total

@@ -31,7 +31,7 @@ def test_focal_boundary_and_dice_of_five_pixels(line):
     loss = PaperLoss((2,))
     two = torch.zeros(1, 2, 5, 1)
     truth = torch.tensor([0, 0, 1, 0, 0]).reshape(1, 1, 5, 1)
-    assert float(loss._focal(two, truth)) == pytest.approx(5 * 0.25 * math.log(2))
+    assert 2 * float(loss._focal(two, truth)) == pytest.approx(0.25 * math.log(2))
     assert float(loss._boundary(two, truth)) == pytest.approx(0.5 * (2 + 1 + 0 + 1 + 2) / 5)
     # weights 1 / n^2: background 1/16, infarct 1; overlaps 2 and .5; sums 4 + 2.5 and 1 + 2.5
     dice = 1 - 2 * (2 / 16 + 0.5) / (6.5 / 16 + 3.5)
