@@ -509,7 +509,7 @@ def serve(
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="What to train: dwi-unet or region-net")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="dwi-unet, region-net or ncct-overlap")],
     out: OutFolder,
     anatomies: Annotated[
         Path | None,

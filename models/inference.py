@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from models.networks.unet import MULTIPLE, build_unet, load_state
+from models.networks.build import build_network
+from models.networks.unet import MULTIPLE, load_state
 from models.weights import Weights, load_weights
 from tasks.arrays import Float32Array
 from tasks.segmentation import WINDOW, Window
@@ -58,7 +59,7 @@ def loaded(weights: Weights, preset: str, n_channels: int, n_classes: int) -> Ne
     RuntimeError
         The weights are of another network.
     """
-    module = build_unet(preset, n_channels, n_classes)
+    module = build_network(preset, n_channels, n_classes)
     load_state(module, load_weights(weights))
     return Network(ready(module), weights.window)
 

@@ -6,7 +6,17 @@ from pathlib import Path
 
 from cohorts.folder import manifest
 from cohorts.folder.study import study_model
-from flows.sources import cbf_map, ctp_core, density_ratio, dwi_threshold, dwi_unet, mask, native_mask, radiomics
+from flows.sources import (
+    cbf_map,
+    ctp_core,
+    density_ratio,
+    dwi_threshold,
+    dwi_unet,
+    mask,
+    native_mask,
+    ncct_overlap,
+    radiomics,
+)
 from flows.sources.interface import Method
 
 METHODS: dict[str, Method] = {
@@ -19,6 +29,7 @@ METHODS: dict[str, Method] = {
         dwi_unet.METHOD,
         ctp_core.METHOD,
         cbf_map.METHOD,
+        ncct_overlap.METHOD,
         radiomics.METHOD,
     )
 }

@@ -81,7 +81,7 @@ def check_usage(request: TrainRequest) -> None:
     ValueError
         The method is not known.
     """
-    task_of(request.method)
+    task = task_of(request.method)
     if (request.anatomies is None) != (request.lesions is None):
         given, missing = ("--lesions", "--anatomies") if request.anatomies is None else ("--anatomies", "--lesions")
         raise UsageError(f"--anatomies and --lesions must be given together, got {given} alone. Give {missing} too.")
@@ -98,9 +98,11 @@ def check_usage(request: TrainRequest) -> None:
                 )
         return
     if request.method not in BY_LESION:
+        of_regions = "it learns regions, and a cohort folder holds no regions drawn on a scan"
+        why = "a cohort's CT are not prepared for it" if task.is_lesion else of_regions
         raise UsageError(
-            f"METHOD with --cohort must be one of {', '.join(BY_LESION)}, got {request.method}: it learns regions, and "
-            "a cohort folder holds no regions drawn on a scan. Train it with --anatomies and --lesions alone."
+            f"METHOD with --cohort must be one of {', '.join(BY_LESION)}, got {request.method}: {why}. Train it with "
+            "--anatomies and --lesions alone."
         )
     if not request.licences.get("patient", "").strip():
         raise UsageError(

@@ -57,7 +57,14 @@ def channels_last(network: nn.Module) -> nn.Module:
                 setattr(parent, name, _InstanceNorm(layer))
             elif isinstance(layer, nn.Conv3d) and _is_pointwise(layer):
                 setattr(parent, name, _Pointwise(layer))
-    return network.to(memory_format=torch.channels_last_3d).requires_grad_(False)  # type: ignore[call-overload, no-any-return]
+    return laid_out(network).requires_grad_(False)
+
+
+def laid_out(network: nn.Module) -> nn.Module:
+    """The network with channels last, where all of its convolutions have three dimensions."""
+    if any(one.dim() == 4 for one in network.parameters()):
+        return network
+    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
 
 def _is_pointwise(layer: nn.Conv3d) -> bool:

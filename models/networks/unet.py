@@ -71,7 +71,7 @@ def build_unet(preset: str, n_channels: int, n_classes: int) -> Any:
 
 def stored_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """What is stored of a network's state: MONAI's DynUNet names most of its layers twice, here each has one name."""
-    return {name: value for name, value in state.items() if not name.startswith(TWICE)}
+    return {name: value for name, value in state.items() if TWICE not in name}
 
 
 def load_state(network: Any, stored: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ def load_state(network: Any, stored: Mapping[str, Any]) -> None:
         The state is of another network.
     """
     found = network.load_state_dict(stored, strict=False)
-    missing = [name for name in found.missing_keys if not name.startswith(TWICE)]
+    missing = [name for name in found.missing_keys if TWICE not in name]
     if missing or found.unexpected_keys:
         raise RuntimeError(
             f"weights must be of this network, got {len(missing)} layers without weights and "

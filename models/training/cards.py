@@ -18,6 +18,7 @@ from cohorts.store.hashing import file_sha256
 from cohorts.store.records import write_bytes
 from models.training.items import Kind
 from models.training.judging import INTERVAL_LEVEL, N_RESAMPLES, Metric
+from models.training.ncct import LEAST_LOWERING_HU
 from models.training.pool import BIN_ML
 from models.training.splits import SPLITS, Placed
 from models.training.synthetic import Recipe
@@ -41,6 +42,13 @@ COHORT_LIMITS = (
     "class.",
     *KNOWN_LIMITS[2:],
 )
+#: What is known of one method besides.
+LIMITS_OF: Mapping[str, tuple[str, ...]] = {
+    "ncct-overlap": (
+        f"Infarcts that lower density by less than {LEAST_LOWERING_HU:g} HU were not learned, and count nowhere here.",
+        "Every layer started from nothing: no weights of ImageNet stand behind an encoder.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -171,7 +179,7 @@ def card_of(
         "started_from": None if training.start is None else _started_from(training.start),
         "code": training.code,
         "made_with": {name: importlib.metadata.version(name) for name in ("aspects-cohort", "torch", "monai")},
-        "known_limits": list(COHORT_LIMITS if has_patients else KNOWN_LIMITS),
+        "known_limits": [*(COHORT_LIMITS if has_patients else KNOWN_LIMITS), *LIMITS_OF.get(training.method, ())],
     }
 
 

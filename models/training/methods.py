@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from models.networks.unet import PRESETS
+from models.networks.overlap import OVERLAP_PRESETS, OverlapPreset
+from models.networks.unet import PRESETS, UNetPreset
 from models.training.dwi import DWI_TASK
+from models.training.ncct import NCCT_TASK
 from models.training.regions import REGION_TASK
 from models.training.trainer import Plan, Task
 
@@ -16,17 +18,38 @@ BY_LESION = ("dwi-unet",)
 METHODS: Mapping[str, Task] = {
     "dwi-unet": DWI_TASK,
     "region-net": REGION_TASK,
+    "ncct-overlap": NCCT_TASK,
 }
 #: What a method may be trained as; the recipe of a paper is that of its own system.
-PROFILES_OF: Mapping[str, tuple[str, ...]] = {"dwi-unet": ("corrected", "as-paper"), "region-net": ("corrected",)}
-#: Paper 4 (Wei et al., Brain Communications fcag053): Adam at 1e-2, batches of 32, loss not named: Dice. On a CPU a
-#: batch is 4, the least that batch normalisation can use.
-AS_PAPER: Mapping[str, Any] = {
-    "learning_rate": 1e-2,
-    "weight_decay": 0.0,
-    "batch": 4,
-    "false_positive": 0.5,
-    "false_negative": 0.5,
+PROFILES_OF: Mapping[str, tuple[str, ...]] = {
+    "dwi-unet": ("corrected", "as-paper"),
+    "region-net": ("corrected",),
+    "ncct-overlap": ("corrected", "as-paper"),
+}
+#: The networks of a method; of a profile the first is ``small``.
+PRESETS_OF: Mapping[str, Mapping[str, UNetPreset | OverlapPreset]] = {
+    "dwi-unet": PRESETS,
+    "region-net": PRESETS,
+    "ncct-overlap": OVERLAP_PRESETS,
+}
+AS_PAPER: Mapping[str, Mapping[str, Any]] = {
+    # paper 4 (Wei et al., Brain Communications fcag053): Adam at 1e-2, batches of 32, loss not named: Dice. On a CPU a
+    # batch is 4, the least that batch normalisation can use
+    "dwi-unet": {
+        "learning_rate": 1e-2,
+        "weight_decay": 0.0,
+        "batch": 4,
+        "false_positive": 0.5,
+        "false_negative": 0.5,
+    },
+    # paper 2 (Deep-ASPECTS), section 4: SGD, a cyclic rate of 5e-3, the loss; a batch is the slices of a window
+    "ncct-overlap": {
+        "learning_rate": 5e-3,
+        "weight_decay": 0.0,
+        "loss": "paper-2",
+        "optimiser": "sgd",
+        "schedule": "cyclic",
+    },
 }
 
 
@@ -64,12 +87,17 @@ def plan_for(profile: str, preset: str, method: str = "dwi-unet", **settings: An
     """
     if profile not in (known := PROFILES_OF[method]):
         raise ValueError(f"--profile must be one of {', '.join(known)}, got {profile!r}.")
-    own = [name for name in (preset, f"{profile}-{preset}") if name in PRESETS and PRESETS[name].profile == profile]
+    presets = PRESETS_OF[method]
+    sizes = [name for name, one in presets.items() if one.profile == profile]
+    own = [name for name in (preset, f"{profile}-{preset}") if name in sizes] or (sizes if preset == "small" else [])
     if not own:
-        sizes = [name.removeprefix(f"{profile}-") for name, one in PRESETS.items() if one.profile == profile]
-        raise ValueError(f"--preset must be one of {', '.join(sizes)} with profile {profile}, got {preset!r}.")
+        shown = ", ".join(name.removeprefix(f"{profile}-") for name in sizes)
+        raise ValueError(f"--preset must be one of {shown} with profile {profile}, got {preset!r}.")
+    chosen = presets[own[0]]
+    if isinstance(chosen, OverlapPreset):
+        settings = {"patch": chosen.window, **settings}
     plan = Plan(preset=own[0], **settings)
-    return replace(plan, **AS_PAPER) if profile == "as-paper" else plan
+    return replace(plan, **AS_PAPER[method]) if profile == "as-paper" else plan
 
 
 def with_start(plan: Plan, sha256: str) -> Plan:

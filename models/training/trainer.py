@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,10 @@ import torch
 from torch import nn
 
 from cohorts.store.hashing import file_sha256
-from models.networks.unet import build_unet, load_state, stored_state
+from models.networks.build import build_network
+from models.networks.channels_last import laid_out
+from models.networks.unet import load_state, stored_state
+from models.training.losses import PaperLoss
 from models.training.pool import IGNORED, NOT_FOREGROUND, PooledPatient, awaited, read_patient
 from models.training.posed import posed
 from tasks.arrays import Float32Array, Mask
@@ -31,6 +34,8 @@ from tasks.space.boxes import occupied
 
 WITH_FOREGROUND = 0.5  # share of patches that hold a voxel of the foreground
 MIRRORED = 0.5  # share of patches that are shown left-right exchanged
+MOMENTUM = 0.9  # of SGD; PyTorch's own for a cyclic rate
+HALF_CYCLE, LEAST_RATE = 200, 0.1  # steps of a cyclic rate's way up, and where it starts as a share: chosen here
 Channels = Callable[[PooledPatient, np.random.Generator | None], Float32Array]
 Labels = Callable[[PooledPatient], npt.NDArray[np.uint8]]
 
@@ -79,7 +84,7 @@ class Plan:
     ``pool_at_start + n pool_per_step`` patients of ``pool``, so that training starts while the pool is still written,
     and comes to the same weights as with a full one. ``start_sha256`` is the digest of weights to start from, which lie
     in the training's folder as ``start.safetensors``. ``cohort_share`` is the share of patients that come from a
-    cohort, not from the pool.
+    cohort, not from the pool. ``loss`` ``paper-2`` is ``models.training.losses.PaperLoss``.
     """
 
     preset: str = "small"
@@ -101,6 +106,9 @@ class Plan:
     warm_up: int = 100
     start_sha256: str = ""
     cohort_share: float = 0.0
+    loss: Literal["tversky", "paper-2"] = "tversky"
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    schedule: Literal["cosine", "cyclic"] = "cosine"
 
 
 def train(
@@ -135,14 +143,14 @@ def train(
     torch.set_num_threads(plan.n_threads)
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
-    network = build_unet(plan.preset, task.n_channels, task.n_classes)
-    network = network.to(device, memory_format=torch.channels_last_3d)
+    network = build_network(plan.preset, task.n_channels, task.n_classes)
+    network = laid_out(network.to(device))
     averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    optimiser = _optimiser(network, plan)
     if plan.start_sha256:
         _start(out, network, averaged, plan)
     step, seconds = _resumed(out, network, optimiser, averaged, plan)
-    loss_of = _Loss(task, plan, device)
+    loss_of = PaperLoss(task.foreground) if plan.loss == "paper-2" else _Loss(task, plan, device)
     kind = torch.device(device).type
     is_mixed = plan.mixed and computes_bfloat16(kind)
     began = kept = time.monotonic()
@@ -216,8 +224,18 @@ def _start(out: Path, network: nn.Module, averaged: dict[str, torch.Tensor], pla
     averaged.update({name: value.detach().clone() for name, value in network.state_dict().items()})
 
 
+def _optimiser(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """By the plan's name."""
+    if plan.optimiser == "sgd":
+        return torch.optim.SGD(network.parameters(), plan.learning_rate, MOMENTUM, weight_decay=plan.weight_decay)
+    return torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+
+
 def _rate(plan: Plan, step: int) -> float:
-    """Warm-up, then half a cosine to a hundredth."""
+    """Warm-up, then half a cosine to a hundredth; or up and down in straight lines (Smith, WACV 2017:464-472)."""
+    if plan.schedule == "cyclic":
+        away = abs(step % (2 * HALF_CYCLE) / HALF_CYCLE - 1)  # from the middle of a cycle
+        return plan.learning_rate * (LEAST_RATE + (1 - LEAST_RATE) * (1 - away))
     if step < plan.warm_up:
         return plan.learning_rate * (step + 1) / plan.warm_up
     share = (step - plan.warm_up) / max(1, plan.n_steps - plan.warm_up)
@@ -380,7 +398,7 @@ def network_from(path: Path, preset: str, n_channels: int, n_classes: int) -> An
     """
     from safetensors.torch import load_file
 
-    network = build_unet(preset, n_channels, n_classes)
+    network = build_network(preset, n_channels, n_classes)
     load_state(network, load_file(path))
     network.eval()
     return network

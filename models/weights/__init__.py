@@ -27,7 +27,8 @@ class WeightsMissingError(ValueError):
 class Weights:
     """Weights that may score.
 
-    ``window`` is what the network is shown at once: its training's patch.
+    ``window`` is what the network is shown at once: its training's patch; ``preset`` names the network, where its card
+    does.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Weights:
     sha256: str
     state: WeightsState
     window: Window = WINDOW
+    preset: str = ""
 
 
 def find_weights(name: str, folder: Path | None = None) -> Weights:
@@ -72,7 +74,7 @@ def find_weights(name: str, folder: Path | None = None) -> Weights:
         )
     if not is_trained or state not in get_args(WeightsState):
         raise WeightsMissingError(f"weights {name} must be trained, got state {state!r}. Train them first.")
-    return Weights(name, path, wanted, cast(WeightsState, state), (x, y, z))
+    return Weights(name, path, wanted, cast(WeightsState, state), (x, y, z), str(card.get("preset", "")))
 
 
 def has_patient_images(name: str, folder: Path | None = None) -> bool:

@@ -5,7 +5,9 @@
 
 CACHE holds tables of ``tests.benchmarks.boosted_tables``. Judged are the relative difference alone (``ncct-ratio``) and
 the same before the tilt of the head's density is taken off (``uncorrected``); and with either a booster, a logistic
-regression on the same columns, and the sum of the logits of difference and booster (``fused``). The measure is the area
+regression on the same columns, and the sum of the logits of difference and booster (``fused``). Where the tables hold
+what a network says, so are the mean of its probability over a region (``ncct-overlap``), and a logistic regression on
+that, on its difference from the other side and on the relative difference (``overlap, fused``). The measure is the area
 under the ROC curve over regions. Two questions are told apart: which side (the one with the higher mean), and which
 regions of the affected side. Intervals are of resampled patients, and say nothing where a patient is there twice, as in
 ``real``. No threshold is chosen, and nothing is fitted on what is judged.
@@ -51,12 +53,14 @@ class Patient:
     others : (20, 7) float array: the region, then columns against the other side
     is_affected : (20,) bool array
     lowering_hu : by which the infarct is less dense; 0 where it is not known
+    probabilities : (20,) float array, mean of what the network says; None where it was not asked
     """
 
     differences: dict[str, np.ndarray]
     others: np.ndarray
     is_affected: np.ndarray
     lowering_hu: float
+    probabilities: np.ndarray | None = None
 
     @property
     def is_known(self) -> np.ndarray:
@@ -83,6 +87,18 @@ class Patient:
             sides += [summary] * 10
         return np.column_stack([self.others, own, np.array(sides)])
 
+    @property
+    def overlaid(self) -> np.ndarray:
+        """(20, 3) float array: relative difference, logit of the probability, and that less the other side's."""
+        logit = _logit(self.probabilities)
+        return np.column_stack([self.differences[SIMPLE[0]], logit, logit - np.roll(logit, 10)])
+
+
+def _logit(probability: Any) -> np.ndarray:
+    """Of a mean of probabilities, which may be 0."""
+    kept = np.clip(probability, 1e-4, 1 - 1e-4)
+    return np.log(kept / (1 - kept))
+
 
 Scorer = Callable[[Patient], np.ndarray]
 
@@ -104,9 +120,17 @@ def read(path: Path) -> tuple[list[Patient], int]:
                     np.array([[at % 10, *_others(*pair)] for at, pair in enumerate(zip(rows, mirrored, strict=True))]),
                     np.array(one["shares"])[order] > AFFECTED,
                     float(one["facts"].get("lowering_hu", 0.0)),
+                    _probabilities(rows),
                 )
             )
     return patients, len(lines) - len(patients)
+
+
+def _probabilities(rows: Any) -> np.ndarray | None:
+    """Of every region, 0 of one out of view; None where no network was asked."""
+    if any("mean_probability" not in row for row in rows):
+        return None
+    return np.array([row["mean_probability"] or 0.0 for row in rows])
 
 
 def _differences(row: Any) -> tuple[float, float]:
@@ -161,6 +185,10 @@ def scorers(patients: Sequence[Patient]) -> dict[str, Scorer]:
             f"{name}, {difference}": one
             for name, one in (("booster", boosted), ("logistic", logistic), ("fused", fused))
         }
+    if all(one.probabilities is not None for one in patients):
+        both = _linear().fit(np.concatenate([one.overlaid for one in patients]), truth)
+        found["ncct-overlap"] = lambda one: _logit(one.probabilities)
+        found["overlap, fused"] = lambda one: both.decision_function(one.overlaid)
     return found
 
 

@@ -9,7 +9,8 @@ One line of JSON a patient in CACHE/NAME.jsonl; what is there is not measured ag
 as ``aspects train`` keeps them: those in whom an infarct is more than a tenth of some region (METHODS A.3), and of the
 rest one in five, for in most of them nothing of the ten regions is touched. ``oasis``: the brains of
 ``tests.benchmarks.accuracy_regions``, whose regions and lesions come over from the template by registration; infarcts
-of patients that no training saw, by 1-2, 2-3, 3-5 and 5-9 HU less dense in turn, and none in one of five.
+of patients that no training saw, by 1-2, 2-3, 3-5 and 5-9 HU less dense in turn, and none in one of five. With
+``--weights FILE`` what ``ncct-overlap`` says is laid over the same regions: the mean of its probability.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ import numpy as np
 
 from cohorts.images.nifti import ImageProblemError, nifti_bytes
 from cohorts.images.scan import ScanImage, read_scan
+from flows.cases.case import MapReference
 from flows.cases.native_scan import prepare, refined
+from flows.sources.ncct_overlap import infarct_probability
 from models.anatomy.template import load_label_map, mca_territory
 from models.training.anatomies import STEP, Anatomy, _regions, _registered, load_anatomy, save_anatomy
 from models.training.pool import lesions_by_size, pooled_files, read_lesion
 from models.training.splits import lesion_split
 from models.training.synthetic import Recipe, draw_patient, with_settings
 from tasks.density.measure import measure_density, place_regions
+from tasks.overlay import STORED_STEPS, overlay
 from tasks.quality.regions import fluid_shares, looks_like_fluid
 from tasks.segmentation import INFARCT, STEP_MM
 from tests.benchmarks.accuracy_baselines_ncct import SCANS, read_truth
@@ -45,6 +49,9 @@ AFFINE = np.diag([STEP_MM, STEP_MM, STEP_MM, 1.0])
 ONE_OF = 5  # patients without an affected region
 CONTRASTS_HU = ((1, 2), (2, 3), (3, 5), (5, 9))
 PHANTOM_SEED, OASIS_SEED = 8000, 63
+
+#: Trained weights of ``ncct-overlap``, where they are asked too.
+WEIGHTS: list[Path] = []
 
 Rows = list[dict[str, Any]]
 #: Densities, None where the scan is refused; share of each label that is infarct; what else is known.
@@ -63,7 +70,14 @@ def measured(image: ScanImage) -> Rows | None:
     regions = place_regions(scan.working, own, mca_territory(), scan.registration.moving_to_fixed, scan.warp)
     found = measure_density(scan.working, scan.brain.mask, regions, scan.registration.matrix)
     fluid = fluid_shares(regions.labels, looks_like_fluid(scan.working.values, scan.brain.mask, "ct"), tuple(found))
-    return [asdict(row) | {"fluid_share": share} for row, share in zip(found.values(), fluid, strict=True)]
+    rows = [asdict(row) | {"fluid_share": share} for row, share in zip(found.values(), fluid, strict=True)]
+    for path in WEIGHTS:
+        probability = infarct_probability(scan, path.stem, flip=True, folder=path.parent)
+        labels = scan.labels(MapReference(MAP, label_map.sha256))[1].labels
+        stored = np.rint(probability * STORED_STEPS).astype(np.uint8)
+        for row, one in zip(rows, overlay(stored, labels, tuple(found)), strict=True):
+            row["mean_probability"] = one.mean_probability
+    return rows
 
 
 def measured_array(values: np.ndarray, affine: np.ndarray) -> Rows | None:
@@ -195,7 +209,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="the pool, or the shared real data")
     parser.add_argument("--first", type=int, help="patients")
     parser.add_argument("--brains", type=int, help="of oasis; each takes minutes once")
+    parser.add_argument("--weights", type=Path, help="of ncct-overlap, a .safetensors file with its card")
     given = parser.parse_args()
+    WEIGHTS.extend([given.weights] if given.weights else [])
     patients = {
         "pool": lambda: of_pool(given.folder),
         "phantom": of_phantoms,

@@ -55,7 +55,10 @@ outcome = "mrs"
 [eligibility]
 required_columns = "age"
 """
-    kinds = "mask, native_mask, density_ratio, dwi_threshold, dwi_unet, ctp_core, cbf_map, radiomics, readings"
+    kinds = (
+        "mask, native_mask, density_ratio, dwi_threshold, dwi_unet, ctp_core, cbf_map, ncct_overlap, radiomics, "
+        "readings"
+    )
     source_keys = "kind, name, regions, laterality, most_fluid, description, rule, modality"
     assert refusals(folder, text) == [
         f"row 1, key outcom: must be one of {TOP_LEVEL}. Did you mean outcome? Rename or delete it.",

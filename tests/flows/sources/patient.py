@@ -71,13 +71,15 @@ IMAGES: dict[str, Callable] = {
     "cbf": _flow,
     "tmax": _arrival,
 }
+#: What a kind is shown in its place: the perfusion's own head shows no infarct before contrast agent comes.
+IMAGES_OF: dict[tuple[str, str], Callable] = {("ncct_overlap", "ncct"): scan_phantom.ct}
 SIDECARS = {"ctp": perfusion.TIMED, "cbf": {"Units": "ml/100 g/min"}}
 
 
 @cache
-def image(modality):
+def image(modality, kind=""):
     """Values and affine."""
-    return IMAGES[modality]()
+    return IMAGES_OF.get((kind, modality), IMAGES[modality])()
 
 
 def as_it_is(values, affine):
@@ -116,7 +118,7 @@ def case_of(source, folder, change=as_it_is, content=None):
     files = []
     for modality in source.scans:
         if modality in IMAGES:
-            body = nifti(*change(*image(modality)))
+            body = nifti(*change(*image(modality, source.kind)))
             body = content(body) if content is not None and not files else body
             files.append(_written(folder, f"sub-1_{modality}.nii.gz", modality, body))
     sidecar = SIDECARS.get(source.scans[0])

@@ -245,6 +245,7 @@ FOLDERS = {"anatomies": Path("heads"), "lesions": Path("masks")}
     ("changes", "message"),
     [
         ({"method": "region-net"}, r"METHOD with --cohort must be one of dwi-unet, got region-net: it learns regions"),
+        ({"method": "ncct-overlap"}, r"METHOD with .* got ncct-overlap: a cohort's CT are not prepared for it"),
         ({"licences": {}}, r"--cohort-licence must say what the patients' consent .* got none"),
         ({"licences": {"patient": " "}}, r"--cohort-licence must say"),
         ({"cohort": None, "licences": {}}, r"something to learn from must be given, got none"),

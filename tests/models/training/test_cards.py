@@ -48,6 +48,16 @@ def card(weights, tmp_path):
     return card_of(weights, TRAINING, PLACED, data, metrics, operating_point(0.45, 12))
 
 
+def test_a_card_tells_what_is_known_of_its_method_besides(weights):
+    own, other = (
+        card_of(weights, replace(TRAINING, method=method), PLACED, [], {}, operating_point(0.5, 12))["known_limits"]
+        for method in ("ncct-overlap", "dwi-unet")
+    )
+    assert own[: len(other)] == other
+    assert "less than 2 HU were not learned" in own[len(other)]
+    assert "no weights of ImageNet" in own[-1]
+
+
 def test_weights_with_their_card_may_score(weights, card):
     with pytest.raises(WeightsMissingError, match=r"got no dwi-unet\.json"):
         find_weights("dwi-unet", weights.parent)
