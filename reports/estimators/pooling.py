@@ -130,7 +130,8 @@ def pool(sites: Sequence[SiteEstimate], *, scale: Scale = "identity", between: B
         nan = math.nan
         return Pooled(nan, nan, nan, nan, n, len(kept), scale, left_out, reason)
     effects, variances = np.array([found[one.site] for one in kept], dtype=np.float64).T
-    result = combine_effects(effects, variances, method_re=_METHODS[between])
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a ratio that is not used, where all sites agree
+        result = combine_effects(effects, variances, method_re=_METHODS[between])
     tau_squared = max(float(result.tau2), 0.0)
     weights = 1 / (variances + tau_squared)
     mean = float(weights @ effects / weights.sum())
