@@ -119,17 +119,6 @@ def test_gates_by_hand() -> None:
     assert adjusted_p_values(estimated)[1] == 0.001
 
 
-def test_the_gate_keeps_the_error_of_the_family() -> None:
-    """All null hypotheses true: any false claim in at most one of twenty studies."""
-    rng = np.random.default_rng(2)
-    roles = ("primary", "confirmatory", "confirmatory", "confirmatory")
-    n_false = sum(
-        min(adjusted_p_values([(role, p, True) for role, p in zip(roles, rng.random(4), strict=True)])) < 0.05
-        for _ in range(1000)
-    )
-    assert n_false / 1000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
-
-
 def test_a_primary_that_was_not_run_is_refused_by_name() -> None:
     question = {"name": "late", "role": "primary", "statistic": "agreement/bias/mask-classic/reader:Z/measured"}
     config = planned([question])
