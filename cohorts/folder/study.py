@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from pydantic import Field, create_model, model_validator
 
+from cohorts.folder.analysis_plan import AnalysisSection
 from cohorts.folder.clinical_column import NUMERIC, ClinicalColumn
 from cohorts.folder.source import NAME, NETWORK_MAP, OnScanSource, Part, ReadingsSource, Source
 from cohorts.folder.table_mapping import TableMapping
@@ -212,6 +213,7 @@ class StudyConfig(Part):
     agreement: tuple[AgreementPair, ...] = Field((), description="Default: every pair of sources that give a score")
     drawn_regions: tuple[DrawnRegions, ...] = ()
     table: tuple[TableMapping, ...] = Field((), description="How tables of others are imported")
+    analysis: AnalysisSection | None = Field(None, description="The questions declared before the numbers are seen")
 
     @property
     def computed_sources(self) -> tuple[Source, ...]:
@@ -289,6 +291,14 @@ class StudyConfig(Part):
             problems.append(f"scan must be one onto which a source brings regions, got {drawn.scan!r}")
         return problems
 
+    @property
+    def analysis_digest(self) -> str | None:
+        """sha256 of the declared questions and of what they rest on: classes, cuts, pairs, eligibility and outcome."""
+        if self.analysis is None:
+            return None
+        resting_on = {"analysis", "severity", "outcome", "eligibility", "dichotomy", "agreement"}
+        return digest_of(self.model_dump(mode="json", include=resting_on))
+
     @cached_property
     def _declared_rules(self) -> Mapping[str, RegionJudge]:
         """Name -> rule, of the study's own."""
@@ -355,6 +365,9 @@ class StudyConfig(Part):
         ]
         if self.clinical_side is None and any(source.laterality == "clinical_side" for source in self.source):
             problems.append("laterality 'clinical_side' needs clinical_side = \"<column>\"")
+        if self.analysis is not None:
+            known = (*self.measurement_of, *self.measurements)
+            problems += self.analysis.contradictions(known, [dichotomy.name for dichotomy in self.dichotomy])
         if sum(dichotomy.primary for dichotomy in self.dichotomy) > 1:
             problems.append("at most one dichotomy may be primary")
         try:

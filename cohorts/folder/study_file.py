@@ -15,6 +15,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from cohorts.folder.analysis_plan import AnalysisSection, Question
 from cohorts.folder.clinical import top_code_number
 from cohorts.folder.clinical_column import NUMERIC, ClinicalColumn
 from cohorts.folder.problems import CohortError, Problem, Refusal, did_you_mean
@@ -60,8 +61,10 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "agreement": (AgreementPair,),
     "drawn_regions": (DrawnRegions,),
     "table": (TableMapping,),
+    "analysis": (AnalysisSection,),
+    "question": (Question,),
 }
-_LISTS = ("source", "rule", "clinical", "gate", "dichotomy", "agreement", "drawn_regions", "table")
+_LISTS = ("source", "rule", "clinical", "gate", "dichotomy", "agreement", "drawn_regions", "table", "question")
 _SYMBOLS = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
 _CORRECT = "Correct it."
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import get_args
 
+from cohorts.folder.analysis_plan import ANALYSIS_SETS, ROLES
 from cohorts.folder.clinical_column import ClinicalColumn
 from cohorts.tables.contract import Column, ColumnType, Table, count, flag, number, text
 from tasks.anatomy import ASPECTS_REGIONS
@@ -18,8 +19,6 @@ from tasks.radiomics.feature_lists import FEATURE_MODES
 STATUSES = ("ok", "excluded", "failed")
 STAGES = ("screening", "intake", "scoring", "eligibility")  # the order of the flowchart
 WEIGHTS_STATES = ("none", "trained-here", "external")  # METHODS 0.1
-#: Whom a number is about. ``participants.is_<set>`` holds the members; ``screened`` is every row of ``participants``.
-ANALYSIS_SETS = ("screened", "measured", "examined", "included")
 MEASURES = ("score", "volume_ml")
 PRESENCES = get_args(Presence)
 UNGRADED = "ungraded"  # the grade, in statistics, of those without one
@@ -278,6 +277,12 @@ STATISTICS = Table(
         text("statistic_id", "section/quantity:details/source/what it is held against/set, unique"),
         text("section", "Section of the report"),
         text("quantity", "What was estimated, such as auc or icc_a1"),
+        text(
+            "role",
+            "primary or confirmatory where cohort.toml declared it under [analysis]; exploratory otherwise; "
+            "descriptive where nothing is inferred",
+            allowed=(*ROLES, "descriptive"),
+        ),
         text(
             "measure",
             "What the source gave: score (of scores) or volume_ml (of lesions)",

@@ -17,6 +17,8 @@ from reports.document.chapters.cohort import cohort_chapter, distribution_chapte
 from reports.document.chapters.cuts import dichotomy_chapter, youden_chapter
 from reports.document.chapters.flow import chase_chapter, flow_chapter
 from reports.document.chapters.methods import REFERENCES, guide_chapter, methods_chapter, provenance_chapter
+from reports.document.chapters.plan import plan_chapter, with_role
+from reports.document.chapters.readers_and_sites import intention_chapter, readers_chapter, sites_chapter
 from reports.document.chapters.regions import region_chapter
 from reports.document.chapters.roc import roc_chapter
 from reports.document.chapters.segmentation import segmentation_chapter
@@ -33,8 +35,10 @@ __all__ = ["AtlasLevel", "AtlasSlices", "Document", "document", "write_report"]
 FILE_NAME = "report.html"
 DISCLAIMER = "Research use only; never a diagnosis"
 _CHAPTERS = (
-    flow_chapter, chase_chapter, cohort_chapter, distribution_chapter, region_chapter, roc_chapter, dichotomy_chapter,
-    youden_chapter, association_chapter, agreement_chapter, segmentation_chapter, methods_chapter, guide_chapter,
+    plan_chapter, flow_chapter, chase_chapter, cohort_chapter, distribution_chapter, region_chapter, roc_chapter,
+    dichotomy_chapter, youden_chapter, association_chapter, agreement_chapter, readers_chapter, sites_chapter,
+    intention_chapter, segmentation_chapter, methods_chapter,
+    guide_chapter,
 )  # fmt: skip
 
 
@@ -91,7 +95,7 @@ def document(
     with style():
         parts = material(data, Statistics(statistics), run, atlas_slices)
         made = (make(parts) for make in _CHAPTERS)
-        chapters = [chapter for chapter in made if chapter is not None]
+        chapters = [with_role(chapter, parts) for chapter in made if chapter is not None]
         provenance = provenance_chapter(parts)
         html = _render(parts, summary(parts), chapters, provenance)
     return Document(html, tuple(chart for chapter in chapters for chart in chapter.charts()))

@@ -79,7 +79,7 @@ class GwetAc:
             return not_estimable("t", level, self.reason or "no patient disagrees")
         scale = float(stats.t.ppf((1 + level) / 2, self.n - 1) / stats.norm.ppf((1 + level) / 2))
         interval = wald_interval(self.estimate, scale * self.standard_error, level, "t")
-        credit = float(_agreement_weights(self.n_categories, self.weights).mean())
+        credit = float(agreement_weights(self.n_categories, self.weights).mean())
         return interval.within(-credit / (1 - credit), 1.0)
 
 
@@ -195,7 +195,7 @@ def gwet_ac(
         return GwetAc(math.nan, math.nan, n, weights, q, f"{n} patients, at least 2 are needed")
     if n == np.trace(table):
         return GwetAc(1.0, 0.0, n, weights, q)
-    credit = _agreement_weights(q, weights)
+    credit = agreement_weights(q, weights)
     share = table / n
     marginal = (share.sum(axis=0) + share.sum(axis=1)) / 2
     scale = credit.sum() / (q * (q - 1))
@@ -229,7 +229,7 @@ def contingency_table(*, reference: npt.ArrayLike, candidate: npt.ArrayLike, cat
     return np.bincount(rows * order.size + columns, minlength=order.size**2).reshape(order.size, order.size)
 
 
-def _agreement_weights(q: int, weights: Weights) -> FloatArray:
+def agreement_weights(q: int, weights: Weights) -> FloatArray:
     """Credit for each pair of categories: 1 on the diagonal, falling with distance in places."""
     distance = np.abs(np.subtract.outer(np.arange(q), np.arange(q))) / (q - 1)
     credit = {"none": distance == 0, "linear": 1 - distance, "quadratic": 1 - distance**2}[weights]

@@ -129,10 +129,10 @@ def dichotomy_performance(
     """
     values = checked_vector("candidate", candidate)
     condition = checked_flags("reference", reference, values.size)
-    return _counted(condition, threshold.is_positive(values), threshold)
+    return counted(condition, threshold.is_positive(values), threshold)
 
 
-def _counted(
+def counted(
     condition: npt.NDArray[np.bool_], test: npt.NDArray[np.bool_], threshold: Threshold | None
 ) -> BinaryPerformance:
     """Count the four cells."""

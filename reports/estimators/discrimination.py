@@ -211,7 +211,7 @@ def auc(*, reference: npt.ArrayLike, candidate: npt.ArrayLike, positive_when: Di
     >>> auc(reference=[0, 0, 1, 1], candidate=[9, 7, 7, 3], positive_when="low").estimate
     0.875
     """
-    return _auc_and_components(Classes.of(reference, candidate, positive_when))[0]
+    return auc_with_components(Classes.of(reference, candidate, positive_when))[0]
 
 
 def compare_aucs(
@@ -247,8 +247,8 @@ def compare_aucs(
     """
     first = Classes.of(reference, candidate_a, positive_when_a)
     second = Classes.of(reference, candidate_b, positive_when_b)
-    auc_a, of_positive_a, of_negative_a = _auc_and_components(first)
-    auc_b, of_positive_b, of_negative_b = _auc_and_components(second)
+    auc_a, of_positive_a, of_negative_a = auc_with_components(first)
+    auc_b, of_positive_b, of_negative_b = auc_with_components(second)
     if auc_a.reason is not None:
         return AucDifference(math.nan, math.nan, math.nan, math.nan, auc_a, auc_b, auc_a.reason)
     difference = auc_a.estimate - auc_b.estimate
@@ -267,7 +267,7 @@ def _share(cumulative: IntArray, size: int) -> FloatArray:
     return counts / size if size else np.full(counts.size, math.nan)
 
 
-def _auc_and_components(classes: Classes) -> tuple[Auc, FloatArray, FloatArray]:
+def auc_with_components(classes: Classes) -> tuple[Auc, FloatArray, FloatArray]:
     """Return the area and the structural components of the positive and of the negative patients."""
     condition, values, positive_when = classes.condition, classes.values, classes.positive_when
     n_positive, n_negative = classes.n_positive, classes.n_negative

@@ -125,14 +125,22 @@ _AC2 = gwet_minimum(quadratic_mean_credit(MAXIMUM_SCORE + 1))
 #: Quantities that are a share of patients and so carry both counts.
 PROPORTIONS = (
     *("sensitivity", "specificity", "accuracy", "ppv", "npv", "prevalence", "test_positive"),
-    *("exact", "within_1", "within_2", "affected", "share", "region_agreement"),
+    *("exact", "within_1", "within_2", "affected", "share", "region_agreement", "failed"),
+    *(f"{name}_{what}" for name in ("sensitivity", "specificity") for what in ("complete", "worst", "best")),
+    *("site_sensitivity", "site_specificity"),
 )
 _SHARES = (
     *PROPORTIONS,
     *("sensitivity_corrected", "specificity_corrected", "sensitivity_published", "specificity_published"),
     *("balanced_accuracy", "f1_positive", "f1_negative", "auc"),
     *("region_prevalence_reference", "region_prevalence_candidate"),
-    *("region_positive_agreement", "region_negative_agreement"),
+    *("region_positive_agreement", "region_negative_agreement", "site_auc"),
+    *(
+        f"{kind}_{name}"
+        for kind in ("pooled", "predicted", "without")
+        for name in ("auc", "sensitivity", "specificity")
+    ),
+    *(f"i_squared_{name}" for name in ("auc", "sensitivity", "specificity", "icc_a1")),
 )
 _SEGMENTATION = {"dice": SHARE, "surface_dice": SHARE, "lesion_f1": SHARE, "hd95_mm": POSITIVE,
                  "volume_difference_ml": UNBOUNDED}  # fmt: skip
@@ -148,12 +156,13 @@ _COUNTS = (
     "n_failed",
     "n_measured",
     "n_examined",
+    "n_unknown",
 )
 #: Weighted kappa is 1 - observed over expected disagreement. With a distance of negative type (0/1, linear, quadratic)
 #: observed disagreement is at most twice the expected one (Szekely & Rizzo 2013), so kappa is at least -1.
 _SIGNED = (
     *("kappa_linear", "kappa_quadratic", "region_kappa", "region_ac1", "spearman", "kendall", "mcc", "auc_difference"),
-    *("j", "j_corrected", "j_published"),
+    *("j", "j_corrected", "j_published", "pooled_icc_a1", "predicted_icc_a1", "without_icc_a1"),
 )
 #: Of a measure or a clinical column; what the values are bounded by is asked of the column.
 LOCATIONS = ("median", "q1", "q3", "mean", "cut", "cut_published")
@@ -167,6 +176,19 @@ BOUNDS: Mapping[str, Callable[[Row], Bounds]] = {
     "icc_a1": _of_icc,
     "icc_a1_bootstrap": _of_icc,  # a resample has n patients too
     "ac2": _fixed(_AC2, 1),
+    "site_icc_a1": _of_icc,
+    # of few patients, of whom some have one rating, a coefficient of several raters has no least value of its own
+    **dict.fromkeys(("fleiss_kappa", "fleiss_ac"), _fixed(-math.inf, 1)),
+    "reader_auc": _fixed(*SHARE, UNBOUNDED),
+    **dict.fromkeys(("reader_auc_difference", "session_auc_difference"), _fixed(*SIGNED, UNBOUNDED)),
+    **dict.fromkeys(("volume_ratio", "volume_ratio_loa_lower", "volume_ratio_loa_upper"), _fixed(*POSITIVE)),
+    "side_bias": _fixed(-MAXIMUM_SCORE, MAXIMUM_SCORE, UNBOUNDED),
+    **dict.fromkeys(("side_loa_lower", "side_loa_upper"), _fixed(*UNBOUNDED)),
+    "bowker": _fixed(*POSITIVE),
+    "generalised_odds_ratio": _fixed(*POSITIVE),
+    # everybody treated wrongly costs the odds of the risk
+    **dict.fromkeys(("net_benefit", "net_benefit_all"), _fixed(-math.inf, 1, UNBOUNDED)),
+    **dict.fromkeys(("width", "n_for_width"), _fixed(*POSITIVE)),
     "bias": _fixed(-MAXIMUM_SCORE, MAXIMUM_SCORE, UNBOUNDED),
     "loa_lower": _of_limit,
     "loa_upper": _of_limit,
@@ -178,6 +200,7 @@ BOUNDS: Mapping[str, Callable[[Row], Bounds]] = {
     "difference": _fixed(*POSITIVE),  # U, H, chi-square, or Fisher's odds ratio
     "grades_test": _fixed(*POSITIVE),
     "class_test": _fixed(*POSITIVE),
+    **dict.fromkeys(("primary", "confirmatory", "exploratory"), _fixed(*UNBOUNDED)),  # as the number they point at
 }
 
 

@@ -22,6 +22,7 @@ from cohorts.tables.schemas import PARTICIPANTS, STATISTICS, UNGRADED
 from reports.estimators.agreement import IntraclassCorrelation, MeanSquares
 from reports.estimators.bland_altman import LIMIT_FACTOR
 from reports.lint.cell_rules import TOLERANCE, cell_problems
+from reports.lint.declared import declared_problems
 from reports.lint.recount import recount_problems
 from reports.statistics.inputs import ReportInput
 from reports.statistics.patients import SCORE
@@ -55,6 +56,7 @@ def lint(statistics: pd.DataFrame, data: ReportInput) -> list[str]:
         problems += check(book)
     problems += _cohort_groups(book, data)
     problems += _integer_means(book, data)
+    problems += declared_problems(book, data.config)
     return problems + recount_problems(book, data)
 
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
+from cohorts.folder.analysis_plan import ANALYSIS_SETS
 from cohorts.folder.study import Dichotomy
-from cohorts.tables.schemas import ANALYSIS_SETS, UNGRADED
+from cohorts.tables.schemas import UNGRADED
 from reports.statistics.inputs import ReportInput
 from reports.statistics.rows import Row, Statistics
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE

@@ -46,10 +46,16 @@ youden        cut, j, sensitivity, specificity (of the cut      source, measure,
 association   spearman, kendall (tau-b), odds_ratio             source, measure, variable
               (proportional odds of a worse outcome per
               point, or per doubling)
+association   generalised_odds_ratio (of a worse outcome on     source, measure, variable, dichotomy
+              the positive side of the primary cut)
 agreement     icc_a1 (F interval), icc_a1_bootstrap,            source (candidate), reference, measure
               kappa_linear, kappa_quadratic, ac2, exact,
               within_1, within_2, bias, loa_lower,
-              loa_upper, proportional_slope, spearman
+              loa_upper, proportional_slope, spearman, bowker
+              (symmetry); side_bias, side_loa_lower,
+              side_loa_upper (scores of hemispheres)
+agreement     volume_ratio, volume_ratio_loa_lower,             source (candidate), reference
+              volume_ratio_loa_upper (candidate / reference)
 agreement     region_agreement, region_prevalence_reference,    source (candidate), reference, region
               region_prevalence_candidate (proportions),
               region_kappa, region_ac1,
@@ -63,7 +69,26 @@ segmentation  dice, surface_dice, hd95_mm, lesion_f1,           source (candidat
               _q1 and _q3
 segmentation  dice: the same median over patients, of each      source (candidate), reference (drawn regions);
               the mean of both sides                            region
+readers       fleiss_kappa, fleiss_ac: of the score (quadratic  dichotomy, region (affected on either side)
+              weights), of each cut, of each region
+readers       reader_auc, reader_auc_difference (source - the   source, variable; category (which session less
+              readers), session_auc_difference: random readers  which)
+              and cases (Obuchowski-Rockette)
+sites         site_, pooled_, predicted_ (of a further site),   source, measure, variable or reference,
+              i_squared_ and without_ of auc, of sensitivity    dichotomy; category (the site, or the site left
+              and specificity at the primary cut, of icc_a1     out)
+intention     failed (a proportion), n_unknown, sensitivity_    source, measure, dichotomy, variable
+              and specificity_ complete, worst and best
+              (failures left out, as errors, as right)
+benefit       net_benefit, net_benefit_all (of treating all)    source, dichotomy, category (the risk)
+precision     width of an interval, n_for_width                 category (the quantity) and those of its row
+plan          primary, confirmatory, exploratory: the number of   category (the question's name); further those
+              a declared question at level 1 - alpha (p_value   of the number
+              of its claim, p_adjusted)
 ============  ================================================  ===========================================
+
+``role`` says of every number whether ``[analysis]`` of ``cohort.toml`` declared it: ``primary``, ``confirmatory`` or
+``exploratory``; what was not declared is ``exploratory``, and ``descriptive`` where nothing is inferred.
 
 A proportion has ``numerator`` and ``denominator`` and a Wilson interval; a count has ``unit`` ``participants``. Where a
 number cannot be computed, ``estimate`` is null and ``note`` says why. ``note`` also names a dichotomy's operator form
@@ -79,16 +104,21 @@ import pandas as pd
 from reports.statistics.inputs import ReportInput
 from reports.statistics.patients import agreement_sets, analysis_sets, patients_of
 from reports.statistics.rows import Builder
-from reports.statistics.sections.agreement import add_agreement
+from reports.statistics.sections.agreement import add_agreement, add_volume_ratios
 from reports.statistics.sections.association import add_association
 from reports.statistics.sections.cohort import add_cohort, add_distribution
 from reports.statistics.sections.flow import add_flow
+from reports.statistics.sections.plan import add_plan
+from reports.statistics.sections.readers import add_reader_agreement, add_reader_discrimination
 from reports.statistics.sections.regions import add_regions
 from reports.statistics.sections.segmentation import add_segmentation
 from reports.statistics.sections.severity import add_dichotomies, add_roc, add_youden
+from reports.statistics.sections.sites import add_sites
+from reports.statistics.sections.usefulness import add_benefit, add_intention, add_precision
 
+#: Sections of a study with a severity column, readers and sites; ``plan`` is behind them where one is declared.
 SECTIONS = ("flow", "cohort", "distribution", "regions", "roc", "dichotomies", "youden", "association", "agreement",
-            "segmentation")  # fmt: skip
+            "segmentation", "readers", "sites", "intention", "benefit", "precision")  # fmt: skip
 
 
 def analyse(data: ReportInput) -> pd.DataFrame:
@@ -121,6 +151,16 @@ def analyse(data: ReportInput) -> pd.DataFrame:
             add_section(rows, patients, name)
     for name, patients in agreement_sets(everyone).items():
         add_agreement(rows, patients, name)
+        add_volume_ratios(rows, patients, name)
     for name, patients in agreement_sets(everyone).items():
         add_segmentation(rows, data, patients, name)
+    for name, patients in agreement_sets(everyone).items():
+        add_reader_agreement(rows, patients, name)
+    for name, patients in sets.items():
+        add_reader_discrimination(rows, patients, name)
+    add_sites(rows, sets["included"], "included")
+    add_intention(rows, everyone)
+    add_benefit(rows, sets["included"], "included")
+    add_precision(rows, everyone)
+    add_plan(rows, data.config)
     return rows.frame()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -23,7 +24,9 @@ LEVEL = 0.95  # level of every interval of the report
 _PANDAS_TYPE = {"string": "object", "int64": "Int64", "float64": "float64", "bool": "boolean"}
 _WHOLE = tuple(column.name for column in STATISTICS.columns if column.type == "int64")
 #: Sections that ask the same of score and volume, so that the measure is part of a number's name.
-_NAMED_BY_MEASURE = ("roc", "youden", "association")
+_NAMED_BY_MEASURE = ("roc", "youden", "association", "sites", "benefit", "intention", "precision", "readers")
+#: Sections that count and describe; a number of theirs claims nothing.
+_DESCRIPTIVE = ("flow", "cohort", "distribution")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,7 @@ class Row(Scope):
 
     statistic_id: str
     quantity: str
+    role: str
     estimate: float | None
     lower: float | None
     upper: float | None
@@ -123,8 +127,10 @@ class Details:
     family: str | None = None
     seed: int | None = None
     note: str | None = None
+    role: str | None = None
 
 
+_COMPUTED = ("role", "p_value", "p_adjusted")  # of Details; a row has them in its own form
 NO_DETAILS = Details()
 
 
@@ -182,10 +188,14 @@ class Statistics:
 
 
 class Builder:
-    """Rows of ``statistics`` in the order in which they are added."""
+    """Rows of ``statistics`` in the order in which they are added.
+
+    ``intervals`` keeps, by ``statistic_id``, how an estimate's interval depends on its level, for the claims of a plan.
+    """
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
+        self.intervals: dict[str, Callable[[float], Interval]] = {}
 
     def add(
         self,
@@ -207,13 +217,16 @@ class Builder:
                 **asdict(scope),
                 statistic_id=scope.id_of(quantity),
                 quantity=quantity,
+                role=details.role or ("descriptive" if scope.section in _DESCRIPTIVE else "exploratory"),
                 estimate=_finite(estimate),
                 lower=interval.lower if interval and has_limits else None,
                 upper=interval.upper if interval and has_limits else None,
                 level=interval.level if interval and has_limits else None,
                 method=interval.method if interval else str(how),
                 n=n,
-                **asdict(replace(details, p_value=_finite(details.p_value), p_adjusted=_finite(details.p_adjusted))),
+                **{name: value for name, value in asdict(details).items() if name not in _COMPUTED},
+                p_value=_finite(details.p_value),
+                p_adjusted=_finite(details.p_adjusted),
             )
         )
 
@@ -223,6 +236,9 @@ class Builder:
         """Add a computed statistic; its reason joins the note."""
         details = replace(details, note=joined(details.note, result.reason))
         self.add(scope, quantity, result.estimate, result.n, how, details)
+        interval_of = getattr(result, "confidence_interval", None)
+        if interval_of is not None:
+            self.intervals[scope.id_of(quantity)] = interval_of
 
     def test(self, scope: Scope, quantity: str, test: GroupTest, seed: int, family: Details = NO_DETAILS) -> None:
         """Add a comparison of groups; ``seed`` is kept where the test drew random numbers."""
@@ -242,10 +258,24 @@ class Builder:
         details = Details(numerator=share.count, denominator=share.n, note=joined(note, share.reason))
         n = share.n if n is None else n
         self.add(scope, quantity, share.estimate, n, share.confidence_interval(LEVEL), details)
+        self.intervals[scope.id_of(quantity)] = share.confidence_interval
 
     def missing(self, scope: Scope, quantity: str, n: int, method: str, reason: str) -> None:
         """Add a number that cannot be computed, with the reason."""
         self.add(scope, quantity, None, n, method, Details(note=reason))
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows so far."""
+        return tuple(self._rows)
+
+    def found(self, statistic_id: str) -> Row | None:
+        """The row of an id, or None."""
+        return next((row for row in self._rows if row.statistic_id == statistic_id), None)
+
+    def declare(self, statistic_id: str, role: str) -> None:
+        """Say of a row that it was declared in this role."""
+        self._rows = [replace(row, role=role) if row.statistic_id == statistic_id else row for row in self._rows]
 
     def frame(self) -> pd.DataFrame:
         """The rows with the contract's columns and types.

@@ -15,13 +15,13 @@ from reports.document.page import (
     Text,
     in_sets,
 )
-from reports.document.tables import NOT_COMPUTED, Cell, cell, number, p_text, proportion_cell, words
+from reports.document.tables import NOT_COMPUTED, Cell, cell, number, p_cell, p_text, proportion_cell, words
 from reports.figures.charts import bland_altman, forest
 from reports.statistics.rows import Row
 from tasks.anatomy import ASPECTS_REGIONS
 
 _PLOTS_SHOWN = 6
-_COEFFICIENTS = ("icc_a1", "icc_a1_bootstrap", "kappa_linear", "kappa_quadratic", "ac2", "spearman")
+_COEFFICIENTS = ("icc_a1", "icc_a1_bootstrap", "kappa_linear", "kappa_quadratic", "ac2", "spearman", "bowker")
 _SHARES = ("exact", "within_1", "within_2")
 _LIMITS = ("bias", "loa_lower", "loa_upper")
 SHARED = "shared method"
@@ -105,7 +105,7 @@ def _pairs(material: Material, analysis_set: AnalysisSet) -> list[Block]:
         TableView(
             f"Agreement of the score, {analysis_set.title.lower()}; 95 % intervals",
             ("Candidate, reference", "n", "ICC(A,1)\nF interval", "ICC(A,1)\nbootstrap", "κ linear", "κ quadratic",
-             "AC2", "Spearman ρ"),
+             "AC2", "Spearman ρ", "Bowker\np of symmetry"),
             (Group("", tuple(_coefficients(material, pair, row) for pair, row in by_pair.items())),),
         ),
         TableView(
@@ -138,7 +138,11 @@ def _label(pair: tuple[str, str], row: Row) -> Cell:
 def _coefficients(material: Material, pair: tuple[str, str], row: Row) -> tuple[Cell, ...]:
     """One line of coefficients."""
     found = (material.row("agreement", name, pair[1], pair[0], row.stratum) for name in _COEFFICIENTS)
-    return (_label(pair, row), Cell(str(row.n)), *(cell(item, 3) for item in found))
+    return (
+        _label(pair, row),
+        Cell(str(row.n)),
+        *(p_cell(item) if name == "bowker" else cell(item, 3) for name, item in zip(_COEFFICIENTS, found, strict=True)),
+    )
 
 
 def _distances(material: Material, pair: tuple[str, str], row: Row) -> tuple[Cell, ...]:

@@ -22,7 +22,9 @@ _LATERALITY = {
 _SECTION_TITLES = {
     "flow": "Flowchart", "cohort": "Cohort table", "distribution": "Distributions", "regions": "Regions",
     "roc": "ROC", "dichotomies": "Declared cuts", "youden": "Youden cuts", "association": "Association",
-    "agreement": "Agreement", "segmentation": "Agreement of lesions",
+    "agreement": "Agreement", "segmentation": "Agreement of lesions", "readers": "Readers", "sites": "Sites",
+    "intention": "Intention to diagnose", "benefit": "Net benefit", "precision": "Precision",
+    "plan": "Declared questions",
 }  # fmt: skip
 
 READING_GUIDE = (
@@ -123,6 +125,7 @@ def provenance_chapter(material: Material) -> Chapter:
     facts = (
         ("Run", run.run_id), ("Started", run.started_at), ("aspects-cohort", run.version), ("Command", run.command),
         ("Digest of the code", run.code_digest), ("Digest of the settings", run.settings_digest),
+        ("Digest of the analysis plan", material.data.config.analysis_digest or "no plan was declared"),
     )  # fmt: skip
     packages = sorted(run.packages.items())
     files = tuple(

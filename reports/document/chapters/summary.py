@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from reports.document.chapters.cohort import median_cell
 from reports.document.chapters.cuts import cut_text
+from reports.document.chapters.plan import primary_sentences
 from reports.document.page import Material
 from reports.document.tables import interval, number, p_text, percent, signs, whole
 from reports.statistics.patients import SCORE, VOLUME
@@ -32,7 +33,7 @@ class Summary:
 
 def summary(material: Material) -> Summary:
     """Key numbers of the main analysis set, first score source and first volume."""
-    tiles, sentences = [], []
+    tiles, sentences = [], primary_sentences(material)
     for part in (_flow, _level, _roc, _cut, _agreement):
         tile, text = part(material)
         tiles += tile

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
+
 from cohorts.folder.study import AgreementPair, StudyConfig
 from reports.estimators.agreement import agreement_within, bootstrap_icc_a1, icc_a1
 from reports.estimators.association import spearman
 from reports.estimators.bland_altman import bland_altman
 from reports.estimators.categorical_agreement import binary_agreement, gwet_ac, kappa
 from reports.estimators.estimate import Interval
+from reports.estimators.repeated_differences import ratio_agreement, repeated_bland_altman
+from reports.estimators.symmetry import bowker
 from reports.statistics.patients import Patients
 from reports.statistics.rows import LEVEL, Builder, Details, Scope, joined
-from tasks.anatomy import ASPECTS_REGIONS, MAXIMUM_SCORE
+from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
 from tasks.arrays import FloatArray
 
 SCORES = range(MAXIMUM_SCORE + 1)
@@ -22,7 +26,7 @@ BCA_MAXIMUM = 5000  # chosen here: the jackknife of BCa grows with n squared, wh
 
 def add_agreement(rows: Builder, patients: Patients, name: str) -> None:
     """Add the agreement of every declared pair, by default of every pair of sources that give a score."""
-    for reference, candidate in _pairs(patients):
+    for reference, candidate in pairs_of(patients):
         scope = Scope(section="agreement", analysis_set=name, measure="score", source=candidate, reference=reference)
         absent = [source for source in (reference, candidate) if source not in patients.scores]
         if absent:
@@ -38,7 +42,7 @@ def add_agreement(rows: Builder, patients: Patients, name: str) -> None:
         _add_regions(rows, scope, patients, note)
 
 
-def _pairs(patients: Patients) -> list[tuple[str, str]]:
+def pairs_of(patients: Patients) -> list[tuple[str, str]]:
     """(reference, candidate) of every question; by default readers are the reference of computed sources."""
     if patients.config.agreement:
         pairs: dict[AgreementPair, None] = dict.fromkeys(patients.config.agreement)
@@ -89,8 +93,14 @@ def _add_scores(
     points = Details(unit="points", note=joined(note, limits.reason))
     rows.add(scope, "loa_lower", limits.loa_lower, limits.n, lower, points)
     rows.add(scope, "loa_upper", limits.loa_upper, limits.n, upper, points)
+    rows.intervals[scope.id_of("loa_lower")] = lambda level: limits.limit_intervals(level)[0]
+    rows.intervals[scope.id_of("loa_upper")] = lambda level: limits.limit_intervals(level)[1]
     slope = Details(note=joined(note, limits.slope_reason), p_value=limits.slope_p)
     rows.add(scope, "proportional_slope", limits.slope, limits.n, limits.slope_interval(LEVEL), slope)
+    symmetry = bowker(reference=reference, candidate=candidate, categories=SCORES, seed=config.study.seed)
+    drawn = config.study.seed if "Monte Carlo" in symmetry.test else None
+    tested = Details(p_value=symmetry.p, seed=drawn, note=joined(note, f"{symmetry.n_discordant} differ"))
+    rows.statistic(scope, "bowker", symmetry, symmetry.test, tested)
     rho = spearman(reference=reference, candidate=candidate)
     rows.statistic(scope, "spearman", rho, rho.confidence_interval(LEVEL), Details(note=note, p_value=rho.p))
 
@@ -104,6 +114,7 @@ def _add_regions(rows: Builder, scope: Scope, patients: Patients, note: str | No
     kept = patients.complete(first, second)
     if not kept.any():
         return
+    _add_sides(rows, scope, patients, note)
     for at, region in enumerate(ASPECTS_REGIONS):
         of_region = replace(scope, region=region, measure=None)
         reference, candidate = first[kept, at], second[kept, at]
@@ -118,6 +129,37 @@ def _add_regions(rows: Builder, scope: Scope, patients: Patients, note: str | No
         for quantity in ("positive_agreement", "negative_agreement"):
             index = table.indices()[quantity]
             rows.statistic(of_region, f"region_{quantity}", index, "specific agreement", Details(note=note))
+
+
+def _add_sides(rows: Builder, scope: Scope, patients: Patients, note: str | None) -> None:
+    """Add bias and limits of the score of one hemisphere; the two of a patient are not independent."""
+    pairs = [
+        np.concatenate([MAXIMUM_SCORE - patients.flags[source].of_side(side).sum(axis=1) for side in HEMISPHERES])
+        for source in (scope.reference or "", scope.source or "")
+    ]
+    kept = patients.complete(*pairs)
+    whose = np.tile(np.arange(patients.n), len(HEMISPHERES))
+    result = repeated_bland_altman(patients=whose[kept], reference=pairs[0][kept], candidate=pairs[1][kept])
+    details = Details(unit="points", note=joined(note, f"{result.n_pairs} hemispheres", result.reason))
+    rows.add(scope, "side_bias", result.estimate, result.n, result.confidence_interval(LEVEL), details)
+    lower, upper = result.limit_intervals(LEVEL)
+    rows.add(scope, "side_loa_lower", result.loa_lower, result.n, lower, details)
+    rows.add(scope, "side_loa_upper", result.loa_upper, result.n, upper, details)
+
+
+def add_volume_ratios(rows: Builder, patients: Patients, name: str) -> None:
+    """Add the ratio of the volumes of every pair of measurements, with its limits of agreement."""
+    for (reference, first), (candidate, second) in combinations(patients.volumes.items(), 2):
+        kept = patients.complete(first, second)
+        scope = Scope(section="agreement", analysis_set=name, measure="volume_ml", source=candidate,
+                      reference=reference)  # fmt: skip
+        result = ratio_agreement(reference=first[kept], candidate=second[kept])
+        note = f"candidate / reference; {result.n_left_out} pairs with 0 ml left out"
+        rows.statistic(scope, "volume_ratio", result, result.confidence_interval(LEVEL), Details(note=note))
+        limits = Details(note=joined(note, result.reason))
+        lower, upper = result.limit_intervals(LEVEL)
+        rows.add(scope, "volume_ratio_loa_lower", result.loa_lower, result.n, lower, limits)
+        rows.add(scope, "volume_ratio_loa_upper", result.loa_upper, result.n, upper, limits)
 
 
 def _named(interval: Interval, prefix: str) -> Interval:

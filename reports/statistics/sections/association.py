@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from reports.estimators.association import kendall_tau_b, ordinal_odds_ratios, spearman
+from reports.estimators.ordinal_shift import generalised_odds_ratio
 from reports.statistics.patients import SCORE, Patients
 from reports.statistics.rows import LEVEL, Builder, Details, Scope
+from reports.statistics.sections.severity import threshold_of
 from tasks.arrays import FloatArray
 
 MAXIMUM_CATEGORIES = 11  # mRS has seven; beyond this a proportional-odds model has more cut points than it is good for
@@ -27,6 +31,20 @@ def add_association(rows: Builder, patients: Patients, name: str) -> None:
                 rows.statistic(scope, quantity, result, result.confidence_interval(LEVEL), details)
             if column == config.outcome:
                 _add_odds_ratio(rows, scope, (clinical[kept], values[kept]))
+                _add_shift(rows, scope, (clinical[kept], values[kept]), patients)
+
+
+def _add_shift(rows: Builder, scope: Scope, columns: tuple[FloatArray, FloatArray], patients: Patients) -> None:
+    """Add the odds that a patient on the positive side of the primary cut has the worse outcome of two."""
+    outcome, values = columns
+    for item in patients.config.dichotomy:
+        if item.primary and item.on == scope.measure:
+            threshold = threshold_of(item)
+            result = generalised_odds_ratio(outcome=outcome, group=threshold.is_positive(values))
+            note = f"of a higher {scope.variable} where {threshold.positive_text}, ties split"
+            details = Details(p_value=result.p, note=note)
+            about = replace(scope, dichotomy=item.name)
+            rows.statistic(about, "generalised_odds_ratio", result, result.confidence_interval(LEVEL), details)
 
 
 def _add_odds_ratio(rows: Builder, scope: Scope, columns: tuple[FloatArray, FloatArray]) -> None:

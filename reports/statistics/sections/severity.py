@@ -36,7 +36,7 @@ def add_roc(rows: Builder, patients: Patients, name: str) -> None:
         kept = patients.complete(positive, values)
         result = auc(reference=positive[kept], candidate=values[kept], positive_when=DIRECTION[measure])
         scope = Scope(section="roc", analysis_set=name, measure=measure, source=source)
-        scope = _asked(scope, patients, positive[kept])
+        scope = asked(scope, patients, positive[kept])
         rows.statistic(scope, "auc", result, result.confidence_interval(LEVEL))
     questions = [
         ((SCORE, second, patients.scores[second]), (SCORE, first, patients.scores[first]))
@@ -64,7 +64,7 @@ def add_roc(rows: Builder, patients: Patients, name: str) -> None:
             reference=reference,
             reference_measure=measure_b,
         )
-        compared.append((_asked(scope, patients, positive[kept]), result_ab))
+        compared.append((asked(scope, patients, positive[kept]), result_ab))
     family = adjust_p_values([result.p for _, result in compared], "holm")
     label = f"AUC differences, {name}, Holm over {family.family_size}"
     for (scope, difference), p_adjusted in zip(compared, family.adjusted, strict=True):
@@ -76,7 +76,7 @@ def add_dichotomies(rows: Builder, patients: Patients, name: str) -> None:
     """Add the performance of every declared cut for every source that it applies to."""
     positive = patients.positive()
     for dichotomy in patients.config.dichotomy:
-        threshold = _threshold(dichotomy)
+        threshold = threshold_of(dichotomy)
         note = "; ".join(
             part for part in ("primary" if dichotomy.primary else "", threshold.positive_text, dichotomy.source) if part
         )
@@ -96,7 +96,7 @@ def add_dichotomies(rows: Builder, patients: Patients, name: str) -> None:
             if patients.config.severity is None:
                 continue
             kept = patients.complete(positive, values)
-            scope = _asked(scope, patients, positive[kept])
+            scope = asked(scope, patients, positive[kept])
             result = dichotomy_performance(reference=positive[kept], candidate=values[kept], threshold=threshold)
             _add_performance(rows, scope, result, note)
 
@@ -109,7 +109,7 @@ def add_youden(rows: Builder, patients: Patients, name: str) -> None:
     for measure, source, values in patients.measures():
         kept = patients.complete(positive, values)
         scope = Scope(section="youden", analysis_set=name, measure=measure, source=source)
-        scope = _asked(scope, patients, positive[kept])
+        scope = asked(scope, patients, positive[kept])
         _add_chosen_cut(rows, scope, (positive[kept] == 1, values[kept]), patients)
         published = PUBLISHED[measure]
         result = dichotomy_performance(reference=positive[kept], candidate=values[kept], threshold=published)
@@ -175,7 +175,7 @@ def _add_performance(rows: Builder, scope: Scope, result: BinaryPerformance, not
             rows.statistic(scope, quantity, index, "from the two-by-two table", Details(note=note))
 
 
-def _threshold(dichotomy: Dichotomy) -> Threshold:
+def threshold_of(dichotomy: Dichotomy) -> Threshold:
     """The declared dichotomy; ``value OPERATOR cut`` is its positive side."""
     return Threshold(
         dichotomy.name,
@@ -187,7 +187,12 @@ def _threshold(dichotomy: Dichotomy) -> Threshold:
     )
 
 
-def _asked(scope: Scope, patients: Patients, positive: FloatArray) -> Scope:
-    """The scope as that of a question about the severity class."""
+def asked(scope: Scope, patients: Patients, positive: FloatArray | None) -> Scope:
+    """The scope as that of a question about the severity class; ``positive`` None where several n stand under it."""
     column = patients.config.severity.column if patients.config.severity else None
-    return replace(scope, variable=column, n_positive=int(positive.sum()), positive_class=patients.positive_class())
+    return replace(
+        scope,
+        variable=column,
+        n_positive=None if positive is None else int(positive.sum()),
+        positive_class=patients.positive_class(),
+    )
