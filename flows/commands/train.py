@@ -36,7 +36,8 @@ def _show(trained: Trained, request: TrainRequest, console: Console) -> None:
             name = f"{metric.removesuffix('_ml').replace('_', ' ')}{', ml' if metric.endswith('_ml') else ''}"
             lines.append(f"  {name}, {stratum}: median {one['median']:.3f}{interval}, n = {one['n']}")
     point = trained.card["operating_point"]
-    lines += [f"Threshold {point['threshold']}, chosen on {point['chosen_on']}."]
+    fewer = f" ({point['threshold_fewer']} without the ADC)" if "threshold_fewer" in point else ""
+    lines += [f"Threshold {point['threshold']}{fewer}, chosen on {point['chosen_on']}."]
     lines += [f"Weights: {trained.weights}", f"Report:  {request.out / REPORT}"]
     if request.cohort is not None:
         lines.append(f"{request.work} holds patients' images: keep it where they may lie, and delete it when done.")

@@ -52,7 +52,8 @@ class DwiUnetSource(DiffusionSource):
 
     kind: Literal["dwi_unet"]
     network: str = Field("dwi-unet", description="Name of the trained weights")
-    threshold: float = Field(0.5, gt=0, lt=1, description="Least probability of a voxel of the lesion")
+    threshold: float = Field(0.15, gt=0, lt=1, description="Least probability of a voxel of the lesion")
+    threshold_without_adc: float = Field(0.7, gt=0, lt=1, description="The same where there is no ADC")
     flip: bool = Field(True, description="Also ask the network about the mirror image, and take the mean")
 
     @property
@@ -71,7 +72,7 @@ class DwiUnetSource(DiffusionSource):
         behind = "trained on patients' scans" if has_patient_images(self.network) else "trained on synthetic patients"
         return (
             f"a 3D U-Net ({self.network}, {behind}) on {self.modality} and {self.adc}, voxels of "
-            f"probability {self.threshold:g} and more"
+            f"probability {self.threshold:g} and more ({self.threshold_without_adc:g} where there is no ADC)"
         )
 
     def measure(self, case: OpenCase) -> Outcome:
@@ -88,13 +89,14 @@ class DwiUnetSource(DiffusionSource):
         affine = scan.image.affine
         probability = to_scan(on_grid, given.grid, scan.shape, affine) * scan.brain_mask
         stored = np.rint(probability * STORED_STEPS).astype(np.uint8)
-        mask = stored >= self.threshold * STORED_STEPS
+        threshold = self.threshold_without_adc if adc.values is None else self.threshold
+        mask = stored >= round(threshold * STORED_STEPS, 6)
         findings = findings.adding(
             segmented=Segmented(
                 adc_source=adc.source,
                 adc_reason=adc.reason,
                 adc_detail=adc.detail,
-                threshold=self.threshold,
+                threshold=threshold,
                 largest_probability=float(probability.max()),
             )
         )

@@ -45,7 +45,7 @@ from flows.training.work import Work, result_of
 from flows.training.workers import Workers
 from models.training.items import Kind
 from models.training.judging import Counts
-from models.training.methods import patients_needed, plan_for, with_cohort, with_start
+from models.training.methods import patients_needed, plan_for, task_of, with_cohort, with_start
 from models.training.splits import SPLITS, write_splits
 from models.training.trainer import read_log
 
@@ -174,9 +174,11 @@ def _all_parts(training: Work, files: dict[Kind, list[Path]]) -> Trained:
     else:
         weights, device = _training(training, material, out)
     with training.timed("judge"):
-        counted_at: dict[str, list[Counts]] = {split: _judged(training, weights, judged[split]) for split in judged}
+        counted_at = {split: _judged(training, weights, judged[split]) for split in judged}
+        has_fewer = task_of(request.method).fewer is not None
+        fewer = _judged(training, weights, judged["validation"], shows_all=False) if has_fewer else []
     log = list(read_log(weights.parent))
-    finished = Finished(weights, device, counted_at, log, digest, learning, training.run_id)
+    finished = Finished(weights, device, counted_at, fewer, log, digest, learning, training.run_id)
     card = publish(training, inputs, finished)
     return Trained(request.out / weights.name, card, False, training.seconds, inputs.warnings)
 
@@ -275,11 +277,11 @@ def _pool_and_training(
     return Path(weights), device
 
 
-def _judged(training: Work, weights: Path, files: Sequence[Path]) -> list[Counts]:
+def _judged(training: Work, weights: Path, files: Sequence[Path], *, shows_all: bool = True) -> list[Counts]:
     """Judge one side's patients."""
-    request = training.request
+    method, plan, device = training.request.method, training.plan, training.device
     jobs = [
-        (steps.judge, (request.method, training.plan, weights, files[at : at + JUDGED_PART], training.device))
+        (steps.judge, (method, plan, weights, files[at : at + JUDGED_PART], device, shows_all))
         for at in range(0, len(files), JUDGED_PART)
     ]
     found = training.all_of("judge", jobs, trains=training.workers.has_gpu)

@@ -36,6 +36,7 @@ class Finished:
     weights : file in the work folder
     device : it was trained on
     counted : split -> patients at every threshold
+    fewer : validation patients at every threshold, judged without what may be absent; empty where nothing may
     log : rows of the learning curve
     digest : of input, plan and code together
     code : digest of the code
@@ -45,6 +46,7 @@ class Finished:
     weights: Path
     device: str
     counted: Mapping[str, Sequence[Counts]]
+    fewer: Sequence[Counts]
     log: Sequence[Mapping[str, float]]
     digest: str
     code: str
@@ -118,9 +120,10 @@ def publish(work: Work, inputs: Inputs, finished: Finished) -> dict[str, Any]:
         for split, counted in finished.counted.items()
     }
     n_validation = sum(one.n_true > 0 for one in finished.counted["validation"])
-    card = card_of(
-        weights, training, inputs.placed, data, judged, operating_point(threshold, n_validation, is_cohort=is_cohort)
-    )
+    point = operating_point(threshold, n_validation, is_cohort=is_cohort)
+    if finished.fewer:
+        point["threshold_fewer"] = choose_threshold(finished.fewer)
+    card = card_of(weights, training, inputs.placed, data, judged, point)
     card |= {"training_digest": finished.digest, "n_judged": request.n_judged}
     write_card(weights, card)
     view = TrainingView(card, finished.log, finished.run_id, importlib.metadata.version("aspects-cohort"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -167,9 +167,16 @@ def train(method: str, plan: Plan, material: Material, out: Path, device: tuple[
 
 
 def judge(
-    method: str, plan: Plan, weights: Path, files: Sequence[Path], device: tuple[bool, bool]
+    method: str, plan: Plan, weights: Path, files: Sequence[Path], device: tuple[bool, bool], shows_all: bool = True
 ) -> list[tuple[int, list[int], list[int]]]:
     """Judge some patients at every threshold.
+
+    Parameters
+    ----------
+    method, plan, weights : of the training
+    files : pooled patients
+    device : whether a GPU is wanted, and whether it is required
+    shows_all : else without what a scan may lack
 
     Returns
     -------
@@ -182,6 +189,8 @@ def judge(
 
     where = device_of(*device)
     task = task_of(method)
+    if not shows_all:
+        task = replace(task, channels=task.fewer or task.channels)
     module = network_from(weights, plan.preset, task.n_channels, task.n_classes).to(where)
     counted = count_patients(Network(module, plan.patch), task, files, where)
     return [(one.n_true, one.n_found.tolist(), one.n_hit.tolist()) for one in counted]

@@ -17,7 +17,7 @@ from typing import Any
 from cohorts.store.hashing import file_sha256
 from cohorts.store.records import write_bytes
 from models.training.items import Kind
-from models.training.judging import INTERVAL_LEVEL, N_RESAMPLES, Metric
+from models.training.judging import INTERVAL_LEVEL, MOST_FALSE_ML, N_RESAMPLES, Metric
 from models.training.ncct import LEAST_LOWERING_HU
 from models.training.pool import BIN_ML
 from models.training.splits import SPLITS, Placed
@@ -129,7 +129,8 @@ def operating_point(threshold: float, n_validation: int, *, is_cohort: bool = Fa
     return {
         "threshold": threshold,
         "chosen_on": f"{n_validation} {who}",
-        "criterion": "highest mean Dice; of equal ones the nearest to 0.5",
+        "criterion": "highest mean Dice at which nine of ten patients without a lesion have at most "
+        f"{MOST_FALSE_ML:g} ml; of equal ones the nearest to 0.5",
     }
 
 

@@ -41,6 +41,11 @@ def _channels(patient: PooledPatient, rng: np.random.Generator | None) -> Float3
     return channels
 
 
+def _without_adc(patient: PooledPatient, _rng: np.random.Generator | None) -> Float32Array:
+    """Of b-high alone."""
+    return dwi_channels(patient.b_high.astype(np.float32), None, patient.brain)
+
+
 def piled_up(to_template: FloatArray, shape: tuple[int, ...], rng: np.random.Generator) -> Float32Array:
     """By what the signal is multiplied where it piles up beside the petrous bones, (X, Y, Z); much alike on both sides.
 
@@ -91,4 +96,5 @@ DWI_TASK = Task(
     labels=_labels,
     foreground=(INFARCT,),
     weights=(0.5, 0.8, 0.8, 0.8, 1.0, 1.2),
+    fewer=_without_adc,
 )

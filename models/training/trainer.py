@@ -58,6 +58,7 @@ class Task:
     foreground : classes that the Dice loss counts
     weights : of each class in the cross-entropy
     judged_in : pooled patient -> (X, Y, Z) bool array, the brain of the scan that is shown when judging
+    fewer : like ``channels``, of a scan without what may be absent; None where nothing may
     """
 
     name: str
@@ -68,6 +69,7 @@ class Task:
     foreground: tuple[int, ...]
     weights: tuple[float, ...]
     judged_in: Callable[[PooledPatient], Mask] = _brain
+    fewer: Channels | None = None
 
     @property
     def is_lesion(self) -> bool:

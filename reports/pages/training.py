@@ -90,9 +90,10 @@ def _metrics(card: Mapping[str, Any]) -> tuple[Text | TableView, ...]:
     whose = "Test patients are those of the cohort" if is_cohort else "Test patients come from anatomies and lesions"
     caption = f"Median per patient with its interval ({card['interval']}), by true volume"
     columns = ("Patients", "n", *(title for title, _ in _METRICS.values()))
+    fewer = f" ({number(point['threshold_fewer'], 2)} without the ADC)" if "threshold_fewer" in point else ""
     return (
         Text(
-            f"A voxel is lesion where its probability is above {number(point['threshold'], 2)}, chosen on "
+            f"A voxel is lesion where its probability is above {number(point['threshold'], 2)}{fewer}, chosen on "
             f"{point['chosen_on']}: {point['criterion']}. {whose} that no step of the training saw."
         ),
         TableView(caption, columns, tuple(groups)),

@@ -67,8 +67,10 @@ def card():
 
 
 def test_the_line_is_drawn_where_validation_patients_put_it(source, card):
-    assert source.threshold == card["operating_point"]["threshold"]
-    assert source.threshold * STORED_STEPS == round(source.threshold * STORED_STEPS)
+    point = card["operating_point"]
+    assert (source.threshold, source.threshold_without_adc) == (point["threshold"], point["threshold_fewer"])
+    for one in (source.threshold, source.threshold_without_adc):
+        assert round(one * STORED_STEPS, 9) == round(one * STORED_STEPS)
 
 
 def test_the_card_names_what_stands_behind_the_weights(card):
@@ -93,7 +95,7 @@ def _found_ml(scan, data, source):
 @pytest.mark.real_data
 @pytest.mark.slow
 def test_scattered_small_infarcts_are_found_better_than_by_thresholds(real_data, source, drawn):
-    mask = np.rint(drawn[True] * STORED_STEPS) >= source.threshold * STORED_STEPS  # as the source draws it
+    mask = np.rint(drawn[True] * STORED_STEPS) >= round(source.threshold * STORED_STEPS)  # as the source draws it
     truth = np.asarray(nib.load(real_data / ISLES_9.manual).dataobj) > 0.5
     assert dice(mask, truth) >= LEAST_DICE
 

@@ -86,11 +86,21 @@ def test_limits_belong_to_the_larger_stratum(volume_ml, stratum):
 
 
 def test_the_threshold_has_the_highest_mean_dice_over_patients_with_an_infarct():
-    """At .3 the two Dice are 1 and .5, at .5 both are .7; who has no infarct does not count."""
+    """At .3 the two Dice are 1 and .5, at .5 both are .7; who has .8 ml where no infarct is does not count."""
     first = counts(100, {0.3: (100, 100), 0.5: (100, 70)}, None)
     second = counts(100, {0.3: (100, 50), 0.5: (100, 70)}, None)
-    healthy = counts(0, {0.3: (900, 0)}, None)
+    healthy = counts(0, {0.3: (100, 0)}, None)
     assert choose_threshold([first, second, healthy]) == 0.3
+
+
+def test_a_threshold_at_which_healthy_patients_have_infarcts_is_passed_over():
+    """1.6 ml in two of ten healthy patients at .3: the ninth of ten has more than 1 ml. In one of twenty it may be."""
+    infarct = counts(100, {0.3: (100, 100), 0.5: (100, 70)}, None)
+    healthy, wrong = counts(0, {0.3: (0, 0)}, None), counts(0, {0.3: (200, 0)}, None)
+    assert choose_threshold([infarct, *[healthy] * 8, wrong, wrong]) == 0.5
+    assert choose_threshold([infarct, *[healthy] * 19, wrong]) == 0.3
+    everywhere = counts(0, 200, 0)
+    assert choose_threshold([infarct, everywhere]) == 0.9  # the highest, if all are too low
 
 
 def test_of_equal_thresholds_the_nearest_to_a_half_is_taken():
