@@ -18,7 +18,7 @@ from tasks.arrays import Float32Array, Mask
 from tasks.density.channels import N_NCCT_CHANNELS, ncct_channels
 from tasks.segmentation import CLASSES, INFARCT
 
-#: Least lowering of an infarct's density to be learned: tissue of synthetic heads differs from that of the other side by
+#: Least lowering of density to be learned: tissue of synthetic heads differs from that of the other side by
 #: 1 to 3 HU anyway (standard deviation after smoothing by 4 mm, twelve patients).
 LEAST_LOWERING_HU = 2.0
 
