@@ -3,7 +3,7 @@
 The paper's tables 1, 2 and 5 set a U-Net with EfficientNet's encoder beside TransUNet, U-Net++ and LinkNet. Its U-Net
 has 42.1 million parameters, TransUNet 105, U-Net++ 42.9, LinkNet 41.2, and the last two EfficientNet's encoder as well.
 Which of its sizes is not said, but can be counted: MONAI's U-Net has 41.8 million with B6, 29.6 with B5. All start from
-nothing: weights of ImageNet are not fetched. The paper's see a slice alone.
+nothing: weights of ImageNet are not fetched. The paper's see a slice alone. PyTorch is loaded when a network is made.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.networks.linknet import LinkNet
-from models.networks.slices import CoarseNetwork, SliceNetwork
-from models.networks.transunet import TransUNet
+from tasks.segmentation import WINDOW
 
 N_SEEN_BY_PAPER = 1  # of the channels: the slice
 Make = Callable[[int, int], Any]
@@ -40,7 +38,13 @@ class OverlapPreset:
 
 def _of_slices(make: Make) -> Make:
     """The paper's way: a network of two dimensions on every slice alone."""
-    return lambda _, n_classes: SliceNetwork(make(N_SEEN_BY_PAPER, n_classes), N_SEEN_BY_PAPER)
+
+    def made(_n_channels: int, n_classes: int) -> Any:
+        from models.networks.slices import SliceNetwork
+
+        return SliceNetwork(make(N_SEEN_BY_PAPER, n_classes), N_SEEN_BY_PAPER)
+
+    return made
 
 
 def _efficient(backbone: str) -> Make:
@@ -83,6 +87,20 @@ def _plus_plus(features: tuple[int, ...]) -> Make:
     return make
 
 
+def _linknet(n_channels: int, n_classes: int) -> Any:
+    """As published, on ResNet-18."""
+    from models.networks.linknet import LinkNet
+
+    return LinkNet(n_channels, n_classes)
+
+
+def _transunet(n_channels: int, n_classes: int) -> Any:
+    """A small one."""
+    from models.networks.transunet import TransUNet
+
+    return TransUNet(n_channels, n_classes, (32, 64, 128, 256), n_hidden=256, n_layers=4, n_heads=8)
+
+
 def _ours(widths: tuple[int, ...], kernel: tuple[int, int, int], pool: tuple[int, int, int]) -> Make:
     """A U-Net with instance normalisation, since a batch on a CPU is one patient."""
 
@@ -99,17 +117,22 @@ def _ours(widths: tuple[int, ...], kernel: tuple[int, int, int], pool: tuple[int
 
 def _coarsely(make: Make) -> Make:
     """At half of the resolution."""
-    return lambda n_channels, n_classes: CoarseNetwork(make(n_channels, n_classes))
+
+    def made(n_channels: int, n_classes: int) -> Any:
+        from models.networks.slices import CoarseNetwork
+
+        return CoarseNetwork(make(n_channels, n_classes))
+
+    return made
 
 
-SLAB = (80, 96, 16)
+SLAB = (80, 96, 16)  # slices of a head
 SQUARE = (96, 112, 8)  # slices that are a batch
-WHOLE = (80, 96, 80)
 OVERLAP_PRESETS: Mapping[str, OverlapPreset] = {
     "overlap-coarse": OverlapPreset(
         "corrected",
         _coarsely(_ours((16, 32, 64, 96), (3, 3, 3), (2, 2, 2))),
-        WHOLE,
+        WINDOW,
         "U-Net of three dimensions on voxels of 4 mm",
     ),
     "overlap-slices": OverlapPreset(
@@ -123,11 +146,6 @@ OVERLAP_PRESETS: Mapping[str, OverlapPreset] = {
     "unet-plus-plus": OverlapPreset(
         "as-paper", _of_slices(_plus_plus((32, 32, 64, 128, 256, 32))), SQUARE, "U-Net++ without EfficientNet"
     ),
-    "linknet": OverlapPreset("as-paper", _of_slices(LinkNet), SQUARE, "LinkNet, ResNet-18"),
-    "transunet": OverlapPreset(
-        "as-paper",
-        _of_slices(lambda n, k: TransUNet(n, k, (32, 64, 128, 256), 256, 4, 8)),
-        SQUARE,
-        "like TransUNet, four layers of 256",
-    ),
+    "linknet": OverlapPreset("as-paper", _of_slices(_linknet), SQUARE, "LinkNet, ResNet-18"),
+    "transunet": OverlapPreset("as-paper", _of_slices(_transunet), SQUARE, "like TransUNet, four layers of 256"),
 }

@@ -34,7 +34,7 @@ DIFFERENCE_UNIT_HU = 3.0
 FINE_MM, AROUND_MM = 4.0, 10.0
 #: Tissue: within this of the brain's median after smoothing by ``TISSUE_MM``. Fluid lies 20 HU and more below, bone and
 #: fresh blood above; an infarct of the first day 12 HU at most.
-TISSUE_HU, TISSUE_MM = 14.0, 2.0
+WITHIN_HU, TISSUE_MM = 14.0, 2.0
 LEAST_TISSUE = 0.05  # of a neighbourhood, below which its difference says nothing
 COARSE = 2  # voxels of the grid along every axis that are smoothed as one
 
@@ -94,7 +94,7 @@ def differences(own: Float32Array, brain: Mask, way: Affine, widths_mm: tuple[fl
     widths_mm : standard deviations of the smoothing
     """
     smooth = ndimage.gaussian_filter(own, TISSUE_MM / STEP_MM, truncate=2)
-    tissue = (brain & (np.abs(smooth) < TISSUE_HU)).astype(np.float32)
+    tissue = (brain & (np.abs(smooth) < WITHIN_HU)).astype(np.float32)
     density, share = _coarse(own * tissue), _coarse(tissue)
     coarse = np.diag([COARSE, COARSE, COARSE, 1.0])
     coarse[:3, 3] = (COARSE - 1) / 2

@@ -59,6 +59,7 @@ def test_the_papers_plan_is_the_papers():
     assert isinstance(_optimiser(torch.nn.Linear(1, 1), plan), torch.optim.SGD)
     corrected = plan_for("corrected", "small", "ncct-overlap")
     assert (corrected.optimiser, corrected.schedule, corrected.loss) == ("adamw", "cosine", "tversky")
+    assert (corrected.false_positive, corrected.false_negative) == (0.3, 0.7)
     assert isinstance(_optimiser(torch.nn.Linear(1, 1), corrected), torch.optim.AdamW)
 
 

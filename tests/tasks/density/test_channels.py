@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.density.channels import CHANNELS, N_NCCT_CHANNELS, TISSUE_HU, differences, mirror_of, ncct_channels
+from tasks.density.channels import CHANNELS, N_NCCT_CHANNELS, WITHIN_HU, differences, mirror_of, ncct_channels
 
 SHAPE = (41, 36, 30)
 #: Voxel -> template of a head whose midline lies at x = 20, unturned; 2 mm.
@@ -54,7 +54,7 @@ def test_fluid_is_left_out_of_the_difference():
     brain = ball()
     own = np.where(brain, image - np.float32(32), 0).astype(np.float32)
     (with_sulcus,) = differences(own, brain, mirror_of(STRAIGHT), (4.0,))
-    assert TISSUE_HU + 4 < 32 - 8
+    assert WITHIN_HU + 4 < 32 - 8
     assert with_sulcus[10, 12, 15] == pytest.approx(-4.0, abs=0.8)
 
 
