@@ -18,13 +18,13 @@ SCHEME = "99ASPECTS"
 MANUFACTURER = "aspects-cohort"
 RESEARCH_ONLY = "Research use only; never a diagnosis"
 
-BRAIN = codes.SCT.Brain
+BRAIN_CODE = codes.SCT.Brain
 VOLUME = codes.SCT.Volume
 MILLILITRE = CodedConcept("mL", "UCUM", "milliliter")
 POINTS = CodedConcept("{score}", "UCUM", "score")
 #: SNOMED CT, a procedure: the assessment that the report is of.
 ASSESSMENT = CodedConcept("1290003007", "SCT", "Assessment using Alberta Stroke Program Early CT Score")
-INFARCT = CodedConcept("55641003", "SCT", "Infarct")
+INFARCT_CODE = CodedConcept("55641003", "SCT", "Infarct")
 PRESENT = CodedConcept("52101004", "SCT", "Present")
 ABSENT = CodedConcept("272519000", "SCT", "Absent")
 SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}
@@ -36,7 +36,7 @@ def own(value: str, meaning: str) -> CodedConcept:
 
 
 SCORE = own("aspects", "ASPECTS")
-CORE = own("ischaemic_core", "Ischaemic core")
+CORE_CODE = own("ischaemic_core", "Ischaemic core")
 HYPOPERFUSION = own("hypoperfusion", "Hypoperfused tissue")
 BY_RULE = own("rule_based", "Rule-based image analysis")
 INTENDED_USE = own("intended_use", "Intended use")

@@ -24,7 +24,7 @@ from cohorts.dicom.attributes import text_of
 from cohorts.store.records import atomic_writer
 
 OWNER_ALONE = 0o600
-COLUMNS = (
+LINK_COLUMNS = (
     "participant_id",
     "path",
     "patient_id",
@@ -68,8 +68,8 @@ class Link:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """As written, in the order of ``COLUMNS``."""
-        return (*(getattr(self, name) for name in COLUMNS[:-1]), json.dumps(self.files))
+        """As written, in the order of ``LINK_COLUMNS``."""
+        return (*(getattr(self, name) for name in LINK_COLUMNS[:-1]), json.dumps(self.files))
 
 
 def link_of(dataset: pydicom.Dataset, volume: tuple[str, str], folder: Path, paths: Iterable[Path]) -> Link:
@@ -142,7 +142,7 @@ def read_links(path: Path, cohort: Path) -> dict[tuple[str, str], Link]:
         ) from None
     except (OSError, ValueError, TypeError, KeyError, csv.Error):
         raise LinkTableError(
-            f"{path} must be as the import wrote it (columns {', '.join(COLUMNS)}). Restore it, or import again."
+            f"{path} must be as the import wrote it (columns {', '.join(LINK_COLUMNS)}). Restore it, or import again."
         ) from None
     return {link.key: link for link in links}
 
@@ -160,7 +160,7 @@ def add_links(path: Path, cohort: Path, links: Iterable[Link]) -> None:
     known |= {link.key: link for link in links}
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(LINK_COLUMNS)
     writer.writerows(known[key].cells for key in sorted(known))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.sr.codedict import codes
 
-from cohorts.dicom.codes import BRAIN, BY_RULE, MANUFACTURER, RESEARCH_ONLY, derived_uid, own_scheme
+from cohorts.dicom.codes import BRAIN_CODE, BY_RULE, MANUFACTURER, RESEARCH_ONLY, derived_uid, own_scheme
 from cohorts.dicom.results import ScanResults, Segments, settle
 
 #: Okabe and Ito (2008), told apart by people who see colours differently.
@@ -77,7 +77,7 @@ def _descriptions(results: ScanResults, segments: Segments) -> list[SegmentDescr
             algorithm_identification=None if segments.is_drawn_by_hand else algorithm,
             tracking_uid=results.uid(f"tracked {segments.name}", one.label),
             tracking_id=f"{segments.name}: {one.label}"[:64],
-            anatomic_regions=[BRAIN],
+            anatomic_regions=[BRAIN_CODE],
             display_color=CIELabColor.from_rgb(*COLOURS[(number - 1) % len(COLOURS)]),
         )
         for number, one in enumerate(segments.present, start=1)

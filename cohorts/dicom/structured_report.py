@@ -17,7 +17,7 @@ from pydicom.sr.codedict import codes
 from cohorts.dicom.codes import (
     ABSENT,
     ASSESSMENT,
-    BRAIN,
+    BRAIN_CODE,
     INTENDED_USE,
     MANUFACTURER,
     MILLILITRE,
@@ -39,7 +39,9 @@ from cohorts.dicom.segmentation import FIRST_SERIES_NUMBER
 
 #: Name of a measurement -> its segmentation and the numbers of its segments by label.
 Drawn = Mapping[str, tuple[Segmentation, Mapping[str, int]]]
-Group: TypeAlias = sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+ContentGroup: TypeAlias = (
+    sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+)
 
 
 def structured_report(results: ScanResults, made: Sequence[Segmentation]) -> sr.ComprehensiveSR:
@@ -89,7 +91,7 @@ def structured_report(results: ScanResults, made: Sequence[Segmentation]) -> sr.
     return document
 
 
-def _groups(results: ScanResults, source: SourceResult, drawn: Drawn) -> Iterator[Group]:
+def _groups(results: ScanResults, source: SourceResult, drawn: Drawn) -> Iterator[ContentGroup]:
     """What one source says: score and regions, then each volume."""
     algorithm = sr.AlgorithmIdentification(
         name=source.name,
@@ -101,7 +103,7 @@ def _groups(results: ScanResults, source: SourceResult, drawn: Drawn) -> Iterato
         tracking_identifier=_tracked(results, source, "ASPECTS"),
         finding_type=SCORE,
         algorithm_id=algorithm,
-        finding_sites=[sr.FindingSite(BRAIN)],
+        finding_sites=[sr.FindingSite(BRAIN_CODE)],
         measurements=[*_scores(source), *(_volume(one) for one in source.volumes if one.label not in numbers)] or None,
         qualitative_evaluations=[sr.QualitativeEvaluation(INTENDED_USE, RESEARCH_USE), *_regions(source)],
     )
@@ -118,7 +120,7 @@ def _groups(results: ScanResults, source: SourceResult, drawn: Drawn) -> Iterato
                 ),
                 finding_type=CodedConcept.from_code(segment.segmented_property_type),
                 algorithm_id=algorithm,
-                finding_sites=[sr.FindingSite(BRAIN)],
+                finding_sites=[sr.FindingSite(BRAIN_CODE)],
                 measurements=[_volume(volume)],
                 qualitative_evaluations=[sr.QualitativeEvaluation(INTENDED_USE, RESEARCH_USE)],
             )
@@ -136,7 +138,7 @@ def _scores(source: SourceResult) -> Iterator[sr.Measurement]:
     known += [(own("aspects_right", "ASPECTS, right"), source.score_right, "right")]
     for name, score, side in known:
         if score is not None:
-            site = sr.FindingSite(BRAIN, laterality=SIDES.get(side or ""))
+            site = sr.FindingSite(BRAIN_CODE, laterality=SIDES.get(side or ""))
             yield sr.Measurement(name=name, value=score, unit=POINTS, finding_sites=[site])
 
 

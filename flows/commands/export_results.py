@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 from highdicom.sr import CodedConcept
 
-from cohorts.dicom.codes import CORE, HYPOPERFUSION, INFARCT, region_code
+from cohorts.dicom.codes import CORE_CODE, HYPOPERFUSION, INFARCT_CODE, region_code
 from cohorts.dicom.original import Original
 from cohorts.dicom.results import RegionResult, ScanResults, Segment, Segments, SourceResult, VolumeResult
 from cohorts.folder.source import REGION_NETWORK, LesionSource, OnScanSource, Source
@@ -27,7 +27,7 @@ from flows.run.publishing import TABLES_FOLDER
 
 Row = dict[str, Any]
 #: How a step names the masks of what it found -> what that is.
-FOUND: dict[str, CodedConcept] = {"lesion": INFARCT, "core": CORE, "hypoperfused": HYPOPERFUSION}
+FOUND: dict[str, CodedConcept] = {"lesion": INFARCT_CODE, "core": CORE_CODE, "hypoperfused": HYPOPERFUSION}
 TABLES = ("scores", "regions", "lesions")
 
 

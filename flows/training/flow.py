@@ -174,7 +174,7 @@ def _all_parts(training: Work, files: dict[Kind, list[Path]]) -> Trained:
     else:
         weights, device = _training(training, material, out)
     with training.timed("judge"):
-        counted_at = {split: _judged(training, weights, judged[split]) for split in judged}
+        counted_at: dict[str, list[Counts]] = {split: _judged(training, weights, judged[split]) for split in judged}
         has_fewer = task_of(request.method).fewer is not None
         fewer = _judged(training, weights, judged["validation"], shows_all=False) if has_fewer else []
     log = list(read_log(weights.parent))

@@ -182,7 +182,7 @@ def choose_threshold(counted: Sequence[Counts]) -> float:
     rows = [one.dice for one in counted if one.n_true]
     if not rows:
         return DEFAULT_THRESHOLD
-    mean = np.round(np.mean(rows, axis=0), 9)
+    mean: FloatArray = np.asarray(np.round(np.mean(rows, axis=0), 9))
     empty = [one.n_found * VOXEL_ML for one in counted if not one.n_true]
     if empty:
         is_clean = np.quantile(empty, OF_PATIENTS, axis=0) <= MOST_FALSE_ML

@@ -36,9 +36,10 @@ def add_intention(rows: Builder, patients: Patients) -> None:
         rows.proportion(scope, "failed", table.failures, "no result, of those whose severity is known")
         rows.count(scope, "n_unknown", table.n_unknown, patients.n, "severity is not known, in no cell")
         for suffix, counts in (("complete", table.complete), ("worst", table.worst), ("best", table.best)):
+            about = replace(scope, n_positive=counts.tp + counts.fn)
             for quantity in ("sensitivity", "specificity"):
                 share = counts.proportions()[quantity]
-                rows.proportion(scope, f"{quantity}_{suffix}", share, threshold_of(item).positive_text, n=counts.n)
+                rows.proportion(about, f"{quantity}_{suffix}", share, threshold_of(item).positive_text, n=counts.n)
 
 
 def add_benefit(rows: Builder, patients: Patients, name: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from cohorts.dicom.codes import INFARCT
+from cohorts.dicom.codes import INFARCT_CODE
 from cohorts.dicom.original import find_original
 from cohorts.dicom.results import ScanResults, Segment, Segments
 from cohorts.dicom.segmentation import segmentation
@@ -101,7 +101,7 @@ def test_the_frames_of_an_enhanced_series_are_told_apart(tmp_path):
     drawn = np.zeros(original.shape, dtype=bool)
     drawn[2, 6:9, 13:15] = True  # on the slice 10 mm above the first
     np.testing.assert_array_equal(original.planes(values, affine)[drawn], 80)
-    segments = Segments("drawn", "lesion", (Segment("lesion", INFARCT, drawn),))
+    segments = Segments("drawn", "lesion", (Segment("lesion", INFARCT_CODE, drawn),))
     results = ScanResults("ncct", original, (segments,), (), "0", datetime(2026, 1, 1))
     made = segmentation(results, segments, 0)
     (frame,) = made.PerFrameFunctionalGroupsSequence

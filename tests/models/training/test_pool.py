@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.training.dwi import DWI_TASK
+from models.training.dwi import CONTRAST, DWI_TASK
 from models.training.pool import (
     NOT_FOREGROUND,
     awaited,
@@ -145,4 +145,7 @@ def test_of_a_patient_of_a_cohort_the_lesion_is_known_and_the_tissues_are_not(tm
     np.testing.assert_array_equal(DWI_TASK.labels(found), found.classes)
     np.testing.assert_allclose(DWI_TASK.channels(found, None), dwi_channels(signal, adc, brain), atol=2e-3)
     alone = patient_of(signal, None, brain, lesion)
-    np.testing.assert_allclose(DWI_TASK.channels(alone, rng), dwi_channels(signal, None, brain), atol=2e-3)
+    shown, plain = DWI_TASK.channels(alone, rng), dwi_channels(signal, None, brain)
+    stretch = shown[0][brain].std() / plain[0][brain].std()
+    assert CONTRAST[0] <= stretch <= CONTRAST[1]
+    np.testing.assert_allclose(shown, plain * np.array([stretch, 1, 1])[:, None, None, None], atol=2e-3)

@@ -39,6 +39,7 @@ NO_END = {
     "region_not_finite",
     "region_too_small",
     "region_uniform",
+    "same_content",
     "too_many_grey_levels",
     "vof_before_aif",
     "vof_scaling_out_of_range",
