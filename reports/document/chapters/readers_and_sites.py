@@ -8,6 +8,8 @@ from reports.document.page import Block, Chapter, Folded, Group, Material, Table
 from reports.document.tables import EMPTY, NOT_COMPUTED, Cell, cell, interval, p_cell, proportion_cell, signs, words
 from reports.statistics.rows import Row
 
+SITES_FIRST = ("auc", "icc_a1")  # what is not folded; of every source there are a dozen numbers
+
 
 def readers_chapter(material: Material) -> Chapter | None:
     """Agreement of all readers, and each machine beside readers like these; None for fewer than two readers."""
@@ -54,19 +56,24 @@ def sites_chapter(material: Material) -> Chapter | None:
         "sites all of these are uncertain, and intervals are wide."
     )
     columns = ("", "n", "Over sites", "Next site", "I²", "p")
-    lines, folded = [], []
+    lines: dict[bool, list[tuple[Cell, ...]]] = {True: [], False: []}
+    folded = []
     for row in pooled:
         name = row.quantity.removeprefix("pooled_")
         predicted, share = (material.statistics.sibling(row, f"{kind}_{name}") for kind in ("predicted", "i_squared"))
-        title = Cell(_number(row, name), _against(row))
-        lines.append((title, Cell(str(row.n)), cell(row, 3), _range(predicted), cell(share, 2), p_cell(share)))
+        about = Cell(_number(row, name), _against(row))
+        line = (about, Cell(str(row.n)), cell(row, 3), _range(predicted), cell(share, 2), p_cell(share))
+        lines[row.estimate is not None and name in SITES_FIRST].append(line)
         parts = [one for one in rows if one.category and _same_question(one, row, name)]
         folded.append(Group(f"{_number(row, name)} {_against(row)}", tuple(
             (Cell(_site(one, name)), Cell(str(one.n)), proportion_cell(one) if one.denominator else cell(one, 3))
             for one in parts)))  # fmt: skip
+    title = "Over sites, included patients; 95 % intervals"
     blocks: tuple[Block, ...] = (
         text,
-        TableView("Over sites, included patients; 95 % intervals", columns, (Group("", tuple(lines)),)),
+        *(TableView(title, columns, (Group("", tuple(part)),)) for part in (lines[True],) if part),
+        *(Folded("Cuts, and what cannot be told over sites", (TableView(title, columns, (Group("", tuple(part)),)),))
+          for part in (lines[False],) if part),
         Folded("Each site, and each left out",
                (TableView("By site", ("", "n", "Estimate"), tuple(folded)),)),
     )  # fmt: skip

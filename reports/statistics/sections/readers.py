@@ -60,12 +60,17 @@ def add_reader_discrimination(rows: Builder, patients: Patients, name: str) -> N
 
 
 def _readers(patients: Patients) -> dict[str, dict[str, str]]:
-    """Session -> reader -> source; the first reading has the session ''."""
-    found: dict[str, dict[str, str]] = {}
+    """Session -> reader -> source; the first reading has the session '', whatever the study calls it."""
+    sessions: dict[str, dict[str, str]] = {}
     for source in patients.scores:
         if source.startswith(PREFIX):
             reader, _, session = source.removeprefix(PREFIX).partition(":")
-            found.setdefault(session, {})[reader] = source
+            sessions.setdefault(reader, {})[session] = source
+    found: dict[str, dict[str, str]] = {"": {}}
+    for reader, of_reader in sessions.items():
+        first = "" if "" in of_reader else next(iter(of_reader))
+        for session, source in of_reader.items():
+            found.setdefault("" if session == first else session, {})[reader] = source
     return found
 
 

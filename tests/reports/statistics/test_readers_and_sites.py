@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from reports.lint.bounds import bounds_of
 from reports.statistics.patients import Patients, RegionFlags
 from reports.statistics.rows import Builder, Statistics
 from reports.statistics.sections.agreement import add_agreement, add_volume_ratios
-from reports.statistics.sections.readers import add_reader_agreement, add_reader_discrimination
+from reports.statistics.sections.readers import _readers, add_reader_agreement, add_reader_discrimination
 from reports.statistics.sections.sites import add_sites
 from reports.statistics.sections.usefulness import add_benefit, add_intention, add_precision
 from tasks.anatomy import ASPECTS_REGIONS
@@ -198,3 +199,11 @@ def test_one_reader_one_site_and_nobody_say_nothing_or_why() -> None:
         add(rows, nobody, "included")
     add_intention(rows, nobody)
     assert all(row.estimate is not None or row.note for row in rows.rows)
+
+
+def test_a_reader_with_named_sessions_alone_has_the_first_of_them_as_first_reading():
+    scores = dict.fromkeys(["mask", "reader:A:1", "reader:A:2", "reader:B", "reader:B:2"])
+    assert _readers(SimpleNamespace(scores=scores)) == {
+        "": {"A": "reader:A:1", "B": "reader:B"},
+        "2": {"A": "reader:A:2", "B": "reader:B:2"},
+    }
