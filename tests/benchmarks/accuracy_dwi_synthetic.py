@@ -20,6 +20,7 @@ import pandas as pd
 import pingouin
 from scipy import stats
 
+from flows.sources.dwi_unet import DwiUnetSource
 from models.inference import Network, loaded, probabilities
 from models.training.dwi import is_visible
 from models.training.judging import brain_box
@@ -33,6 +34,8 @@ EDGES_ML = (0.0, 3.0, 16.0, 66.0, np.inf)  # METHODS A.6 T3
 THIRD = 1 / 3  # of a cortical region: Wei et al., Brain Communications fcag053
 TRUTH_ML = 0.1  # a smaller truth counts as none
 EDGES_RATIO = (0.0, 1.2, 1.5, np.inf)  # of the infarct's signal
+FIELDS = DwiUnetSource.model_fields
+LINES = {"with ADC": FIELDS["threshold"].default, "b-high alone": FIELDS["threshold_without_adc"].default}
 
 
 def score(mask: np.ndarray, regions: np.ndarray) -> int:
@@ -45,7 +48,7 @@ def score(mask: np.ndarray, regions: np.ndarray) -> int:
     return 10 - max(affected.values())
 
 
-def report_synthetic(pool: Path, network: Network, threshold: float, first: int, kept: Path | None) -> None:
+def report_synthetic(pool: Path, network: Network, first: int, kept: Path | None) -> None:
     """Medians by stratum, and agreement, with ADC and with b-high alone."""
     rows = []
     for path in pooled_files(pool)[:first]:
@@ -55,7 +58,7 @@ def report_synthetic(pool: Path, network: Network, threshold: float, first: int,
         regions, b_high = patient.classic[box], patient.b_high[box].astype(np.float32)
         normal = np.isin(patient.classes[box], (CLASSES.index("grey"), CLASSES.index("white"))) & brain
         ratio = float(np.median(b_high[truth & brain]) / np.median(b_high[normal])) if (truth & brain).any() else np.nan
-        for way in ("with ADC", "b-high alone"):
+        for way, threshold in LINES.items():
             adc = patient.adc[box].astype(np.float32) if way == "with ADC" else None
             mask = (probabilities(network, dwi_channels(b_high, adc, brain), flip=True)[INFARCT] >= threshold) & brain
             rows.append(
@@ -127,12 +130,11 @@ def main() -> None:
     parser.add_argument("--weights", default="dwi-unet")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--first", type=int)
-    parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--table", type=Path, help="write a row for each patient and way")
     given = parser.parse_args()
     weights = find_weights(given.weights, given.folder)
     network = loaded(weights, "small", N_DWI_CHANNELS, len(CLASSES))
-    report_synthetic(given.pool, network, given.threshold, given.first, given.table)
+    report_synthetic(given.pool, network, given.first, given.table)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from reports.estimators.agreement import icc_a1
 from reports.estimators.discrimination import auc, compare_aucs
 from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, STEP_MM
 from tasks.space.resample import Grid, resample_labels
+from tests.benchmarks.accuracy_dwi_synthetic import LINES
 from tests.benchmarks.accuracy_dwi_unet import probability_on
 from tests.benchmarks.accuracy_regions import score
 
@@ -44,7 +45,8 @@ def found_scores(patient, network) -> tuple[int | None, int | None, float]:
     image = read_scan(nifti_bytes(patient.b_high.astype(np.float32), AFFINE), "synthetic.nii.gz", "dwi", forms="sform")
     scan = refined(prepare(image, "dwi"))
     adc = patient.adc.astype(np.float32)
-    lesion = probability_on((patient.b_high.astype(np.float32), AFFINE), adc, scan.brain_mask, network) >= 0.5
+    found = probability_on((patient.b_high.astype(np.float32), AFFINE), adc, scan.brain_mask, network)
+    lesion = found >= LINES["with ADC"]
     volume_ml = float(lesion.sum()) * STEP_MM**3 / 1000
     by_true = score(lesion, patient.regions["classic"])
     if not scan.registration.is_usable:
