@@ -20,12 +20,11 @@ from flows.sources.diffusion import DiffusionSource
 from flows.sources.interface import Method
 from models.inference import loaded, probabilities
 from models.weights import find_weights, has_patient_images
+from tasks.overlay import STORED_STEPS
 from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS
 from tasks.space.network_grid import to_scan
 
 PRESET = "small"
-#: A probability is stored as a whole number of two hundredths: finer than its own scatter, and a byte a voxel.
-STORED_STEPS = 200
 
 
 class Segmented(Found):

@@ -12,6 +12,7 @@ Bland JM, Altman DG (1999). Stat Methods Med Res 8:135-160 (limits of agreement)
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from scipy import stats
 
@@ -47,15 +48,7 @@ def patients_for_share(*, share: float, width: float, level: float = 0.95) -> in
     _checked_width(width)
     if not 0 <= share <= 1:
         raise ValueError(f"share must be within 0..1, got {share}.")
-    low, high = 1, 2
-    while _wilson_width(share, high, level) > width:
-        low, high = high, 2 * high
-        if high > LARGEST_N:
-            raise ValueError(f"width must be reachable by {LARGEST_N} patients, got {width}.")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _wilson_width(share, middle, level) <= width else (middle, high)
-    return high
+    return _least(lambda n: _wilson_width(share, n, level) <= width, 1, width)
 
 
 def patients_for_area(*, auc: float, width: float, prevalence: float, level: float = 0.95) -> int:
@@ -64,14 +57,19 @@ def patients_for_area(*, auc: float, width: float, prevalence: float, level: flo
     if not (0.5 <= auc < 1 and 0 < prevalence < 1):
         raise ValueError(f"auc must be within 0.5..1 and prevalence within 0..1, got {auc} and {prevalence}.")
     target = (width / (2 * _z(level))) ** 2
-    low, high = 2, 4
-    while _area_variance(auc, prevalence, high) > target:
+    return _least(lambda n: _area_variance(auc, prevalence, n) <= target, 2, width)
+
+
+def _least(is_enough: Callable[[int], bool], too_few: int, width: float) -> int:
+    """The least number above ``too_few`` that is enough, where every larger one is too: by doubling, then by halves."""
+    low, high = too_few, 2 * too_few
+    while not is_enough(high):
         low, high = high, 2 * high
         if high > LARGEST_N:
             raise ValueError(f"width must be reachable by {LARGEST_N} patients, got {width}.")
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _area_variance(auc, prevalence, middle) <= target else (middle, high)
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
     return high
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from flows.cases.case import SharedWork, StepSettings
 from flows.run import steps
-from flows.sources.dwi_unet import STORED_STEPS, DwiUnetSource
+from flows.sources.dwi_unet import DwiUnetSource
 from models.inference import loaded
 from models.weights import FOLDER, find_weights
 from tasks.diffusion.adc import adc_on_grid
+from tasks.overlay import STORED_STEPS
 from tasks.segmentation import CLASSES, N_DWI_CHANNELS
 from tasks.space.affines import voxel_volume_mm3
 from tasks.space.resample import Grid
