@@ -68,7 +68,9 @@ VARIANTS: Mapping[str, Variant] = {
     "three anatomies": Variant(n_anatomies=3),
     "no fade": Variant(recipe={"fade": 0.0}),
     "no distractors": Variant(recipe={"old_lesion": 0.0, "leukoaraiosis": 0.0, "haemorrhage": 0.0}),
-    "no artefacts": Variant(recipe={"artefacts": 0.0}, switched=lambda: patch.object(dwi, "PILED_UP", 0.0)),
+    "no artefacts": Variant(
+        recipe={"artefacts": 0.0}, switched=lambda: patch.multiple(dwi, PILED_UP=0.0, PILED_UP_ALONE=0.0)
+    ),
     "grown lesions alone": Variant(recipe={"grown": 1.0}),
     "no mirror image": Variant(switched=lambda: patch.object(trainer, "MIRRORED", 0.0)),
     "always an ADC": Variant(switched=lambda: patch.object(dwi, "NO_ADC", 0.0)),
