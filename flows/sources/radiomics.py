@@ -10,31 +10,19 @@ import importlib.metadata
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from cohorts.folder.source import Feature, Gives, ImageName, MapUse, OnScanSource
-from cohorts.store.findings import Findings, Found
+from cohorts.store.findings import Findings
 from flows.cases.case import OpenCase, Outcome
+from flows.cases.described_regions import DescribedRegion, Voxels, described_regions
 from flows.cases.native_scan import begun, drawn, prepared, refused
 from flows.sources.interface import Method
 from tasks.anatomy import HEMISPHERES, other_side
 from tasks.radiomics.feature_lists import FEATURE_LISTS, FeatureList, FeatureMode, class_of, held_against
-from tasks.radiomics.features import MOST_GREY_LEVELS, FeatureSettings, RegionFeatures, describe_regions
+from tasks.radiomics.features import MOST_GREY_LEVELS, FeatureSettings
 from tasks.scoring import LEAST_COVERAGE
-from tasks.space.axis_order import axis_order, in_axis_order
-from tasks.space.resample import Grid
-
-
-class DescribedRegion(Found):
-    """One label's features in the order of ``RadiomicsFindings.names``, none where there is a reason."""
-
-    index: int
-    coverage: float
-    fluid_share: float | None
-    reason: str = ""
-    detail: str = ""
-    values: tuple[float | None, ...] = ()
+from tasks.segmentation import STEP_MM
 
 
 class RadiomicsFindings(Findings):
@@ -60,6 +48,7 @@ class RadiomicsSource(OnScanSource):
     # Tao 2024, section 2.1: width 80, level 40
     window_hu: tuple[float, float] = Field((0.0, 80.0), description="Values beyond are set to the nearer end")
     bin_width_hu: float = Field(5.0, gt=0, description="Width of grey levels; their edges are its multiples")
+    voxels: Voxels = Field("own", description="own describes the scan's own voxels, cubes those of 2 mm made of it")
 
     @model_validator(mode="after")
     def _makes_grey_levels(self) -> RadiomicsSource:
@@ -90,6 +79,7 @@ class RadiomicsSource(OnScanSource):
     def phrase(self) -> str:
         """What is described, and how."""
         low, high = self.window_hu
+        where = "the scan's own grid" if self.voxels == "own" else f"cubes of {STEP_MM:g} mm"
         of_mode = {
             "absolute": "of each region itself",
             "contralateral_diff": "of each region minus those of the other side",
@@ -98,7 +88,7 @@ class RadiomicsSource(OnScanSource):
         return (
             f"{len(FEATURE_LISTS[self.feature_list])} radiomics features ({self.feature_list}) by {self.features_by} "
             f"{importlib.metadata.version(self.features_by)} on {self.modality}, {of_mode[self.feature_mode]}, inside "
-            f"the brain mask and on the scan's own grid, values held within {low:g} to {high:g} HU, grey levels of "
+            f"the brain mask and on {where}, values held within {low:g} to {high:g} HU, grey levels of "
             f"{self.bin_width_hu:g} HU"
         )
 
@@ -142,35 +132,11 @@ class RadiomicsSource(OnScanSource):
             return refused(case, scan, findings, files)
         names = FEATURE_LISTS[self.feature_list]
         settings = FeatureSettings(names, self.bin_width_hu, self.window_hu)
-        # the same numbers whatever the order of axes in the file: slices across z
-        way = axis_order(Grid(scan.shape, scan.image.affine), Grid(scan.shape, np.eye(4)))
-        values, brain = in_axis_order(scan.image.values, way), in_axis_order(scan.brain_mask, way)
-        x, y, z = (float(scan.image.spacing_mm[axis]) for axis in way.order)
-        described = {}
-        for reference in case.maps:
-            label_map, on_grid = scan.labels(reference)
-            labels = np.where(brain, in_axis_order(on_grid.labels, way), 0)
-            indices = [label.index for label in label_map.table.labels]
-            found = describe_regions(values, labels, (x, y, z), indices, settings)
-            fluid = scan.placing(reference).fluid_share
-            described[reference.sha256] = tuple(
-                _kept(index, one, on_grid.coverage[index], fluid[number])
-                for number, (index, one) in enumerate(found.items())
-            )
+        described = {
+            reference.sha256: described_regions(scan, reference, settings, self.voxels) for reference in case.maps
+        }
         files |= drawn(case, scan)
         return Outcome("ok", findings=findings.adding(names=names, described=described), files=files)
-
-
-def _kept(index: int, one: RegionFeatures, coverage: float, fluid_share: float | None) -> DescribedRegion:
-    """One region as a record holds it."""
-    return DescribedRegion(
-        index=index,
-        coverage=coverage,
-        fluid_share=fluid_share,
-        reason=one.reason,
-        detail=one.detail,
-        values=tuple(one.values.values()),
-    )
 
 
 METHOD = Method(RadiomicsSource)
