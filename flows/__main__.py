@@ -509,7 +509,14 @@ def serve(
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="dwi-unet, region-net or ncct-overlap")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            metavar="METHOD",
+            help="A network: dwi-unet, region-net or ncct-overlap; a classifier of regions: cta-radiomics or "
+            "ncct-radiomics",
+        ),
+    ],
     out: OutFolder,
     anatomies: Annotated[
         Path | None,

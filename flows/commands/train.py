@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 
 from flows.training.flow import Trained, train_network
@@ -27,7 +30,29 @@ def run_training(request: TrainRequest, console: Console) -> int:
 
 def _show(trained: Trained, request: TrainRequest, console: Console) -> None:
     """Metrics on the test patients, and where everything lies."""
-    rows = {(one["split"], one["stratum"], one["metric"]): one for one in trained.card["metrics"]}
+    lines = _classifier_lines(trained.card) if "classifier" in trained.card else _network_lines(trained.card)
+    lines += [f"Weights: {trained.weights}", f"Report:  {request.out / REPORT}"]
+    if request.cohort is not None:
+        lines.append(f"{request.work} holds patients' images: keep it where they may lie, and delete it when done.")
+    if not trained.is_unchanged:
+        lines.append("Took " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in trained.seconds.items()) + ".")
+    console.print("On test patients:\n" + "\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _classifier_lines(card: Mapping[str, Any]) -> list[str]:
+    """Of a classifier of regions."""
+    lines = []
+    for one in card["metrics"]:
+        if (one["split"], one["stratum"]) == ("test", "all regions") and one["value"] is not None:
+            interval = f" ({one['lower']:.3f} to {one['upper']:.3f})" if one["lower"] is not None else ""
+            lines.append(f"  {one['metric']}, all regions: {one['value']:.3f}{interval}, n = {one['n']} patients")
+    point = card["operating_point"]
+    return [*lines, f"Cuts of each region, chosen on {point['chosen_on']}: {point['criterion']}."]
+
+
+def _network_lines(card: Mapping[str, Any]) -> list[str]:
+    """Of a network."""
+    rows = {(one["split"], one["stratum"], one["metric"]): one for one in card["metrics"]}
     lines = []
     for stratum, metric in SHOWN:
         one = rows.get(("test", stratum, metric))
@@ -35,12 +60,6 @@ def _show(trained: Trained, request: TrainRequest, console: Console) -> None:
             interval = f" ({one['lower']:.3f} to {one['upper']:.3f})" if one["lower"] is not None else ""
             name = f"{metric.removesuffix('_ml').replace('_', ' ')}{', ml' if metric.endswith('_ml') else ''}"
             lines.append(f"  {name}, {stratum}: median {one['median']:.3f}{interval}, n = {one['n']}")
-    point = trained.card["operating_point"]
+    point = card["operating_point"]
     fewer = f" ({point['threshold_fewer']} without the ADC)" if "threshold_fewer" in point else ""
-    lines += [f"Threshold {point['threshold']}{fewer}, chosen on {point['chosen_on']}."]
-    lines += [f"Weights: {trained.weights}", f"Report:  {request.out / REPORT}"]
-    if request.cohort is not None:
-        lines.append(f"{request.work} holds patients' images: keep it where they may lie, and delete it when done.")
-    if not trained.is_unchanged:
-        lines.append("Took " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in trained.seconds.items()) + ".")
-    console.print("On test patients:\n" + "\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    return [*lines, f"Threshold {point['threshold']}{fewer}, chosen on {point['chosen_on']}."]

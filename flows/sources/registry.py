@@ -16,6 +16,7 @@ from flows.sources import (
     native_mask,
     ncct_overlap,
     radiomics,
+    region_classifier,
 )
 from flows.sources.interface import Method
 
@@ -31,6 +32,8 @@ METHODS: dict[str, Method] = {
         cbf_map.METHOD,
         ncct_overlap.METHOD,
         radiomics.METHOD,
+        region_classifier.NCCT,
+        region_classifier.CTA,
     )
 }
 #: A study whose sources may be of these kinds.

@@ -22,7 +22,7 @@ from flows.cases.case import MapReference
 from flows.cases.described_regions import described_regions
 from flows.cases.native_scan import prepare, refined
 from models.anatomy.template import load_label_map
-from tasks.radiomics.features import FeatureSettings
+from tasks.radiomics.features import LEARNED
 from tasks.segmentation import INFARCT, STEP_MM
 
 #: Of a pool's grid, RAS.
@@ -39,12 +39,10 @@ class Description:
     ----------
     image : ``ncct`` or ``cta``
     label_map : name of the packaged map whose regions are described
-    features : FeatureSettings
     """
 
     image: ImageName
     label_map: str
-    features: FeatureSettings
 
 
 def describe_patient(path: Path, how: Description, kept: Path) -> Path:
@@ -69,7 +67,7 @@ def describe_patient(path: Path, how: Description, kept: Path) -> Path:
         reason = scan.registration.reason or ""
         if scan.registration.is_usable:
             reference = MapReference(how.label_map, label_map.sha256)
-            rows = [one.model_dump() for one in described_regions(scan, reference, how.features, "cubes")]
+            rows = [one.model_dump() for one in described_regions(scan, reference, LEARNED, "cubes")]
     except ImageProblemError as error:
         reason = error.reason
     content = {"reason": reason, "rows": rows, "shares": infarct_shares(classes, regions, indices), "facts": facts}

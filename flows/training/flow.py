@@ -24,6 +24,7 @@ from flows.run.running import new_run_id, prefect_started, workers_connected
 from flows.run.storage import storage_failures
 from flows.sources.code import ROOT, version_of
 from flows.training import steps
+from flows.training.classifying import train_classifier
 from flows.training.cohort import Candidates, candidates_of, write_excluded
 from flows.training.inputs import (
     Inputs,
@@ -43,6 +44,7 @@ from flows.training.start import start_of
 from flows.training.steps import Material
 from flows.training.work import Work, result_of
 from flows.training.workers import Workers
+from models.training.classifiers import CLASSIFIERS
 from models.training.items import Kind
 from models.training.judging import Counts
 from models.training.methods import patients_needed, plan_for, task_of, with_cohort, with_start
@@ -154,6 +156,13 @@ def _all_parts(training: Work, files: dict[Kind, list[Path]]) -> Trained:
     digest = digest_of(made_of | {"patients": patients_digest(inputs)})
     if (card := finished_as(request, digest)) is not None:
         return Trained(request.out / f"{request.method}.safetensors", card, True, training.seconds, inputs.warnings)
+    if request.method in CLASSIFIERS:
+        with training.timed("anatomies"):
+            kept = _prepared(training, inputs, code["prepare"])
+        made_by = {"training_digest": digest, "code": learning}
+        card = train_classifier(training, inputs, kept, work / f"pool-{pool[:12]}", made_by)
+        weights = request.out / f"{request.method}.safetensors"
+        return Trained(weights, card, False, training.seconds, inputs.warnings)
     out = work / f"training-{digest[:12]}"
     patients: dict[str, tuple[Path, ...]] = (
         {split: inputs.patients(split) for split in SPLITS} if request.cohort is not None else {}

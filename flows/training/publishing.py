@@ -105,14 +105,7 @@ def publish(work: Work, inputs: Inputs, finished: Finished) -> dict[str, Any]:
         code=finished.code,
         start=work.start.card if work.start else None,
     )
-    folders: dict[Kind, Path | None] = {"anatomy": request.anatomies, "lesion": request.lesions}
-    data = [
-        Data(kind, folder.absolute().name, licences_of(folder, request.licences.get(kind, "")))
-        for kind, folder in folders.items()
-        if folder is not None
-    ]
-    if is_cohort:
-        data.append(Data("patient", "", (Licence(request.licences["patient"]),)))
+    data = data_of(request)
     judged = {
         split: _without_few(
             metrics_of(judged_at(counted, threshold), request.seed, is_lesion=task.is_lesion), is_cohort
@@ -129,6 +122,19 @@ def publish(work: Work, inputs: Inputs, finished: Finished) -> dict[str, Any]:
     view = TrainingView(card, finished.log, finished.run_id, importlib.metadata.version("aspects-cohort"))
     write_bytes(request.out / REPORT, training_page(view).encode())
     return card
+
+
+def data_of(request: TrainRequest) -> list[Data]:
+    """The folders that a training learned from, with their licences."""
+    folders: dict[Kind, Path | None] = {"anatomy": request.anatomies, "lesion": request.lesions}
+    data = [
+        Data(kind, folder.absolute().name, licences_of(folder, request.licences.get(kind, "")))
+        for kind, folder in folders.items()
+        if folder is not None
+    ]
+    if request.cohort is not None:
+        data.append(Data("patient", "", (Licence(request.licences["patient"]),)))
+    return data
 
 
 def _without_few(metrics: Sequence[Metric], is_cohort: bool) -> list[Metric]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from flows.run.plan import UsageError
 from flows.run.running import RunRequest
-from models.training.methods import BY_LESION, task_of
+from models.training.classifiers import CLASSIFIERS
+from models.training.methods import BY_LESION, METHODS, check_method
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def check_usage(request: TrainRequest) -> None:
     ValueError
         The method is not known.
     """
-    task = task_of(request.method)
+    check_method(request.method)
+    if request.start and request.method in CLASSIFIERS:
+        raise UsageError(f"--start must be given with a network, got {request.method}. Leave it out.")
     if (request.anatomies is None) != (request.lesions is None):
         given, missing = ("--lesions", "--anatomies") if request.anatomies is None else ("--anatomies", "--lesions")
         raise UsageError(f"--anatomies and --lesions must be given together, got {given} alone. Give {missing} too.")
@@ -99,7 +102,8 @@ def check_usage(request: TrainRequest) -> None:
         return
     if request.method not in BY_LESION:
         of_regions = "it learns regions, and a cohort folder holds no regions drawn on a scan"
-        why = "a cohort's CT are not prepared for it" if task.is_lesion else of_regions
+        is_lesion = request.method in METHODS and METHODS[request.method].is_lesion
+        why = "a cohort's CT are not prepared for it" if is_lesion else of_regions
         raise UsageError(
             f"METHOD with --cohort must be one of {', '.join(BY_LESION)}, got {request.method}: {why}. Train it with "
             "--anatomies and --lesions alone."

@@ -42,6 +42,11 @@ COHORT_LIMITS = (
     "class.",
     *KNOWN_LIMITS[2:],
 )
+CLASSIFIER_LIMITS = (
+    KNOWN_LIMITS[0],
+    "The cuts were chosen on synthetic validation patients.",
+    "Regions lay where the refined atlas put them; those of a network lie elsewhere.",
+)
 #: What is known of one method besides.
 LIMITS_OF: Mapping[str, tuple[str, ...]] = {
     "ncct-overlap": (
@@ -181,6 +186,44 @@ def card_of(
         "code": training.code,
         "made_with": {name: importlib.metadata.version(name) for name in ("aspects-cohort", "torch", "monai")},
         "known_limits": [*(COHORT_LIMITS if has_patients else KNOWN_LIMITS), *LIMITS_OF.get(training.method, ())],
+    }
+
+
+def classifier_card(
+    weights: Path,
+    training: Training,
+    placed: Sequence[Placed],
+    data: Sequence[Data],
+    fitted: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the card of a classifier says.
+
+    Parameters
+    ----------
+    weights, placed, data : as of ``card_of``
+    training : Training, of which method, profile, plan, recipe, seconds and code count
+    fitted : ``classifier``, ``metrics``, ``nested``, ``operating_point``, ``n_patients`` as it was fitted
+    """
+    return {
+        "name": weights.stem,
+        "sha256": file_sha256(weights),
+        "state": "trained-here",
+        "is_trained": True,
+        "method": training.method,
+        "profile": training.profile,
+        "seed": training.plan.seed,
+        "seconds": round(training.seconds, 1),
+        **fitted,
+        "interval": "95% percentile bootstrap over patients",
+        "data": [_data(one, placed) for one in data],
+        "recipe": None if training.recipe is None else asdict(training.recipe),
+        "has_patient_images": False,
+        "started_from": None,
+        "code": training.code,
+        "made_with": {
+            name: importlib.metadata.version(name) for name in ("aspects-cohort", "scikit-learn", "pyradiomics-cuda")
+        },
+        "known_limits": [*CLASSIFIER_LIMITS, *KNOWN_LIMITS[2:]],
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from models.networks.overlap import OVERLAP_PRESETS, OverlapPreset
 from models.networks.unet import PRESETS, UNetPreset
+from models.training.classifiers import CLASSIFIERS
 from models.training.dwi import DWI_TASK
 from models.training.ncct import NCCT_TASK
 from models.training.regions import REGION_TASK
@@ -68,9 +69,21 @@ def task_of(method: str) -> Task:
     ValueError
         There is no such method.
     """
-    if method not in METHODS:
-        raise ValueError(f"METHOD must be one of {', '.join(METHODS)}, got {method!r}. Choose one of them.")
+    check_method(method)
     return METHODS[method]
+
+
+def check_method(method: str) -> None:
+    """Whether it is one that can be trained, network or classifier.
+
+    Raises
+    ------
+    ValueError
+        It is not.
+    """
+    known = (*METHODS, *CLASSIFIERS)
+    if method not in known:
+        raise ValueError(f"METHOD must be one of {', '.join(known)}, got {method!r}. Choose one of them.")
 
 
 def plan_for(profile: str, preset: str, method: str = "dwi-unet", **settings: Any) -> Plan:
@@ -88,8 +101,11 @@ def plan_for(profile: str, preset: str, method: str = "dwi-unet", **settings: An
     ValueError
         The profile is not known, not one of the method, or has no such preset.
     """
-    if profile not in (known := PROFILES_OF[method]):
+    if profile not in (known := PROFILES_OF.get(method, ("corrected",))):
         raise ValueError(f"--profile must be one of {', '.join(known)}, got {profile!r}.")
+    if method in CLASSIFIERS:  # no network and no steps: all patients at once
+        n = int(settings["pool"])
+        return Plan(preset="", n_steps=0, pool=n, pool_at_start=n, pool_per_step=0.0, seed=int(settings["seed"]))
     presets = PRESETS_OF[method]
     sizes = [name for name, one in presets.items() if one.profile == profile]
     own = [name for name in (preset, f"{profile}-{preset}") if name in sizes] or (sizes if preset == "small" else [])

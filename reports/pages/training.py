@@ -16,7 +16,7 @@ from reports.document.page_template import page_template
 from reports.document.tables import DASH, Cell, number
 from reports.figures.learning_curves import learning_curves
 
-_SPLIT_TITLES = {"train": "Training", "validation": "Validation", "test": "Test"}
+SPLIT_TITLES = {"train": "Training", "validation": "Validation", "test": "Test"}
 _KIND_TITLES = {"anatomy": "Anatomies", "lesion": "Lesions", "cohort": "Patients of a cohort"}
 _METRICS = {"dice": ("Dice", 3), "volume_error_ml": ("Found − true volume, ml", 2), "false_ml": ("False volume, ml", 2)}
 
@@ -44,8 +44,8 @@ def training_page(view: TrainingView) -> str:
     chapters = (
         Chapter("learning", "Learning", _learning(view)),
         Chapter("metrics", "How well it finds lesions", _metrics(card)),
-        Chapter("data", "Data, splits and audit", _data(card)),
-        Chapter("training", "Settings and limits", _settings(card)),
+        Chapter("data", "Data, splits and audit", data_blocks(card)),
+        Chapter("training", "Settings and limits", setting_blocks(card, {"Plan": card["plan"]})),
     )
     facts = (
         ("Preset", f"{card['preset']}, {card['profile']}"),
@@ -54,6 +54,17 @@ def training_page(view: TrainingView) -> str:
         ("Threshold", number(card["operating_point"]["threshold"], 2)),
         ("Weights", str(card["sha256"])[:12]),
     )
+    return rendered(card, facts, chapters, (view.run_id, view.version))
+
+
+def rendered(
+    card: Mapping[str, Any],
+    facts: Sequence[tuple[str, str]],
+    chapters: Sequence[Chapter],
+    made_by: tuple[str, str],
+) -> str:
+    """The page of a training: its facts at the top, then chapters; ``made_by`` are the run and the version."""
+    run_id, version = made_by
     return page_template("training.html.j2").render(
         title=f"Training of {card['method']}",
         kicker="Trained weights",
@@ -63,7 +74,7 @@ def training_page(view: TrainingView) -> str:
         cohort=SimpleNamespace(
             study=str(card["method"]),
             is_synthetic=not card.get("has_patient_images"),
-            run=SimpleNamespace(run_id=view.run_id, version=view.version),
+            run=SimpleNamespace(run_id=run_id, version=version),
         ),
         chapters=chapters,
     )
@@ -85,7 +96,7 @@ def _metrics(card: Mapping[str, Any]) -> tuple[Text | TableView, ...]:
     for split in ("validation", "test"):
         rows = [row for row in card["metrics"] if row["split"] == split]
         strata = list(dict.fromkeys(row["stratum"] for row in rows))
-        groups.append(Group(_SPLIT_TITLES[split], tuple(_stratum(rows, stratum) for stratum in strata)))
+        groups.append(Group(SPLIT_TITLES[split], tuple(_stratum(rows, stratum) for stratum in strata)))
     is_cohort = any(one["kind"] == "cohort" for one in card["data"])
     whose = "Test patients are those of the cohort" if is_cohort else "Test patients come from anatomies and lesions"
     caption = f"Median per patient with its interval ({card['interval']}), by true volume"
@@ -116,22 +127,22 @@ def _stratum(rows: Sequence[Mapping[str, Any]], stratum: str) -> tuple[Cell, ...
     return tuple(cells)
 
 
-def _data(card: Mapping[str, Any]) -> tuple[Text | TableView, ...]:
+def data_blocks(card: Mapping[str, Any]) -> tuple[Text | TableView, ...]:
     """What it learned from, and what was held out."""
     rows, total = [], 0
     for one in card["data"]:
         found = one["licences"]
         licence = found if isinstance(found, str) else "; ".join(each["title"] for each in found)
         total += sum(one["n"].values())
-        counts = (Cell(str(one["n"][split])) for split in _SPLIT_TITLES)
+        counts = (Cell(str(one["n"][split])) for split in SPLIT_TITLES)
         name = Cell(_KIND_TITLES[one["kind"]], one.get("folder", ""))
         rows.append((name, Cell(licence), *counts))
     anatomies = next((one["anatomies"] for one in card["data"] if one["kind"] == "anatomy"), ())
-    order = list(_SPLIT_TITLES)
+    order = list(SPLIT_TITLES)
     named = [
         (
             Cell(one["name"], one["sha256"][:12]),
-            Cell(_SPLIT_TITLES[one["split"]]),
+            Cell(SPLIT_TITLES[one["split"]]),
             Cell(number(one["ventricles_ml"], 1)),
         )
         for one in sorted(anatomies, key=lambda one: (order.index(one["split"]), one["name"]))
@@ -141,7 +152,7 @@ def _data(card: Mapping[str, Any]) -> tuple[Text | TableView, ...]:
         f"Audit: {total} {compared} compared by participant, digest of the file, voxels and mirrored voxels; nothing "
         "lies on two sides. splits.tsv has every one."
     )
-    columns = ("Data", "Licence", *_SPLIT_TITLES.values())
+    columns = ("Data", "Licence", *SPLIT_TITLES.values())
     sides = ("Anatomy", "Side", "Lateral ventricles, ml")
     blocks: tuple[Text | TableView, ...] = (
         TableView("Data and their licences", columns, (Group("", tuple(rows)),), n_text=2),
@@ -159,9 +170,11 @@ def _started_from(start: Mapping[str, Any] | None) -> tuple[Text, ...]:
     return (Text(f"Started from the weights {start['name']} ({start['sha256'][:12]}), behind which are {behind}."),)
 
 
-def _settings(card: Mapping[str, Any]) -> tuple[Text | Listing | TableView, ...]:
-    """Plan, recipe, versions, and what is known not to work."""
-    parts = {"Plan": card["plan"], "Synthetic patients": card["recipe"] or {}, "Made with": card["made_with"]}
+def setting_blocks(
+    card: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]
+) -> tuple[Text | Listing | TableView, ...]:
+    """Settings of its own, recipe, versions, and what is known not to work."""
+    parts = {**own, "Synthetic patients": card["recipe"] or {}, "Made with": card["made_with"]}
     groups = tuple(
         Group(title, tuple((Cell(str(name)), Cell(_value(value))) for name, value in values.items()))
         for title, values in parts.items()

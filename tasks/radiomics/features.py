@@ -21,7 +21,7 @@ from radiomics import firstorder, glcm, gldm, glrlm, glszm, imageoperations, ngt
 from scipy import ndimage
 
 from tasks.arrays import AnyArray, IntArray, IntegerArray, Mask
-from tasks.radiomics.feature_lists import FeatureClass, class_of
+from tasks.radiomics.feature_lists import FEATURE_LISTS, FeatureClass, class_of
 from tasks.radiomics.shape import measure_mesh
 
 #: Matrices of co-occurrence grow with the square: 256 levels take 7 MB, 2048 take 440 MB a copy, and there are several.
@@ -74,6 +74,10 @@ class FeatureSettings:
         for name in self.names:
             wanted.setdefault(class_of(name), []).append(name)
         return wanted
+
+
+#: What a classifier of regions is shown: the window of Tao 2024 (section 2.1: width 80, level 40), in bins of 5 HU.
+LEARNED = FeatureSettings(FEATURE_LISTS["pyradiomics2_105"], 5.0, (0.0, 80.0))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@
 CACHE holds tables of ``tests.benchmarks.boosted_tables``. Judged are the relative difference alone (``ncct-ratio``) and
 the same before the tilt of the head's density is taken off (``uncorrected``); and with either a booster, a logistic
 regression on the same columns, and the sum of the logits of difference and booster (``fused``). Where the tables hold
-what a network says, so are the mean of its probability over a region (``ncct-overlap``), and a logistic regression on
-that, on its difference from the other side and on the relative difference (``overlap, fused``). The measure is the area
-under the ROC curve over regions. Two questions are told apart: which side (the one with the higher mean), and which
-regions of the affected side. Intervals are of resampled patients, and say nothing where a patient is there twice, as in
-``real``. No threshold is chosen, and nothing is fitted on what is judged.
+what weights say, so are the probability of a region (``weights``: the mean of a network's, or a classifier's), and a
+logistic regression on that, on its difference from the other side and on the relative difference (``weights, fused``).
+The measure is the area under the ROC curve over regions. Two questions are told apart: which side (the one with the
+higher mean), and which regions of the affected side. Intervals are of resampled patients, and say nothing where a
+patient is there twice, as in ``real``. No threshold is chosen, and nothing is fitted on what is judged.
 """
 
 from __future__ import annotations
@@ -187,8 +187,8 @@ def scorers(patients: Sequence[Patient]) -> dict[str, Scorer]:
         }
     if all(one.probabilities is not None for one in patients):
         both = _linear().fit(np.concatenate([one.overlaid for one in patients]), truth)
-        found["ncct-overlap"] = lambda one: _logit(one.probabilities)
-        found["overlap, fused"] = lambda one: both.decision_function(one.overlaid)
+        found["weights"] = lambda one: _logit(one.probabilities)
+        found["weights, fused"] = lambda one: both.decision_function(one.overlaid)
     return found
 
 

@@ -10,26 +10,33 @@ as ``aspects train`` keeps them: those in whom an infarct is more than a tenth o
 rest one in five, for in most of them nothing of the ten regions is touched. ``oasis``: the brains of
 ``tests.benchmarks.accuracy_regions``, whose regions and lesions come over from the template by registration; infarcts
 of patients that no training saw, by 1-2, 2-3, 3-5 and 5-9 HU less dense in turn, and none in one of five. With
-``--weights FILE`` what ``ncct-overlap`` says is laid over the same regions: the mean of its probability.
+``--weights FILE`` what ``ncct-overlap`` says is laid over the same regions: the mean of its probability; of
+``ncct-radiomics`` it is what the classifier says of each. A classifier knows one label map: ``--map classic``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+import models.weights
+from cohorts.folder.source import MapUse
 from cohorts.images.nifti import ImageProblemError, nifti_bytes
 from cohorts.images.scan import ScanImage, read_scan
 from flows.cases.case import MapReference
-from flows.cases.native_scan import prepare, refined
+from flows.cases.described_regions import described_regions
+from flows.cases.native_scan import PreparedScan, prepare, refined
+from flows.sources.describing import RadiomicsFindings
 from flows.sources.ncct_overlap import infarct_probability
+from flows.sources.region_classifier import NcctRadiomicsSource
 from models.anatomy.template import load_label_map, mca_territory
 from models.training.anatomies import STEP, Anatomy, _regions, _registered, load_anatomy, save_anatomy
 from models.training.pool import lesions_by_size, pooled_files, read_lesion
@@ -38,6 +45,7 @@ from models.training.synthetic import Recipe, draw_patient, with_settings
 from tasks.density.measure import measure_density, place_regions
 from tasks.overlay import STORED_STEPS, overlay
 from tasks.quality.regions import fluid_shares, looks_like_fluid
+from tasks.radiomics.features import LEARNED
 from tasks.segmentation import INFARCT, STEP_MM
 from tests.benchmarks.accuracy_baselines_ncct import SCANS, read_truth
 from tests.benchmarks.accuracy_regions import PLAIN, brains
@@ -50,8 +58,16 @@ ONE_OF = 5  # patients without an affected region
 CONTRASTS_HU = ((1, 2), (2, 3), (3, 5), (5, 9))
 PHANTOM_SEED, OASIS_SEED = 8000, 63
 
-#: Trained weights of ``ncct-overlap``, where they are asked too.
-WEIGHTS: list[Path] = []
+
+@dataclass
+class Asked:
+    """On the command line: the label map, and trained weights to ask besides."""
+
+    label_map: str = MAP
+    weights: Path | None = None
+
+
+ASKED = Asked()
 
 Rows = list[dict[str, Any]]
 #: Densities, None where the scan is refused; share of each label that is infarct; what else is known.
@@ -65,19 +81,36 @@ def measured(image: ScanImage) -> Rows | None:
     scan = refined(prepare(image, "ct"))
     if not scan.registration.is_usable:
         return None
-    label_map = load_label_map(MAP)
+    label_map = load_label_map(ASKED.label_map)
     own = (label_map.labels, label_map.table, label_map.affine)
     regions = place_regions(scan.working, own, mca_territory(), scan.registration.moving_to_fixed, scan.warp)
     found = measure_density(scan.working, scan.brain.mask, regions, scan.registration.matrix)
     fluid = fluid_shares(regions.labels, looks_like_fluid(scan.working.values, scan.brain.mask, "ct"), tuple(found))
     rows = [asdict(row) | {"fluid_share": share} for row, share in zip(found.values(), fluid, strict=True)]
-    for path in WEIGHTS:
-        probability = infarct_probability(scan, path.stem, flip=True, folder=path.parent)
-        labels = scan.labels(MapReference(MAP, label_map.sha256))[1].labels
-        stored = np.rint(probability * STORED_STEPS).astype(np.uint8)
-        for row, one in zip(rows, overlay(stored, labels, tuple(found)), strict=True):
-            row["mean_probability"] = one.mean_probability
+    if (path := ASKED.weights) is not None:
+        said = _said_by_classifier if "classifier" in json.loads(path.with_suffix(".json").read_text()) else _overlaid
+        for row, chance in zip(rows, said(scan, path, tuple(found)), strict=True):
+            row["mean_probability"] = chance
     return rows
+
+
+def _overlaid(scan: PreparedScan, path: Path, indices: Sequence[int]) -> list[float | None]:
+    """Mean probability of a network over each region."""
+    probability = infarct_probability(scan, path.stem, flip=True, folder=path.parent)
+    label_map = load_label_map(ASKED.label_map)
+    labels = scan.labels(MapReference(ASKED.label_map, label_map.sha256))[1].labels
+    stored = np.rint(probability * STORED_STEPS).astype(np.uint8)
+    return [one.mean_probability for one in overlay(stored, labels, indices)]
+
+
+def _said_by_classifier(scan: PreparedScan, path: Path, _indices: Sequence[int]) -> list[float | None]:
+    """Chance of each region by a classifier."""
+    label_map = load_label_map(ASKED.label_map)
+    described = described_regions(scan, MapReference(ASKED.label_map, label_map.sha256), LEARNED, "cubes")
+    findings = RadiomicsFindings(names=LEARNED.names, described={label_map.sha256: described})
+    with patch.object(models.weights, "FOLDER", path.parent):
+        source = NcctRadiomicsSource(name="judged", kind="ncct_radiomics", classifier=path.stem)
+        return [one.value for one in source.evidence(findings, MapUse(label_map.sha256, label_map.table))]
 
 
 def measured_array(values: np.ndarray, affine: np.ndarray) -> Rows | None:
@@ -96,7 +129,7 @@ def infarct_shares(classes: np.ndarray, labels: np.ndarray) -> list[float]:
 
 def of_shares(affected: dict[tuple[str, str], float] | list[tuple[str, str]]) -> list[float]:
     """Of regions that are affected as a whole."""
-    return [float((one.side, one.region) in affected) for one in load_label_map(MAP).table.labels]
+    return [float((one.side, one.region) in affected) for one in load_label_map(ASKED.label_map).table.labels]
 
 
 def of_pool(folder: Path) -> Patients:
@@ -104,7 +137,7 @@ def of_pool(folder: Path) -> Patients:
     n_without = 0
     for path in pooled_files(folder):
         with np.load(path, allow_pickle=False) as kept:
-            shares = infarct_shares(kept["classes"], kept[MAP])
+            shares = infarct_shares(kept["classes"], kept[ASKED.label_map])
             facts = json.loads(str(kept["facts"]))
         if max(shares) <= AFFECTED:
             n_without += 1
@@ -160,7 +193,7 @@ def of_brains(data: Path, folder: Path, n_brains: int | None) -> Patients:
             recipe = with_settings(Recipe(), **(PLAIN | own))
             patient = draw_patient(anatomies[number // len(CONTRASTS_HU) % len(anatomies)], lesion, rng, recipe)
             rows = measured_array(patient.ct, AFFINE)
-            return rows, infarct_shares(patient.classes, patient.regions[MAP]), dict(patient.facts)
+            return rows, infarct_shares(patient.classes, patient.regions[ASKED.label_map]), dict(patient.facts)
 
         yield str(number), measure
 
@@ -181,7 +214,7 @@ def _prepared(anatomy: Anatomy, folder: Path) -> Anatomy:
     if not path.is_file():
         codes = anatomy.tissues[tuple(slice(0, size // STEP * STEP) for size in anatomy.tissues.shape)]
         to_template = _registered(codes, anatomy.affine)
-        regions = {MAP: _regions(codes, to_template, load_label_map(MAP))}
+        regions = {ASKED.label_map: _regions(codes, to_template, load_label_map(ASKED.label_map))}
         folder.mkdir(parents=True, exist_ok=True)
         save_anatomy(Anatomy(anatomy.name, anatomy.sha256, codes, regions, to_template, anatomy.affine, 0.0), path)
     return load_anatomy(path)
@@ -210,8 +243,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, help="patients")
     parser.add_argument("--brains", type=int, help="of oasis; each takes minutes once")
     parser.add_argument("--weights", type=Path, help="of ncct-overlap, a .safetensors file with its card")
+    parser.add_argument("--map", choices=("territory", "classic"), default=MAP)
     given = parser.parse_args()
-    WEIGHTS.extend([given.weights] if given.weights else [])
+    ASKED.label_map, ASKED.weights = given.map, given.weights
     patients = {
         "pool": lambda: of_pool(given.folder),
         "phantom": of_phantoms,

@@ -164,7 +164,14 @@ def test_two_settings_of_one_kind_are_two_measurements_of_one_step():
 def test_what_lies_on_one_scan_declares_once_how_regions_come_onto_it():
     shared = {"forms", "registration"}
     on_scan = {kind: method.source for kind, method in METHODS.items() if issubclass(method.source, OnScanSource)}
-    assert set(on_scan) == {"native_mask", "density_ratio", "dwi_threshold", "dwi_unet", "ncct_overlap", "radiomics"}
+    on_ct = {
+        "density_ratio": "ct",
+        "ncct_overlap": "ct",
+        "radiomics": "ct",
+        "ncct_radiomics": "ct",
+        "cta_radiomics": "cta",
+    }
+    assert set(on_scan) == {"native_mask", "dwi_threshold", "dwi_unet", *on_ct}
     for kind, source in on_scan.items():
         assert not shared & set(source.__annotations__), kind
         drawn = source.model_validate({"name": "a", "kind": kind, "registration": "network"})
@@ -177,7 +184,7 @@ def test_what_lies_on_one_scan_declares_once_how_regions_come_onto_it():
             method.memory_mib,
             method.cpu_limit_s,
         )
-        assert drawn.gated_as == ("ct" if kind in ("density_ratio", "ncct_overlap", "radiomics") else "dwi")
+        assert drawn.gated_as == on_ct.get(kind, "dwi")
 
 
 def test_what_regions_by_a_network_cost_is_told():

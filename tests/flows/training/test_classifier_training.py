@@ -1,0 +1,71 @@
+"""``aspects train cta-radiomics``: heads of ellipsoids cannot be registered; described by hand they can be learned."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from models.classifier import load_classifier
+from models.weights import find_weights
+from tasks.anatomy import aspects_label_table
+from tasks.radiomics.features import LEARNED
+from tests.flows.conftest import forker, lay_database
+from tests.flows.training.tiny_training import keep_prepared, write_tiny_training
+
+pytestmark = [pytest.mark.slow, pytest.mark.processes]
+OPTIONS = ("--pool", "8", "--judged", "3", "--gpu", "none", "--n-cpus", "2", "--seed", "4")
+
+
+def describe(path, number):
+    """Regions of the left side lie 6 HU lower where they are affected, every second one in turn."""
+    rng = np.random.default_rng(number)
+    rows, shares = [], []
+    for at, label in enumerate(aspects_label_table().labels):
+        is_affected = label.side == "left" and (at + number) % 2 == 0
+        values = rng.normal(30, 0.5, len(LEARNED.names)) - 6.0 * is_affected
+        rows.append({"index": label.index, "coverage": 1.0, "fluid_share": 0.0, "reason": "", "values": list(values)})
+        shares.append(0.5 * is_affected)
+    path.write_text(json.dumps({"reason": "", "rows": rows, "shares": shares, "facts": {"anatomy": "made"}}))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Run on heads that cannot be used, described by hand and run again, and once more: output and what was printed."""
+    tiny = write_tiny_training(tmp_path_factory.mktemp("training"))
+    out = tiny.folder / "out"
+    keep_prepared(tiny, out / "work")
+    lay_database(out / "work" / "prefect")
+    folders = ("--anatomies", str(tiny.anatomies), "--lesions", str(tiny.lesions))
+    command = ["train", "cta-radiomics", str(out), *folders, *OPTIONS]
+    runs = [forker().run(command, dict(os.environ))]
+    for path in out.glob("work/described-*/*/*.json"):
+        describe(path, int(path.stem) + len(path.parent.name))
+    runs += [forker().run(command, dict(os.environ)) for _ in range(2)]
+    return out, runs
+
+
+def test_too_few_that_can_be_used_are_refused_with_their_reasons(trained):
+    _, (first, *_) = trained
+    assert first.returncode != 0
+    said = " ".join((first.stdout + first.stderr).split())
+    assert "5 patients or more of train must have an affected region and an image that can be used, got 0 of 8" in said
+    assert "Draw more: --pool, --judged." in said
+
+
+def test_it_goes_on_from_what_is_described_and_publishes_a_classifier(trained):
+    out, (_, second, third) = trained
+    assert second.returncode == 0, second.stdout + second.stderr
+    card = json.loads((out / "cta-radiomics.json").read_text())
+    found = load_classifier(find_weights("cta-radiomics", out))
+    assert [[one.feature, one.mode] for one in found.columns] == card["classifier"]["columns"]
+    assert {one.mode for one in found.columns} == {"contralateral_diff"}
+    assert card["nested"]["area"]["value"] > 0.95
+    assert card["n_patients"] == {"train": 8, "validation": 3, "test": 3}
+    assert (card["has_patient_images"], card["state"]) == (False, "trained-here")
+    page = (out / "report.html").read_text()
+    assert "How well it tells affected regions" in page
+    assert "auc, all regions: " in second.stdout
+    assert "Nothing changed since the weights were trained: nothing was done." in third.stdout
