@@ -14,18 +14,18 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 from pydantic import Field, field_validator
 
-from cohorts.folder.source import Feature, Gives, ImageName, LesionSource, MapUse, OnScanSource
-from cohorts.images.nifti import nifti_bytes
+from cohorts.folder.source import Feature, Gives, ImageName, MapUse
 from cohorts.store.findings import Findings, Found
 from flows.cases.case import OpenCase, Outcome
 from flows.cases.found_lesion import found_lesion
 from flows.cases.native_scan import PreparedScan, begun, prepared, refused
 from flows.sources.interface import Method
+from flows.sources.network_lesion import NetworkLesionSource, lesion_at, probability_file, stored_steps
 from models.inference import loaded, probabilities
-from models.weights import find_weights, has_patient_images
+from models.weights import find_weights
 from tasks.arrays import Float32Array
 from tasks.density.channels import N_NCCT_CHANNELS, ncct_channels
-from tasks.overlay import OVERLAY_THRESHOLDS, STORED_STEPS, overlay
+from tasks.overlay import OVERLAY_THRESHOLDS, overlay
 from tasks.scoring import RegionEvidence
 from tasks.segmentation import CLASSES, INFARCT
 from tasks.space.network_grid import network_grid, to_network_grid, to_scan
@@ -45,7 +45,7 @@ class OverlapFindings(Findings):
     overlaid: Mapping[str, tuple[OverlaidRegion, ...]] = {}
 
 
-class NcctOverlapSource(OnScanSource, LesionSource):
+class NcctOverlapSource(NetworkLesionSource):
     """The infarct on CT without contrast agent by a network; regions that it overlaps are affected."""
 
     about: ClassVar[str] = "the infarct on plain CT by a trained network, laid over the regions"
@@ -56,11 +56,9 @@ class NcctOverlapSource(OnScanSource, LesionSource):
     modality: str = Field("ncct", description="Which rows of scans.tsv: scans as they came, in native space")
     rule: str = Field("any", description="any, as Deep-ASPECTS; a share by wei, danet, or the name of a [[rule]]")
     network: str = Field("ncct-overlap", description="Name of the trained weights")
-    threshold: float = Field(0.5, gt=0, lt=1, description="Least probability of a voxel of the infarct that is drawn")
     overlay_threshold: float | None = Field(
         None, description="Least probability of a voxel that affects its region, .05 to .95 by .05; default threshold"
     )
-    flip: bool = Field(True, description="Also ask the network about the mirror image, and take the mean")
 
     @field_validator("overlay_threshold")
     @classmethod
@@ -80,11 +78,6 @@ class NcctOverlapSource(OnScanSource, LesionSource):
         return {name: value for name, value in super().settings.items() if name != "overlay_threshold"}
 
     @property
-    def weights(self) -> tuple[str, ...]:
-        """One network for the infarct, and perhaps one for the regions."""
-        return (self.network, *super().weights)
-
-    @property
     def stem(self) -> str:
         """The infarct on one modality."""
         return f"overlap-{self.modality}"
@@ -97,8 +90,8 @@ class NcctOverlapSource(OnScanSource, LesionSource):
     @property
     def phrase(self) -> str:
         """What is taken for the infarct, and what the network learned from."""
-        behind = "trained on patients' scans" if has_patient_images(self.network) else "trained on synthetic patients"
-        words = f"a network ({self.network}, {behind}) on {self.modality}, voxels of probability {self.threshold:g} "
+        behind = f"{self.network}, {self.learned_from}"
+        words = f"a network ({behind}) on {self.modality}, voxels of probability {self.threshold:g} "
         apart = self.overlay_threshold not in (None, self.threshold)
         return words + ("and more" + (f", over regions {self.overlay_threshold:g} and more" if apart else ""))
 
@@ -124,7 +117,7 @@ class NcctOverlapSource(OnScanSource, LesionSource):
         if not scan.registration.is_usable:
             return refused(case, scan, findings, files)
         probability = infarct_probability(scan, self.network, flip=self.flip)
-        stored = np.rint(probability * STORED_STEPS).astype(np.uint8)
+        stored = stored_steps(probability)
         overlaid = {}
         for reference in case.maps:
             label_map, on_grid = scan.labels(reference)
@@ -134,10 +127,8 @@ class NcctOverlapSource(OnScanSource, LesionSource):
                 for one in overlay(stored, on_grid.labels, indices)
             )
         findings = findings.adding(largest_probability=float(probability.max()), overlaid=overlaid)
-        files[f"{case.case.prefix}_label-lesion_probseg.nii.gz"] = nifti_bytes(
-            stored, scan.image.affine, fields={"scl_slope": 1 / STORED_STEPS, "scl_inter": 0.0}
-        )
-        return found_lesion(case, scan, stored >= self.threshold * STORED_STEPS, findings, files)
+        files |= probability_file(case, stored, scan.image.affine)
+        return found_lesion(case, scan, lesion_at(stored, self.threshold), findings, files)
 
 
 def infarct_probability(scan: PreparedScan, weights: str, *, flip: bool, folder: Path | None = None) -> Float32Array:

@@ -44,12 +44,12 @@ from flows.training.start import start_of
 from flows.training.steps import Material
 from flows.training.work import Work, result_of
 from flows.training.workers import Workers
+from models.training.checkpoints import read_log
 from models.training.classifiers import CLASSIFIERS
 from models.training.items import Kind
 from models.training.judging import Counts
 from models.training.methods import patients_needed, plan_for, task_of, with_cohort, with_start
 from models.training.splits import SPLITS, write_splits
-from models.training.trainer import read_log
 
 JUDGED_PART = 10  # patients that one task judges
 CODE = {

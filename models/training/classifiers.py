@@ -141,12 +141,12 @@ def _selection() -> list[tuple[str, Any]]:
     from sklearn.feature_selection import SelectFpr, SelectFromModel, f_classif
     from sklearn.linear_model import Lasso
 
-    class TTest(SelectFpr):
+    class TTest(SelectFpr):  # type: ignore[misc]
         def _get_support_mask(self) -> Mask:
             kept: Mask = super()._get_support_mask()
             return kept if kept.any() else np.arange(len(kept)) == np.nanargmin(self.pvalues_)
 
-    class Weighted(SelectFromModel):
+    class Weighted(SelectFromModel):  # type: ignore[misc]
         def _get_support_mask(self) -> Mask:
             kept: Mask = super()._get_support_mask()
             return kept if kept.any() else np.arange(len(kept)) == np.argmax(np.abs(self.estimator_.coef_))

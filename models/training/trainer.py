@@ -7,11 +7,9 @@ weights. A checkpoint holds weights, optimiser, their running average and the st
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +23,7 @@ from cohorts.store.hashing import file_sha256
 from models.networks.build import build_network
 from models.networks.channels_last import laid_out
 from models.networks.unet import load_state, stored_state
+from models.training.checkpoints import Learner, keep_checkpoint, log_row, resumed
 from models.training.losses import PaperLoss
 from models.training.pool import IGNORED, NOT_FOREGROUND, PooledPatient, awaited, read_patient
 from models.training.posed import posed
@@ -151,7 +150,8 @@ def train(
     optimiser = _optimiser(network, plan)
     if plan.start_sha256:
         _start(out, network, averaged, plan)
-    step, seconds = _resumed(out, network, optimiser, averaged, plan)
+    learner = Learner(network, optimiser, averaged)
+    step, seconds = resumed(out, learner, asdict(plan))
     loss_of = PaperLoss(task.foreground) if plan.loss == "paper-2" else _Loss(task, plan, device)
     kind = torch.device(device).type
     is_mixed = plan.mixed and computes_bfloat16(kind)
@@ -180,17 +180,17 @@ def train(
         losses.append(float(loss.detach()))
         is_last = step == plan.n_steps
         if step % 50 == 0 or is_last:
-            _log(out, {"step": step, "loss": float(np.mean(losses)), "seconds": seconds + time.monotonic() - began})
+            log_row(out, {"step": step, "loss": float(np.mean(losses)), "seconds": seconds + time.monotonic() - began})
             losses.clear()
         if judge is not None and (step % judge_every == 0 or is_last):
             own = {name: value.detach().clone() for name, value in network.state_dict().items()}
             network.load_state_dict(averaged)
             network.eval()
-            _log(out, {"step": step, **judge(network, step)})
+            log_row(out, {"step": step, **judge(network, step)})
             network.load_state_dict(own)
             network.train()
         if time.monotonic() - kept > plan.checkpoint_s or is_last:
-            _keep(out, network, optimiser, averaged, step, seconds + time.monotonic() - began, plan)
+            keep_checkpoint(out, learner, step, seconds + time.monotonic() - began, asdict(plan))
             kept = time.monotonic()
     path = out / f"{task.name}.safetensors"
     save_file({name: value.cpu().contiguous() for name, value in stored_state(averaged).items()}, path)
@@ -328,66 +328,6 @@ class _Loss:
             wrong = self._alpha * (given * (1 - truth)).sum() + self._beta * ((1 - given) * truth).sum()
             parts.append(1 - (hit + 1) / (hit + wrong + 1))
         return loss + torch.stack(parts).mean() if parts else loss
-
-
-def _log(out: Path, row: Mapping[str, float]) -> None:
-    """One line of the learning curve."""
-    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def read_log(out: Path) -> Iterator[Mapping[str, float]]:
-    """The learning curve, a row each; of a step logged twice (after a kill) the later counts."""
-    rows: dict[tuple[float, bool], Mapping[str, float]] = {}
-    for line in (out / "log.jsonl").read_text("utf-8").splitlines():
-        row = json.loads(line)
-        rows[row["step"], "loss" in row] = row
-    yield from (rows[key] for key in sorted(rows))
-
-
-def _keep(
-    out: Path,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    averaged: Mapping[str, torch.Tensor],
-    step: int,
-    seconds: float,
-    plan: Plan,
-) -> None:
-    """Write the checkpoint under another name, then rename it."""
-    temporary = out / f"checkpoint.{os.getpid()}.tmp"
-    state = {
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "averaged": dict(averaged),
-        "step": step,
-        "seconds": seconds,
-        "plan": json.dumps(asdict(plan)),
-    }
-    torch.save(state, temporary)
-    temporary.replace(out / "checkpoint.pt")
-
-
-def _resumed(
-    out: Path, network: nn.Module, optimiser: torch.optim.Optimizer, averaged: dict[str, torch.Tensor], plan: Plan
-) -> tuple[int, float]:
-    """Step and seconds of the last checkpoint, 0 without one.
-
-    Raises
-    ------
-    ValueError
-        It is of another plan.
-    """
-    path = out / "checkpoint.pt"
-    if not path.is_file():
-        return 0, 0.0
-    kept = torch.load(path, weights_only=True, map_location="cpu")
-    if json.loads(kept["plan"]) != json.loads(json.dumps(asdict(plan))):
-        raise ValueError(f"{path} must be of the same plan, got another. Give another folder.")
-    network.load_state_dict(kept["network"])
-    optimiser.load_state_dict(kept["optimiser"])
-    averaged.update({name: value.to(averaged[name].device) for name, value in kept["averaged"].items()})
-    return int(kept["step"]), float(kept["seconds"])
 
 
 def network_from(path: Path, preset: str, n_channels: int, n_classes: int) -> Any:

@@ -15,7 +15,8 @@ from cohorts.tables.schemas import FEATURES
 from cohorts.tables.storage import write_table
 from flows.cases.case import StepSettings
 from flows.run.steps import run_case
-from flows.sources.radiomics import RadiomicsFindings, RadiomicsSource
+from flows.sources.describing import RadiomicsFindings
+from flows.sources.radiomics import RadiomicsSource
 from models.anatomy.template import load_label_map
 from tasks.radiomics.feature_lists import FEATURE_LISTS
 from tests.cohorts.hand_made import ASPECTS, VASCULAR, hand_made_cohort, rows, stands

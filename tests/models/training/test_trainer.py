@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from models.inference import Network
+from models.training.checkpoints import read_log
 from models.training.dwi import DWI_TASK
 from models.training.judging import count_patients, foreground_probabilities
 from models.training.pool import (
@@ -23,7 +24,7 @@ from models.training.pool import (
     write_patient,
     write_pool,
 )
-from models.training.trainer import Plan, _batch, _Loss, _rate, computes_bfloat16, network_from, read_log, train
+from models.training.trainer import Plan, _batch, _Loss, _rate, computes_bfloat16, network_from, train
 from tests.models.training.tiny_anatomy import SMALL_SHAPE, small_grid, tiny_anatomy, write_lesion
 
 PLAN = Plan(
