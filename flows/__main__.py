@@ -513,8 +513,8 @@ def train(
         str,
         typer.Argument(
             metavar="METHOD",
-            help="A network: dwi-unet, region-net or ncct-overlap; a classifier of regions: cta-radiomics or "
-            "ncct-radiomics",
+            help="A network: dwi-unet, region-net or ncct-overlap; a classifier of regions: cta-radiomics "
+            "or ncct-radiomics; of low scores: dwi-dichotomy",
         ),
     ],
     out: OutFolder,

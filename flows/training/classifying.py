@@ -1,4 +1,4 @@
-"""The part of a training that is a classifier's: draw the pool, describe every patient, fit, publish."""
+"""The part of a training that learns from prepared patients: draw the pool, prepare every patient, fit, publish."""
 
 from __future__ import annotations
 
@@ -7,34 +7,30 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from cohorts.folder.source import ImageName
 from cohorts.store.records import atomic_writer, digest_of, write_bytes
 from flows.run.plan import UsageError
 from flows.sources.code import ROOT, version_of
 from flows.training import steps
-from flows.training.describing import Description
-from flows.training.fitting import FITTED, describe, fit_classifier
+from flows.training.fitting import FITTED, Files, code_of, ending_of, fit_on, least_of, prepare, usable
 from flows.training.inputs import Inputs, pool_parts
 from flows.training.publishing import REPORT, data_of
 from flows.training.work import Work
 from models.training.cards import Training, classifier_card, write_card
-from models.training.classifiers import CLASSIFIERS, OUTER
-from models.training.described import AFFECTED
+from models.training.dichotomy import METHOD
 from models.training.splits import SPLITS, Split
 from models.training.synthetic import Recipe
 from reports.pages.classifier import ClassifierView, classifier_page
 
-DESCRIBED_PART = 10  # patients that one task describes
+PREPARED_PART = 10  # patients that one task prepares
 
 
 def train_classifier(
     training: Work, inputs: Inputs, kept: Mapping[tuple[str, str], Path], pool: Path, made_by: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Draw, describe, fit and publish; what is kept already is not done again.
+    """Draw, prepare, fit and publish; what is kept already is not done again.
 
     Parameters
     ----------
@@ -48,7 +44,8 @@ def train_classifier(
     -------
     The card.
     """
-    request, recipe = training.request, CLASSIFIERS[training.request.method]
+    request = training.request
+    method = request.method
     sizes: dict[Split, int] = dict(zip(SPLITS, (request.n_pool, request.n_judged, request.n_judged), strict=True))
     drawn = []
     for split, n in sizes.items():
@@ -57,46 +54,44 @@ def train_classifier(
     training.say(f"Drawing {sum(sizes.values())} synthetic patients into {pool.name}, those not kept yet.")
     with training.timed("pool"):
         training.all_of("draw", [(steps.draw, (part,)) for part in drawn])
-    how = Description(cast(ImageName, recipe.image), recipe.label_map)
-    code = version_of(("flows.training.describing",), ROOT).digest
-    folder = request.work / f"described-{digest_of({'pool': pool.name, 'how': asdict(how), 'code': code})[:12]}"
-    patients = {split: [f"{number:06d}" for number in range(n)] for split, n in sizes.items()}
-    files = {split: tuple(folder / split / f"{name}.json" for name in names) for split, names in patients.items()}
-    training.say(f"Describing them in {folder.name}: about two seconds of one core each.")
+    code = version_of(code_of(method), ROOT).digest
+    folder = request.work / f"prepared-{digest_of({'pool': pool.name, 'method': method, 'code': code})[:12]}"
+    names = {split: [f"{number:06d}" for number in range(n)] for split, n in sizes.items()}
+    files = {split: tuple(folder / split / f"{one}{ending_of(method)}" for one in own) for split, own in names.items()}
+    training.say(f"Preparing them in {folder.name}: up to two seconds of one core each.")
     jobs: list[Any] = []
-    for split, names in patients.items():
-        for at in range(0, len(names), DESCRIBED_PART):
-            some = slice(at, at + DESCRIBED_PART)
-            jobs.append((describe, ([pool / split / f"{one}.npz" for one in names[some]], how, files[split][some])))
-    with training.timed("describe"):
-        training.all_of("describe", jobs)
-    _check_enough(files)
+    for split, own in names.items():
+        for at in range(0, len(own), PREPARED_PART):
+            some = slice(at, at + PREPARED_PART)
+            jobs.append((prepare, (method, [pool / split / f"{one}.npz" for one in own[some]], files[split][some])))
+    with training.timed("prepare"):
+        training.all_of("prepare", jobs)
+    _check_enough(method, files)
     out = request.work / f"training-{made_by['training_digest'][:12]}"
-    training.say("Fitting, with everything chosen inside folds of patients: minutes of one core.")
+    training.say("Fitting: minutes of one core.")
     with training.timed("fit"):
-        (weights,) = training.all_of("fit", [(fit_classifier, (request.method, files, out, request.seed))])
+        (weights,) = training.all_of("fit", [(fit_on, (method, training.plan, files, out))])
     return _published(training, inputs, weights, made_by)
 
 
-def _check_enough(files: Mapping[Split, tuple[Path, ...]]) -> None:
-    """Refuse a pool in which too few could be described to fit, calibrate and judge by.
+def _check_enough(method: str, files: Files) -> None:
+    """Refuse a pool in which too few show what is to be learned.
 
     Raises
     ------
     UsageError
-        There are too few; it says how many and why the others are not there.
+        There are too few; it says how many, and why others are not there.
     """
+    shown = "a score of 6 or less" if method == METHOD else "an affected region and an image that can be used"
     for split, paths in files.items():
-        kept = [json.loads(path.read_bytes()) for path in paths]
-        n_affected = sum(not one["reason"] and max(one["shares"]) > AFFECTED for one in kept)
-        wanted = OUTER if split == "train" else 1
-        if n_affected < wanted:
-            reasons = ", ".join(
-                f"{n} {reason}" for reason, n in Counter(one["reason"] for one in kept).items() if reason
-            )
+        found = [usable(method, path) for path in paths]
+        n_shown = sum(is_shown for is_shown, _ in found)
+        if n_shown < (wanted := least_of(split)):
+            refused = Counter(reason for _, reason in found if reason)
+            why = f" ({', '.join(f'{n} {reason}' for reason, n in refused.items())})" if refused else ""
             raise UsageError(
-                f"{wanted} patients or more of {split} must have an affected region and an image that can be used, got "
-                f"{n_affected} of {len(kept)}" + (f" ({reasons})" if reasons else "") + ". Draw more: --pool, --judged."
+                f"{wanted} patients or more of {split} must have {shown}, got {n_shown} of {len(paths)}{why}. Draw "
+                "more: --pool, --judged."
             )
 
 

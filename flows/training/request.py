@@ -7,7 +7,6 @@ from pathlib import Path
 
 from flows.run.plan import UsageError
 from flows.run.running import RunRequest
-from models.training.classifiers import CLASSIFIERS
 from models.training.methods import BY_LESION, METHODS, check_method
 
 
@@ -83,8 +82,8 @@ def check_usage(request: TrainRequest) -> None:
         The method is not known.
     """
     check_method(request.method)
-    if request.start and request.method in CLASSIFIERS:
-        raise UsageError(f"--start must be given with a network, got {request.method}. Leave it out.")
+    if request.start and request.method not in METHODS:
+        raise UsageError(f"--start must be given with a network that segments, got {request.method}. Leave it out.")
     if (request.anatomies is None) != (request.lesions is None):
         given, missing = ("--lesions", "--anatomies") if request.anatomies is None else ("--anatomies", "--lesions")
         raise UsageError(f"--anatomies and --lesions must be given together, got {given} alone. Give {missing} too.")

@@ -23,6 +23,15 @@ class Learner:
     optimiser: torch.optim.Optimizer
     averaged: dict[str, torch.Tensor]
 
+    def average(self, decay: float) -> None:
+        """Move the running average towards the network's weights."""
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                if value.dtype.is_floating_point:
+                    self.averaged[name].lerp_(value, 1 - decay)
+                else:
+                    self.averaged[name].copy_(value)
+
 
 def log_row(out: Path, row: Mapping[str, float]) -> None:
     """One line of the learning curve."""

@@ -17,7 +17,8 @@ from models.training.described import RegionTable, Rows
 from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS
 from tasks.arrays import AnyArray, FloatArray, Mask
 
-N_RESAMPLES = 1000
+N_RESAMPLES = 500
+PATIENTS = "patients"
 INTERVAL_LEVEL = 0.95
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "all regions": ASPECTS_REGIONS,
@@ -44,6 +45,21 @@ def judge(classifier: RegionClassifier, table: RegionTable, seed: int) -> list[d
         at = np.flatnonzero(np.isin(rows.regions, regions))
         found += list(_of_group(group, rows.taken(at), chance[at], is_called[at], seed))
     return found
+
+
+def judge_patients(chance: FloatArray, truth: Mask, threshold: float, seed: int) -> list[dict[str, Any]]:
+    """Metrics of a chance for each patient, as a card has them.
+
+    Parameters
+    ----------
+    chance : (n,) float array
+    truth : (n,) bool array
+    threshold : a chance of at least this is called
+    seed : of the resamples
+    """
+    n = len(truth)
+    rows = Rows((), np.zeros((n, 0)), np.full(n, PATIENTS), truth, np.arange(n), np.zeros(n, int))
+    return list(_of_group(PATIENTS, rows, chance, chance >= threshold, seed))
 
 
 def nested_area(rows: Rows, decided: FloatArray, seed: int) -> dict[str, Any]:

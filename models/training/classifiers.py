@@ -205,7 +205,7 @@ def _uncalibrated(columns: tuple[Column, ...], scaling: Scaling, model: SupportV
 def with_operating_points(classifier: RegionClassifier, table: RegionTable) -> RegionClassifier:
     """The classifier with probabilities and cuts from validation patients.
 
-    The decision becomes a probability by logistic regression (Platt 1999). A region's cut is the least probability,
+    The decision becomes a probability by ``platt``. A region's cut is the least probability,
     rounded up to a thousandth, at which ``SPECIFICITY`` of the validation's unaffected ones of that region lie below.
 
     Parameters
@@ -213,12 +213,9 @@ def with_operating_points(classifier: RegionClassifier, table: RegionTable) -> R
     classifier : RegionClassifier
     table : validation patients
     """
-    from sklearn.linear_model import LogisticRegression
-
     rows = table.rows(classifier.columns)
     truth = rows.is_affected
-    curve = LogisticRegression(C=1e6).fit(decided(classifier, rows)[:, None], truth)
-    calibrated = replace(classifier, calibration=(float(curve.coef_[0, 0]), float(curve.intercept_[0])))
+    calibrated = replace(classifier, calibration=platt(decided(classifier, rows), truth))
     chance = calibrated.probabilities(rows.values, list(rows.regions))
     cuts = {}
     for region in ASPECTS_REGIONS:
@@ -226,6 +223,20 @@ def with_operating_points(classifier: RegionClassifier, table: RegionTable) -> R
         at = without[min(len(without) - 1, int(np.ceil(SPECIFICITY * len(without))))] if len(without) else 0.5
         cuts[region] = float(min(0.999, np.ceil(at * 1000 + 1e-9) / 1000))
     return replace(calibrated, cuts=cuts)
+
+
+def platt(decisions: FloatArray, truth: Mask) -> tuple[float, float]:
+    """Slope and intercept of the logistic curve from decision to probability (Platt 1999).
+
+    Parameters
+    ----------
+    decisions : (n,) float array
+    truth : (n,) bool array with both classes
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    curve = LogisticRegression(C=1e6).fit(decisions[:, None], truth)
+    return float(curve.coef_[0, 0]), float(curve.intercept_[0])
 
 
 def outside_area(fitted: Fitted, table: RegionTable, seed: int) -> float | None:

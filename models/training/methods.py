@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from models.networks.overlap import OVERLAP_PRESETS, OverlapPreset
+from models.networks.recurrent import DICHOTOMY_PRESETS, DichotomyPreset
 from models.networks.unet import PRESETS, UNetPreset
+from models.training import dichotomy
 from models.training.classifiers import CLASSIFIERS
 from models.training.dwi import DWI_TASK
 from models.training.ncct import NCCT_TASK
@@ -26,16 +28,21 @@ PROFILES_OF: Mapping[str, tuple[str, ...]] = {
     "dwi-unet": ("corrected", "as-paper"),
     "region-net": ("corrected",),
     "ncct-overlap": ("corrected", "as-paper"),
+    dichotomy.METHOD: ("corrected", "as-paper"),
 }
 #: The networks of a method; of a profile the first is ``small``.
-PRESETS_OF: Mapping[str, Mapping[str, UNetPreset | OverlapPreset]] = {
+PRESETS_OF: Mapping[str, Mapping[str, UNetPreset | OverlapPreset | DichotomyPreset]] = {
     "dwi-unet": PRESETS,
     "region-net": PRESETS,
     "ncct-overlap": OVERLAP_PRESETS,
+    dichotomy.METHOD: DICHOTOMY_PRESETS,
 }
 #: As we train, where that differs from ``Plan``: misses cost more than false voxels where an infarct is hard to see, as
 #: Salehi et al. (MLMI 2017:379-387) found best for small lesions.
-CORRECTED: Mapping[str, Mapping[str, Any]] = {"ncct-overlap": {"false_positive": 0.3, "false_negative": 0.7}}
+CORRECTED: Mapping[str, Mapping[str, Any]] = {
+    "ncct-overlap": {"false_positive": 0.3, "false_negative": 0.7},
+    dichotomy.METHOD: {"batch": 8, "learning_rate": 1e-3, "average": 0.99},
+}
 AS_PAPER: Mapping[str, Mapping[str, Any]] = {
     # paper 4 (Wei et al., Brain Communications fcag053): Adam at 1e-2, batches of 32, loss not named: Dice. On a CPU a
     # batch is 4, the least that batch normalisation can use
@@ -54,6 +61,8 @@ AS_PAPER: Mapping[str, Mapping[str, Any]] = {
         "optimiser": "sgd",
         "schedule": "cyclic",
     },
+    # paper 5 (RRCNN), section 2.4: Adam at 1e-6, batches of 32
+    dichotomy.METHOD: {"batch": 32, "learning_rate": 1e-6, "weight_decay": 0.0},
 }
 
 
@@ -81,7 +90,7 @@ def check_method(method: str) -> None:
     ValueError
         It is not.
     """
-    known = (*METHODS, *CLASSIFIERS)
+    known = (*METHODS, *CLASSIFIERS, dichotomy.METHOD)
     if method not in known:
         raise ValueError(f"METHOD must be one of {', '.join(known)}, got {method!r}. Choose one of them.")
 

@@ -161,7 +161,7 @@ def train(
     while step < plan.n_steps:
         images, labels = (one.to(device) for one in _batch(task, pool, cohort, plan, step))
         for group in optimiser.param_groups:
-            group["lr"] = _rate(plan, step)
+            group["lr"] = rate_at(plan, step)
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=is_mixed):
             logits = network(images)
         loss = loss_of(logits.float(), labels)
@@ -170,13 +170,7 @@ def train(
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
         step += 1
-        decay = min(plan.average, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for name, value in network.state_dict().items():
-                if value.dtype.is_floating_point:
-                    averaged[name].lerp_(value, 1 - decay)
-                else:
-                    averaged[name].copy_(value)
+        learner.average(min(plan.average, (1 + step) / (10 + step)))
         losses.append(float(loss.detach()))
         is_last = step == plan.n_steps
         if step % 50 == 0 or is_last:
@@ -233,7 +227,7 @@ def _optimiser(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     return torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
 
 
-def _rate(plan: Plan, step: int) -> float:
+def rate_at(plan: Plan, step: int) -> float:
     """Warm-up, then half a cosine to a hundredth; or up and down in straight lines (Smith, WACV 2017:464-472)."""
     if plan.schedule == "cyclic":
         away = abs(step % (2 * HALF_CYCLE) / HALF_CYCLE - 1)  # from the middle of a cycle

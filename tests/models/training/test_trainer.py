@@ -24,7 +24,7 @@ from models.training.pool import (
     write_patient,
     write_pool,
 )
-from models.training.trainer import Plan, _batch, _Loss, _rate, computes_bfloat16, network_from, train
+from models.training.trainer import Plan, _batch, _Loss, computes_bfloat16, network_from, rate_at, train
 from tests.models.training.tiny_anatomy import SMALL_SHAPE, small_grid, tiny_anatomy, write_lesion
 
 PLAN = Plan(
@@ -130,7 +130,7 @@ def test_a_trained_network_judges_whole_volumes(pool, tmp_path):
 
 def test_the_rate_warms_up_and_falls_by_half_a_cosine_to_a_hundredth():
     plan = Plan(n_steps=1100, warm_up=100, learning_rate=1.0)
-    found = [_rate(plan, step) for step in (0, 49, 99, 100, 600, 1100)]
+    found = [rate_at(plan, step) for step in (0, 49, 99, 100, 600, 1100)]
     assert found == pytest.approx([0.01, 0.5, 1.0, 1.0, 0.01 + 0.99 / 2, 0.01])
 
 
