@@ -2,7 +2,7 @@
 
 The area under the ROC curve is over regions, all of them or those of one group. Sensitivity and specificity are those
 at the classifier's own cuts. Intervals are percentiles over resampled patients, since regions of one patient go
-together.
+together; single regions have none.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def judge(classifier: RegionClassifier, table: RegionTable, seed: int) -> list[d
     found = []
     for group, regions in GROUPS.items():
         at = np.flatnonzero(np.isin(rows.regions, regions))
-        found += list(_of_group(group, rows.taken(at), chance[at], is_called[at], seed))
+        found += list(
+            _of_group(group, rows.taken(at), (chance[at], is_called[at]), None if len(regions) == 1 else seed)
+        )
     return found
 
 
@@ -59,7 +61,7 @@ def judge_patients(chance: FloatArray, truth: Mask, threshold: float, seed: int)
     """
     n = len(truth)
     rows = Rows((), np.zeros((n, 0)), np.full(n, PATIENTS), truth, np.arange(n), np.zeros(n, int))
-    return list(_of_group(PATIENTS, rows, chance, chance >= threshold, seed))
+    return list(_of_group(PATIENTS, rows, (chance, chance >= threshold), seed))
 
 
 def nested_area(rows: Rows, decided: FloatArray, seed: int) -> dict[str, Any]:
@@ -78,9 +80,9 @@ def area(truth: Mask, values: FloatArray) -> float:
     return float(roc_auc_score(truth, values)) if 0 < truth.sum() < len(truth) else float("nan")
 
 
-def _of_group(group: str, rows: Rows, chance: FloatArray, called: Mask, seed: int) -> Iterator[dict[str, Any]]:
-    """Area, sensitivity and specificity."""
-    truth = rows.is_affected
+def _of_group(group: str, rows: Rows, said: tuple[FloatArray, Mask], seed: int | None) -> Iterator[dict[str, Any]]:
+    """Area, sensitivity and specificity of chances and calls; without a seed no interval."""
+    truth, (chance, called) = rows.is_affected, said
     yield _metric(group, "auc", rows, lambda at: area(truth[at], chance[at]), seed)
     for metric, which in (("sensitivity", truth), ("specificity", ~truth)):
 
@@ -91,7 +93,7 @@ def _of_group(group: str, rows: Rows, chance: FloatArray, called: Mask, seed: in
         yield _metric(group, metric, rows, share, seed)
 
 
-def _metric(group: str, metric: str, rows: Rows, value_of: Any, seed: int) -> dict[str, Any]:
+def _metric(group: str, metric: str, rows: Rows, value_of: Any, seed: int | None) -> dict[str, Any]:
     """One value with its interval; None where it is not defined."""
     everyone = np.arange(len(rows.patient))
     order = np.argsort(rows.patient, kind="stable")
@@ -100,7 +102,7 @@ def _metric(group: str, metric: str, rows: Rows, value_of: Any, seed: int) -> di
     rng = np.random.default_rng(seed)
     resampled = [
         value_of(np.concatenate([of_patient[one] for one in rng.integers(len(of_patient), size=len(of_patient))]))
-        for _ in range(N_RESAMPLES if len(of_patient) > 1 else 0)
+        for _ in range(N_RESAMPLES if seed is not None and len(of_patient) > 1 else 0)
     ]
     value = value_of(everyone)
     known = np.array(resampled)[np.isfinite(resampled)] if resampled else np.zeros(0)
