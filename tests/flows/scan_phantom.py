@@ -13,7 +13,7 @@ from flows.sources.dwi_threshold import DwiThresholdSource
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map
 from tasks.phantoms.head import Acquisition, head_pose, scan_grid
-from tasks.phantoms.scans import Infarct, simulate_diffusion, simulate_ncct
+from tasks.phantoms.scans import Infarct, simulate_cta, simulate_diffusion, simulate_ncct
 from tests.once_per_run import once_per_run
 from tests.tasks.head_phantom import head
 
@@ -52,6 +52,13 @@ def ct():
     """HU and affine."""
     acquisition = Acquisition(scan_grid(POSE, CT_SHAPE, SPACING_MM), POSE, 11)
     return simulate_ncct(_head(), acquisition, infarct(), noise_hu=3.0), acquisition.grid.affine
+
+
+@once_per_run
+def cta():
+    """HU and affine, of the same infarct."""
+    acquisition = Acquisition(scan_grid(POSE, CT_SHAPE, SPACING_MM), POSE, 13)
+    return simulate_cta(_head(), acquisition, infarct(), noise_hu=5.0), acquisition.grid.affine
 
 
 @once_per_run

@@ -64,6 +64,7 @@ IMAGES: dict[str, Callable] = {
     "lesion": _lesion,
     "dwi-lesion": _drawn,
     "ncct": _baseline,
+    "cta": scan_phantom.cta,
     "dwi": lambda: _diffusion("b1000"),
     "adc": lambda: _diffusion("adc", ADC_STORED),
     "dwi-b0": lambda: _diffusion("b0"),
