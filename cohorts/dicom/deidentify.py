@@ -11,23 +11,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pydicom
 
 from cohorts.dicom.attributes import number_of, text_of
+from cohorts.dicom.patient_header import PatientHeader
 from cohorts.folder.tsv import PREFIX
 
-KEY_BYTES = 32
 #: Sixty bits: two of a million patients share a pseudonym with a probability below 10^-6.
 PSEUDONYM_LETTERS = 12
 SERIES_LETTERS = 8
+TOKEN_LETTERS = 16
 #: Dates move back by one day to ten years, chosen here; back, so that no date lies in the future.
 LONGEST_SHIFT_DAYS = 3652
 #: Parts of a name shorter than this are too common in other words to be searched for.
@@ -54,10 +52,6 @@ IDENTITY_KEYWORDS = ("PatientName", "PatientID", "AccessionNumber", "PatientBirt
 _DEFINED_TERM = re.compile(r"[A-Za-z0-9 .+/_-]{1,32}")
 
 
-class KeyFileError(ValueError):
-    """A key file that cannot be used; the message says why and what to do."""
-
-
 @dataclass(frozen=True)
 class Pseudonymiser:
     """Everything that depends on the key."""
@@ -74,6 +68,15 @@ class Pseudonymiser:
     def series_id(self, series: str) -> str:
         """Eight letters or digits that name a series in file names and reports."""
         return self._letters("series", series, SERIES_LETTERS)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells keys apart, and says nothing else of them."""
+        return self.token("fingerprint", "")
+
+    def token(self, purpose: str, text: str) -> str:
+        """Sixteen letters that stand for a text: the same for the same text, and nothing without the key."""
+        return self._letters(purpose, text, TOKEN_LETTERS)
 
     def shift(self, identity: str) -> timedelta:
         """How far the dates of a patient are moved; the same for all of them."""
@@ -96,56 +99,9 @@ class Pseudonymiser:
         return base64.b32encode(self._digest(purpose, text)).decode().lower()[:count]
 
 
-def read_key(path: Path, cohort: Path) -> Pseudonymiser:
-    """Read the key file; make it where there is none.
-
-    Parameters
-    ----------
-    path : the key file, outside the cohort folder
-    cohort : the cohort folder
-
-    Raises
-    ------
-    KeyFileError
-        The file lies inside the cohort folder, cannot be read or made, or holds less than 32 bytes in hexadecimal.
-    """
-    if path.resolve().is_relative_to(cohort.resolve()):
-        raise KeyFileError("key file must lie outside the cohort folder, got a path inside it. Choose another folder.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise KeyFileError(
-            f"key file must be writable the first time: {error.strerror}. Choose another folder."
-        ) from None
-    else:
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(KEY_BYTES) + "\n")
-    try:
-        key = bytes.fromhex(path.read_text("ascii").strip())
-    except (OSError, ValueError):
-        raise KeyFileError(
-            "key file must be readable hexadecimal text. Restore it: a new key gives new pseudonyms."
-        ) from None
-    if len(key) < KEY_BYTES:
-        raise KeyFileError(f"key file must hold at least {KEY_BYTES} bytes, got {len(key)}. Restore it.")
-    return Pseudonymiser(key)
-
-
 def identity_of(dataset: pydicom.Dataset) -> str:
-    """The text that stands for one patient: identifier and its issuer, else name and birth date, else the study.
-
-    It is an identity: it goes into the keyed hash and nowhere else.
-    """
-    patient = text_of(dataset, "PatientID").strip()
-    if patient:
-        return f"id\0{text_of(dataset, 'IssuerOfPatientID').strip()}\0{patient}"
-    name = text_of(dataset, "PatientName").strip().upper()
-    if name:
-        return f"name\0{name}\0{text_of(dataset, 'PatientBirthDate').strip()}"
-    return f"study\0{text_of(dataset, 'StudyInstanceUID').strip()}"
+    """The text that stands for the patient of a data set, see ``PatientHeader.identity``."""
+    return PatientHeader.of(dataset).identity
 
 
 def allowed_attributes(dataset: pydicom.Dataset) -> dict[str, object]:

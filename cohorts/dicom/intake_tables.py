@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cohorts.dicom.identity import Finding
 from cohorts.folder.tsv import as_participant_id
 from cohorts.store.records import write_bytes
 from cohorts.tables.storage import tsv_line, tsv_text
 
 PARTICIPANTS_FILE, SCANS_FILE, REPORT_FILE = "participants.tsv", "scans.tsv", "import_report.tsv"
+FINDINGS_FILE = "import_findings.tsv"
 HEADERS: Mapping[str, tuple[str, ...]] = {
     PARTICIPANTS_FILE: ("participant_id",),
     SCANS_FILE: ("participant_id", "modality", "space", "path"),
@@ -27,7 +29,11 @@ class TableFormError(ValueError):
 
 @dataclass(frozen=True)
 class ReportRow:
-    """One series as the report shows it; ``series`` is a pseudonym, ``action`` converted, resampled or rejected."""
+    """One series as the report shows it; ``series`` is a pseudonym, ``action`` converted, resampled or rejected.
+
+    Of ``n_files``, ``n_shared`` are counted by a row above, as the files of multi-frame images are; ``pixels`` is a
+    digest of the voxels, to find the same scan under two patients, and is not written.
+    """
 
     series: str
     participant_id: str
@@ -43,6 +49,13 @@ class ReportRow:
     started: str | None = None
     path: str | None = None
     is_listed: bool = False
+    n_shared: int = 0
+    pixels: str | None = None
+
+    @property
+    def n_counted(self) -> int:
+        """Files that this row accounts for."""
+        return self.n_files - self.n_shared + self.n_copies
 
     @property
     def cells(self) -> dict[str, object]:
@@ -54,6 +67,7 @@ class ReportRow:
             "detected_as": self.detected_as,
             "evidence": self.evidence,
             "n_files": self.n_files,
+            "n_files_in_rows_above": self.n_shared,
             "n_slices": self.n_slices,
             "n_copies": self.n_copies,
             "action": self.action,
@@ -96,6 +110,15 @@ def write_report(cohort: Path, rows: Sequence[ReportRow]) -> Path:
     path = cohort / REPORT_FILE
     write_bytes(path, tsv_text([row.cells for row in rows]).encode())
     return path
+
+
+def write_findings(cohort: Path, findings: Sequence[Finding]) -> None:
+    """Write what a coordinator has to look at; no file where there is nothing."""
+    path = cohort / FINDINGS_FILE
+    if findings:
+        write_bytes(path, tsv_text([finding.cells for finding in findings]).encode())
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _read(cohort: Path, name: str) -> tuple[str, tuple[str, ...], list[list[str]]]:

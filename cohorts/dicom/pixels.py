@@ -6,6 +6,7 @@ they may quote the header. What it says counts only after the check against our 
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -70,6 +71,21 @@ def read_slices(frames: Sequence[Frame]) -> Slices:
         slope, intercept = (1.0 if frame.slope is None else frame.slope), frame.intercept or 0.0
         values[place] = image * np.float32(slope) + np.float32(intercept)
     return Slices(values, stored, is_padding)
+
+
+def content_of(frames: Sequence[Frame]) -> str:
+    """A digest of what the slices of one file show and where; of the file's bytes where its pixels cannot be read."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(
+            repr((frame.position, frame.orientation, frame.spacing_mm, frame.slope, frame.intercept)).encode()
+        )
+    try:
+        pixels = read_slices(frames).stored.tobytes() if min(frames[0].shape) else b""
+    except ImageProblemError:
+        pixels = b""
+    digest.update(pixels or frames[0].path.read_bytes())
+    return digest.hexdigest()
 
 
 def convert_with_dcm2niix(paths: Sequence[Path]) -> tuple[Float32Array, FloatArray] | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import pytest
 from pydicom.dataset import Dataset
 
-from cohorts.dicom.deidentify import KeyFileError, Pseudonymiser, allowed_attributes, identity_of, read_key
+from cohorts.dicom.deidentify import Pseudonymiser, allowed_attributes, identity_of
 
 
 def _dataset(**attributes):
@@ -37,36 +36,14 @@ def test_dates_shift_by_a_constant_per_patient_so_that_intervals_survive():
     assert key.shifted(None, "a") is None
 
 
-def test_a_key_file_is_made_once_for_the_owner_only(tmp_path):
-    path = tmp_path / "keys" / "study.key"
-    made = read_key(path, tmp_path / "cohort")
-    assert path.stat().st_mode & 0o077 == 0
-    assert read_key(path, tmp_path / "cohort") == made
-    assert read_key(tmp_path / "other.key", tmp_path / "cohort") != made
-
-
-@pytest.mark.parametrize(
-    ("content", "word"), [("ab" * 8, "at least 32"), ("not hex", "hexadecimal"), ("", "at least 32")]
-)
-def test_a_damaged_key_file_is_refused(tmp_path, content, word):
-    path = tmp_path / "study.key"
-    path.write_text(content)
-    with pytest.raises(KeyFileError, match=word):
-        read_key(path, tmp_path / "cohort")
-    assert path.read_text() == content
-
-
-def test_a_key_file_inside_the_cohort_is_refused(tmp_path):
-    with pytest.raises(KeyFileError, match="outside the cohort"):
-        read_key(tmp_path / "cohort" / "study.key", tmp_path / "cohort")
-    assert not (tmp_path / "cohort").exists()
-
-
 def test_who_is_one_patient():
     assert identity_of(_dataset(PatientID=" 17 ")) == identity_of(_dataset(PatientID="17", PatientName="X"))
     assert identity_of(_dataset(PatientID="17", IssuerOfPatientID="N")) != identity_of(_dataset(PatientID="17"))
     assert identity_of(_dataset(PatientName="a^b")) == identity_of(_dataset(PatientName="A^B"))
     assert identity_of(_dataset(PatientName="A", PatientBirthDate="19500101")) != identity_of(_dataset(PatientName="A"))
+    assert identity_of(_dataset(PatientName="Anonymous", StudyInstanceUID="1.2")) == identity_of(
+        _dataset(StudyInstanceUID="1.2")
+    )
     assert identity_of(_dataset(StudyInstanceUID="1.2")) != identity_of(_dataset(StudyInstanceUID="1.3"))
 
 

@@ -1,0 +1,186 @@
+"""Whether one identifier stands for one person: evidence from all of a patient's files, contradictions, likely twins.
+
+An identifier alone is no identity: anonymisers write one for everybody, numbers are given twice, and one person has
+several spellings. So what else the files say of their patient is compared. Everything compared and kept is a keyed
+hash; only kinds of evidence and how many values there are come out of here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import combinations
+
+from cohorts.dicom.deidentify import Pseudonymiser
+from cohorts.dicom.patient_header import PatientHeader, is_placeholder
+
+#: Ages and dates are rounded, and dates may have been moved with the patient's own shift only.
+SAME_BIRTH_DAYS = 366.0
+_Token = Callable[[str, str], str]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the files of one participant say of their patient, as keyed hashes.
+
+    Attributes
+    ----------
+    births : (birth date, year of birth); the date "" where only the year counts
+    sexes, studies, bare_ids : one hash per value
+    names : the words of each spelling
+    people : two words of a name with a birth date; the same for one person under two identifiers
+    birth_ranges : first and last day between which an age puts the birth; held, never kept
+    is_named : whether the identifier or the name stands for a person and not for everybody
+    """
+
+    births: frozenset[tuple[str, str]] = frozenset()
+    sexes: frozenset[str] = frozenset()
+    names: frozenset[tuple[str, ...]] = frozenset()
+    people: frozenset[str] = frozenset()
+    bare_ids: frozenset[str] = frozenset()
+    studies: frozenset[str] = frozenset()
+    birth_ranges: frozenset[tuple[float, float]] = frozenset()
+    is_named: bool = False
+
+    def __or__(self, other: Evidence) -> Evidence:
+        """Both together."""
+        return Evidence(*(getattr(self, one.name) | getattr(other, one.name) for one in fields(Evidence)))
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether anything but the identifier says that all this is one person."""
+        return bool(self.names) or any(date for date, _ in self.births)
+
+    @property
+    def contradictions(self) -> dict[str, int]:
+        """Kinds of evidence that no one person can give, and how many values there are of each."""
+        found: dict[str, int] = {}
+        years, dates = {year for _, year in self.births}, {date for date, _ in self.births} - {""}
+        if len(years) > 1 or len(dates) > 1:
+            found["birth dates"] = max(len(years), len(dates))
+        if len(self.sexes) > 1:
+            found["sexes"] = len(self.sexes)
+        if any(self._are_others(*pair) for pair in combinations(sorted(self.names), 2)):
+            found["names"] = len(self.names)
+        latest_first = max((first for first, _ in self.birth_ranges), default=0.0)
+        earliest_last = min((last for _, last in self.birth_ranges), default=0.0)
+        if latest_first - earliest_last > SAME_BIRTH_DAYS:
+            found["ages"] = len(self.birth_ranges)
+        return found
+
+    @property
+    def spellings(self) -> int:
+        """Names that differ and may be one person's, such as before and after a marriage."""
+        pairs = combinations(sorted(self.names), 2)
+        return len(self.names) if any(not _is_part(*pair) for pair in pairs) else 0
+
+    def _are_others(self, first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+        """Whether two names are of two people: nothing in common, or something and no birth date that confirms it."""
+        if _is_part(first, second) or _scripts(first).isdisjoint(_scripts(second)):
+            return False
+        return not set(first) & set(second) or not any(date for date, _ in self.births)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a coordinator has to look at: participants, what was found, and what to do."""
+
+    kind: str
+    participant_ids: tuple[str, ...]
+    text: str
+    remedy: str
+
+    @property
+    def cells(self) -> dict[str, object]:
+        """As a row of the table of findings."""
+        return {
+            "finding": self.kind,
+            "participant_ids": ", ".join(self.participant_ids),
+            "found": self.text,
+            "what_to_do": self.remedy,
+        }
+
+
+def evidence_of(headers: Iterable[PatientHeader], participant_id: str, pseudonymiser: Pseudonymiser) -> Evidence:
+    """Take together what the files of one participant say."""
+    found = Evidence()
+    for header in headers:
+        found |= _evidence_of(header, participant_id, pseudonymiser.token)
+    return found
+
+
+def _evidence_of(header: PatientHeader, participant_id: str, token: _Token) -> Evidence:
+    """What one file says. Hashes that are kept are the participant's own, so that nobody sees who shares a birthday."""
+
+    def own(kind: str, text: str) -> str:
+        return token(f"{participant_id} {kind}", text) if text else ""
+
+    (date, year), day = header.born, header.birth_digits
+    words = header.name_words
+    pairs: list[tuple[str, ...]] = [*combinations(words, 2)] or [words]
+    bare_id = "" if is_placeholder(header.patient_id) else header.bare_id
+    return Evidence(
+        births=frozenset([(own("date", date), own("year", year))] if year else []),
+        sexes=frozenset([own("sex", header.sex_code)] if header.sex_code else []),
+        names=frozenset([tuple(_script(word) + own("name", word) for word in words)] if words else []),
+        people=frozenset(token("person", "\0".join((day, *pair))) for pair in pairs if day and words),
+        bare_ids=frozenset([token("bare id", bare_id)] if bare_id else []),
+        studies=frozenset([token("study", header.study_uid)] if header.study_uid else []),
+        birth_ranges=frozenset([header.birth_range] if header.birth_range else []),
+        is_named=bool(bare_id or words),
+    )
+
+
+def twins(evidence: Mapping[str, Evidence]) -> Iterator[Finding]:
+    """Participants that are likely one person: name and birth date, identifier or study are the same.
+
+    Parameters
+    ----------
+    evidence : of every participant, of this import and of those before
+    """
+    sharing: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for kind, attribute in (
+        ("the same name and birth date", "people"),
+        ("identifiers that differ in zeros, punctuation or issuer alone", "bare_ids"),
+        ("one study", "studies"),
+    ):
+        owners: dict[str, set[str]] = defaultdict(set)
+        for participant_id, own in evidence.items():
+            for value in getattr(own, attribute):
+                owners[value].add(participant_id)
+        groups = {_without_others(ids, evidence) for ids in owners.values() if len(ids) > 1}
+        for together in groups - {()}:
+            sharing[together].append(kind)
+    for together, kinds in sorted(sharing.items()):
+        yield Finding(
+            "likely_one_person",
+            together,
+            f"{len(together)} participants have {' and '.join(kinds)}",
+            f"If they are one person, import again with --same-person {'='.join(together)}.",
+        )
+
+
+def _without_others(ids: set[str], evidence: Mapping[str, Evidence]) -> tuple[str, ...]:
+    """Participants that share something and are not known to have other names and birth dates than all others."""
+
+    def may_be_one(first: str, second: str) -> bool:
+        people = evidence[first].people, evidence[second].people
+        return not all(people) or not people[0].isdisjoint(people[1])
+
+    kept = [one for one in ids if any(may_be_one(one, other) for other in ids - {one})]
+    return tuple(sorted(kept)) if len(kept) > 1 else ()
+
+
+def _is_part(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    """Whether one name has all words of the other."""
+    return set(first) <= set(second) or set(second) <= set(first)
+
+
+def _script(word: str) -> str:
+    """Latin letters or others, which cannot be compared with each other."""
+    return "l" if word.isascii() else "o"
+
+
+def _scripts(name: tuple[str, ...]) -> set[str]:
+    return {word[0] for word in name}
