@@ -202,7 +202,8 @@ def import_(
     ] = False,
 ) -> None:
     """Bring DICOM exports into a cohort folder: sorted by patient, recognised, checked, converted, under pseudonyms."""
-    from flows.commands.import_dicom import import_dicom, import_request, intake_rules
+    from flows.commands.import_dicom import import_dicom
+    from flows.commands.import_request import import_request, intake_rules
 
     rules = intake_rules(patient_from, same_person or (), follow_links=follow_links)
     raise typer.Exit(import_dicom(import_request(source, cohort, key, on_fault or (), link_table, rules), Console()))

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,6 +19,7 @@ import pydicom
 
 from cohorts.dicom.attributes import number_of, text_of
 from cohorts.dicom.patient_header import PatientHeader
+from cohorts.dicom.terms import kernel_of, modality_of, model_of, position_of
 from cohorts.folder.tsv import PREFIX
 
 #: Sixty bits: two of a million patients share a pseudonym with a probability below 10^-6.
@@ -31,25 +31,24 @@ LONGEST_SHIFT_DAYS = 3652
 #: Parts of a name shorter than this are too common in other words to be searched for.
 SHORTEST_TOKEN = 3
 
-#: Attributes that may be written: DICOM keyword -> (BIDS name, factor to the BIDS unit). All else stays behind.
+#: Attributes that may be written: DICOM keyword -> BIDS name, factor to the BIDS unit, and the largest value that a
+#: scanner writes: a larger one may be a patient's number. All else stays behind.
 ALLOWED_NUMBERS = {
-    "KVP": ("KVP", 1.0),
-    "MagneticFieldStrength": ("MagneticFieldStrength", 1.0),
-    "EchoTime": ("EchoTime", 1e-3),  # ms in DICOM, s in BIDS
-    "SliceThickness": ("SliceThickness", 1.0),
+    "KVP": ("KVP", 1.0, 200.0),
+    "MagneticFieldStrength": ("MagneticFieldStrength", 1.0, 15.0),
+    "EchoTime": ("EchoTime", 1e-3, 1000.0),  # ms in DICOM, s in BIDS
+    "SliceThickness": ("SliceThickness", 1.0, 100.0),
 }
-#: Codes and names of machines; letters, digits and a few signs only, as a defined term has them.
+#: Terms and names of machines: DICOM keyword -> BIDS name, and what of it is known.
 ALLOWED_TEXTS = {
-    "Modality": "Modality",
-    "ManufacturerModelName": "ManufacturersModelName",
-    "ConvolutionKernel": "ConvolutionKernel",
-    "PatientPosition": "PatientPosition",
+    "Modality": ("Modality", modality_of),
+    "ManufacturerModelName": ("ManufacturersModelName", model_of),
+    "ConvolutionKernel": ("ConvolutionKernel", kernel_of),
+    "PatientPosition": ("PatientPosition", position_of),
 }
 #: Manufacturers by the first word that they write, so that no free text is copied.
 MANUFACTURERS = ("CANON", "FUJIFILM", "GE", "HITACHI", "NEUSOFT", "PHILIPS", "SAMSUNG", "SIEMENS", "TOSHIBA", "UIH")
 IDENTITY_KEYWORDS = ("PatientName", "PatientID", "AccessionNumber", "PatientBirthDate")
-
-_DEFINED_TERM = re.compile(r"[A-Za-z0-9 .+/_-]{1,32}")
 
 
 @dataclass(frozen=True)
@@ -110,13 +109,13 @@ def allowed_attributes(dataset: pydicom.Dataset) -> dict[str, object]:
     A text in which a part of the patient's identity occurs is left out, whatever attribute it stands in.
     """
     found: dict[str, object] = {}
-    for keyword, (name, factor) in ALLOWED_NUMBERS.items():
+    for keyword, (name, factor, largest) in ALLOWED_NUMBERS.items():
         number = number_of(dataset, keyword)
-        if number == number:  # not NaN
+        if 0 <= number <= largest:
             found[name] = number * factor
-    for keyword, name in ALLOWED_TEXTS.items():
-        text = text_of(dataset, keyword).strip()
-        if _DEFINED_TERM.fullmatch(text):
+    for keyword, (name, known_of) in ALLOWED_TEXTS.items():
+        text = known_of(text_of(dataset, keyword))
+        if text:
             found[name] = text
     made_by = text_of(dataset, "Manufacturer").upper()
     found["Manufacturer"] = next((name for name in MANUFACTURERS if made_by.startswith(name)), "other")
@@ -129,11 +128,6 @@ def identity_tokens(dataset: pydicom.Dataset) -> frozenset[str]:
     texts = [text_of(dataset, keyword).upper() for keyword in IDENTITY_KEYWORDS]
     parts = [part for text in texts for part in (text, *re.split(r"[\s^=,]+", text))]
     return frozenset(part for part in parts if len(part) >= SHORTEST_TOKEN)
-
-
-def holds_identity(record: Mapping[str, object], tokens: frozenset[str]) -> bool:
-    """Whether a part of an identity occurs among the texts of a record."""
-    return any(_occurs(tokens, value) for value in record.values())
 
 
 def _occurs(tokens: frozenset[str], value: object) -> bool:

@@ -8,7 +8,7 @@ hash; only kinds of evidence and how many values there are come out of here.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
 
@@ -28,7 +28,7 @@ class Evidence:
     ----------
     births : (birth date, year of birth); the date "" where only the year counts
     sexes, studies, bare_ids : one hash per value
-    names : the words of each spelling
+    names : year of birth or "", and the words of the name, of each spelling
     people : two words of a name with a birth date; the same for one person under two identifiers
     birth_ranges : first and last day between which an age puts the birth; held, never kept
     is_named : whether the identifier or the name stands for a person and not for everybody
@@ -61,8 +61,8 @@ class Evidence:
             found["birth dates"] = max(len(years), len(dates))
         if len(self.sexes) > 1:
             found["sexes"] = len(self.sexes)
-        if any(self._are_others(*pair) for pair in combinations(sorted(self.names), 2)):
-            found["names"] = len(self.names)
+        if any(_are_others(*pair) for pair in combinations(sorted(self.names), 2)):
+            found["names"] = len({name[1:] for name in self.names})
         latest_first = max((first for first, _ in self.birth_ranges), default=0.0)
         earliest_last = min((last for _, last in self.birth_ranges), default=0.0)
         if latest_first - earliest_last > SAME_BIRTH_DAYS:
@@ -72,14 +72,8 @@ class Evidence:
     @property
     def spellings(self) -> int:
         """Names that differ and may be one person's, such as before and after a marriage."""
-        pairs = combinations(sorted(self.names), 2)
-        return len(self.names) if any(not _is_part(*pair) for pair in pairs) else 0
-
-    def _are_others(self, first: tuple[str, ...], second: tuple[str, ...]) -> bool:
-        """Whether two names are of two people: nothing in common, or something and no birth date that confirms it."""
-        if _is_part(first, second) or _scripts(first).isdisjoint(_scripts(second)):
-            return False
-        return not set(first) & set(second) or not any(date for date, _ in self.births)
+        spellings = {name[1:] for name in self.names}
+        return len(spellings) if any(not _is_part(*pair) for pair in combinations(spellings, 2)) else 0
 
 
 @dataclass(frozen=True)
@@ -123,7 +117,7 @@ def _evidence_of(header: PatientHeader, participant_id: str, token: _Token) -> E
     return Evidence(
         births=frozenset([(own("date", date), own("year", year))] if year else []),
         sexes=frozenset([own("sex", header.sex_code)] if header.sex_code else []),
-        names=frozenset([tuple(_script(word) + own("name", word) for word in words)] if words else []),
+        names=frozenset([(own("year", year), *(_script(word) + own("name", word) for word in words))] if words else []),
         people=frozenset(token("person", "\0".join((day, *pair))) for pair in pairs if day and words),
         bare_ids=frozenset([token("bare id", bare_id)] if bare_id else []),
         studies=frozenset([token("study", header.study_uid)] if header.study_uid else []),
@@ -172,7 +166,15 @@ def _without_others(ids: set[str], evidence: Mapping[str, Evidence]) -> tuple[st
     return tuple(sorted(kept)) if len(kept) > 1 else ()
 
 
-def _is_part(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+def _are_others(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    """Whether two names are of two people: no word in common, or some, and no year of birth of both confirms them."""
+    (year, *words), (other_year, *other_words) = first, second
+    if _is_part(words, other_words) or _scripts(words).isdisjoint(_scripts(other_words)):
+        return False
+    return not set(words) & set(other_words) or not year or year != other_year
+
+
+def _is_part(first: Sequence[str], second: Sequence[str]) -> bool:
     """Whether one name has all words of the other."""
     return set(first) <= set(second) or set(second) <= set(first)
 
@@ -182,5 +184,5 @@ def _script(word: str) -> str:
     return "l" if word.isascii() else "o"
 
 
-def _scripts(name: tuple[str, ...]) -> set[str]:
-    return {word[0] for word in name}
+def _scripts(words: Sequence[str]) -> set[str]:
+    return {word[0] for word in words}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cohorts.dicom.deidentify import Pseudonymiser
 from cohorts.dicom.intake_tables import ReportRow
@@ -62,7 +63,7 @@ def open_journal(cohort: Path, rules: str) -> Journal:
         for line in lines if first == rules else ():
             try:
                 participant_id, digest, rows = json.loads(line)
-                journal.done[participant_id] = digest, [ReportRow(**row) for row in rows]
+                journal.done[participant_id] = digest, [_row(row) for row in rows]
             except (ValueError, TypeError):  # the last line, cut short
                 break
         for left in cohort.glob(f"*/*/{TEMPORARY}*"):
@@ -70,6 +71,12 @@ def open_journal(cohort: Path, rules: str) -> Journal:
     kept = [_line((participant_id, *done)) for participant_id, done in journal.done.items()]
     write_bytes(path, "".join([rules + "\n", *kept]).encode())
     return journal
+
+
+def _row(cells: Mapping[str, Any]) -> ReportRow:
+    """A row as it was."""
+    as_they_were: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in cells.items()}
+    return ReportRow(**as_they_were)
 
 
 def _line(patient: tuple[str, str, Sequence[ReportRow]]) -> str:

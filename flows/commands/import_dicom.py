@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from rich.console import Console
 
+from cohorts.dicom.completeness import INCOMPLETE, Gaps, find_gaps
 from cohorts.dicom.deidentify import Pseudonymiser
-from cohorts.dicom.geometry import ACTIONS, Action, Fault
+from cohorts.dicom.geometry import Fault
 from cohorts.dicom.headers import read_headers
 from cohorts.dicom.index import index_files
 from cohorts.dicom.intake_tables import (
@@ -32,112 +32,26 @@ from cohorts.dicom.intake_tables import (
 )
 from cohorts.dicom.journal import Journal, digest_of_files, open_journal
 from cohorts.dicom.key import KeyFileError, read_key
-from cohorts.dicom.link_table import Link, LinkTableError, add_links, check_place, is_forbidden, link_of
-from cohorts.dicom.patients import IntakeRules, Patient, PatientFrom, find_patients, same_person_of
+from cohorts.dicom.link_table import Link, LinkTableError, add_links, link_of
+from cohorts.dicom.patients import Patient, find_patients
 from cohorts.dicom.register import RegisterError, read_register, was_filled, write_register
 from cohorts.dicom.stacks import Stack, group_stacks
-from cohorts.dicom.volume import DEFAULT_ACTIONS, StackRefusedError, Volume, build_volume
+from cohorts.dicom.volume import StackRefusedError, Volume, build_volume
 from cohorts.dicom.walk import walk
 from cohorts.dicom.writing import numbers_text, write_volume
-from cohorts.folder.problems import did_you_mean
 from cohorts.images.mask import ImageProblemError
 from cohorts.store.records import digest_of
 from flows.commands import import_screens
+from flows.commands.import_request import ImportRequest
 from flows.commands.import_screens import Account
 from flows.engine.lock import run_lock
 from flows.engine.progress import CaseProgress
-from flows.run.plan import PreflightError, UsageError, code_digest
+from flows.run.plan import PreflightError, code_digest
 from flows.run.steps import STORAGE_ERRORS
 
 COMMAND = "aspects import"
 #: What is done is committed as often: a kill loses no more.
 COMMIT_EVERY_S = 20.0
-NO_RULES = IntakeRules()
-
-
-@dataclass(frozen=True)
-class ImportRequest:
-    """What to import, where to, with which key and which actions for faults; and where to keep who is who, or None."""
-
-    source: Path
-    cohort: Path
-    key: Path
-    actions: Mapping[str, Action]
-    link_table: Path | None = None
-    rules: IntakeRules = NO_RULES
-
-
-def import_request(
-    source: Path,
-    cohort: Path,
-    key: Path | None,
-    on_fault: Iterable[str],
-    link_table: Path | None = None,
-    rules: IntakeRules = NO_RULES,
-) -> ImportRequest:
-    """Check the arguments of the command.
-
-    Parameters
-    ----------
-    source : folder of DICOM files, outside the cohort folder
-    cohort : the cohort folder, made where it does not exist
-    key : key file; None stands for ``<cohort>.key`` beside the cohort folder
-    on_fault : texts such as ``gantry_tilt=reject``
-    link_table : where to write which volume is of which series and patient; None writes it nowhere
-    rules : what is declared of the export
-
-    Raises
-    ------
-    UsageError
-        An argument breaks its rule.
-    """
-    if not source.is_dir():
-        raise UsageError("DICOM_DIR must be a folder. Give the folder that holds the exported files.")
-    if source.resolve().is_relative_to(cohort.resolve()):
-        raise UsageError("DICOM_DIR must lie outside the cohort folder, which holds no identities. Move it.")
-    actions = dict(DEFAULT_ACTIONS)
-    for text in on_fault:
-        reason, _, action = text.partition("=")
-        if reason not in ACTIONS:
-            hint = did_you_mean(reason, ACTIONS)
-            raise UsageError(f"--on-fault must name a fault ({', '.join(ACTIONS)}), got {reason}. {hint}")
-        allowed = {known: known for known in ACTIONS[reason]}
-        if action not in allowed:
-            raise UsageError(
-                f"--on-fault {reason} must be {' or '.join(allowed)}, got {action or 'nothing'}. Correct it."
-            )
-        actions[reason] = next(known for known in ACTIONS[reason] if known == action)
-    name = cohort.resolve()
-    key = key or name.with_name(name.name + ".key")
-    if key.resolve().is_relative_to(name):
-        raise UsageError("--key must lie outside the cohort folder, got a path inside it. Choose another folder.")
-    if key.resolve().is_relative_to(source.resolve()):
-        raise UsageError("--key must lie outside DICOM_DIR, which others may have. Choose another folder.")
-    if link_table is not None:
-        if is_forbidden(cohort):
-            raise UsageError(
-                "--link-table must be used only where the study may re-identify, and cohort.toml does not say so. Set "
-                "may_reidentify = true in [study] if your approval allows it, else leave the option out."
-            )
-        try:
-            check_place(link_table, cohort)
-        except LinkTableError as error:
-            raise UsageError(str(error)) from None
-    return ImportRequest(source, cohort, key, actions, link_table, rules)
-
-
-def intake_rules(patient_from: PatientFrom, same_person: Sequence[str], *, follow_links: bool) -> IntakeRules:
-    """Check what is declared of an export.
-
-    Raises
-    ------
-    UsageError
-        ``same_person`` holds anything but pseudonyms.
-    """
-    try:
-        return IntakeRules(patient_from, same_person_of(same_person), follow_links)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
 
 
 def import_dicom(request: ImportRequest, console: Console) -> int:
@@ -236,7 +150,11 @@ class _Work:
         source = self.request.source
         headers, unread = read_headers([source / name for name in patient.files])
         stacks = group_stacks(headers, patient.identity)
-        results = [(stack, _import_stack(stack, self.request, self.pseudonymiser)) for stack in stacks]
+        gaps = find_gaps(stacks)
+        results = [
+            (stack, _import_stack(stack, gaps.get(stack.key, Gaps()), self.request, self.pseudonymiser))
+            for stack in stacks
+        ]
         chosen = _choose([(stack, row) for stack, row in results if row.path], listed_scans(self.request.cohort))
         if self.request.link_table is not None:
             for stack, row in results:
@@ -260,7 +178,7 @@ def _refused_patient(patient: Patient) -> ReportRow:
     return replace(row, reason=reason, detail=detail)
 
 
-def _import_stack(stack: Stack, request: ImportRequest, pseudonymiser: Pseudonymiser) -> ReportRow:
+def _import_stack(stack: Stack, gaps: Gaps, request: ImportRequest, pseudonymiser: Pseudonymiser) -> ReportRow:
     """Convert one stack, or say why not."""
     row = ReportRow(
         series=pseudonymiser.series_id(stack.key),
@@ -278,6 +196,7 @@ def _import_stack(stack: Stack, request: ImportRequest, pseudonymiser: Pseudonym
         return replace(row, reason=stack.recognition.refusal, detail=f"shown by {stack.recognition.evidence}")
     try:
         volume = build_volume(stack, request.actions)
+        volume = replace(volume, notes=(*volume.notes, *gaps.notes), numbers={**volume.numbers, **gaps.numbers})
         path = write_volume(stack, volume, pseudonymiser, request.cohort, request.actions)
     except StackRefusedError as error:
         return replace(row, reason=error.reason, detail=str(error), numbers=_fault_numbers(error.faults))
@@ -316,7 +235,9 @@ def _choose(results: list[tuple[Stack, ReportRow]], listed: Mapping[tuple[str, s
 
     def rank(item: tuple[Stack, ReportRow]) -> tuple[object, ...]:
         stack, row = item
-        return stack.started is None, str(stack.started), row.action == "resampled", -stack.n_slices, row.path
+        is_whole = not any(note in (row.reason or "") for note in INCOMPLETE)
+        when = stack.started is None, str(stack.started)
+        return *when, not is_whole, row.action == "resampled", -stack.n_slices, row.path
 
     chosen = dict(listed)
     for _, row in sorted(results, key=rank):

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pydicom.dataset import Dataset
 
 from cohorts.dicom.deidentify import Pseudonymiser, allowed_attributes, identity_of
+from cohorts.dicom.terms import kernel_of, model_of, position_of
 
 
 def _dataset(**attributes):
@@ -67,4 +68,47 @@ def test_only_allowed_attributes_pass_and_none_that_holds_the_patient():
         "Modality": "CT",
         "ConvolutionKernel": "H31s",
         "Manufacturer": "SIEMENS",
+        "ManufacturersModelName": "SOMATOM",
     }
+
+
+def test_free_text_and_numbers_of_patients_pass_nowhere():
+    told = {
+        "Modality": ("CT Quixote", "US"),
+        "ManufacturerModelName": ("Dulcinea", "4711007", "Rocinante 64", "John Doe CT"),
+        "ConvolutionKernel": ("Dulcinea", "H31s Dulcinea", "4711007", "LI", "H31s A B C", "B12345", "Doe"),
+        "PatientPosition": ("HFS Dulcinea", "DOE", "hfs", "4711007"),
+        "KVP": ("4711007", "-1", "1e400"),
+        "SliceThickness": ("4711007",),
+        "EchoTime": ("19470316",),
+        "MagneticFieldStrength": ("4711",),
+    }
+    for keyword, values in told.items():
+        for value in values:
+            found = allowed_attributes(_dataset(**{keyword: value}))
+            assert found in ({"Manufacturer": "other"}, {"Manufacturer": "other", "ManufacturersModelName": "CT"})
+
+
+def test_kernels_models_and_positions_of_all_vendors_pass():
+    for text in (
+        "H31s",
+        "J30s\\3",
+        "Hr40f",
+        "Br36d",
+        "Qr40",
+        "I30f",
+        "STANDARD",
+        "BONEPLUS",
+        "SOFT",
+        "FC08",
+        "FC21-H",
+        "UB",
+    ):
+        assert kernel_of(text) == text.replace("\\", " ")
+    for text in (
+        "SOMATOM Force", "Sensation 64", "Emotion 16 (2010)", "LightSpeed VCT", "Discovery CT750 HD", "Revolution CT",
+        "Optima CT660", "Brilliance 64", "iCT 256", "Ingenuity CT", "Aquilion ONE", "MAGNETOM Skyra", "TrioTim",
+        "Signa HDxt", "DISCOVERY MR750w", "Achieva dStream", "Ingenia 3.0T", "uCT 760", "NeuViz 16",
+    ):  # fmt: skip
+        assert model_of(text) == text
+    assert position_of("HFS") == "HFS"
