@@ -200,12 +200,16 @@ def import_(
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Follow links that lead out of DICOM_DIR; they are only read")
     ] = False,
+    keep_text: Annotated[
+        bool,
+        typer.Option("--keep-text", help="Import series in whose pixels text seems to be drawn; look at them first"),
+    ] = False,
 ) -> None:
     """Bring DICOM exports into a cohort folder: sorted by patient, recognised, checked, converted, under pseudonyms."""
     from flows.commands.import_dicom import import_dicom
     from flows.commands.import_request import import_request, intake_rules
 
-    rules = intake_rules(patient_from, same_person or (), follow_links=follow_links)
+    rules = intake_rules(patient_from, same_person or (), follow_links=follow_links, keep_text=keep_text)
     raise typer.Exit(import_dicom(import_request(source, cohort, key, on_fault or (), link_table, rules), Console()))
 
 

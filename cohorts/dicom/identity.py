@@ -17,6 +17,12 @@ from cohorts.dicom.patient_header import PatientHeader, is_placeholder
 
 #: Ages and dates are rounded, and dates may have been moved with the patient's own shift only.
 SAME_BIRTH_DAYS = 366.0
+#: What two participants may share if they are one person, and where evidence has it.
+_SHARED = {
+    "the same name and birth date": "people",
+    "identifiers that differ in zeros, punctuation or issuer alone": "bare_ids",
+    "one study": "studies",
+}
 _Token = Callable[[str, str], str]
 
 
@@ -133,37 +139,46 @@ def twins(evidence: Mapping[str, Evidence]) -> Iterator[Finding]:
     ----------
     evidence : of every participant, of this import and of those before
     """
-    sharing: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for kind, attribute in (
-        ("the same name and birth date", "people"),
-        ("identifiers that differ in zeros, punctuation or issuer alone", "bare_ids"),
-        ("one study", "studies"),
-    ):
+    groups: list[tuple[set[str], list[str]]] = []
+    for kind, attribute in _SHARED.items():
         owners: dict[str, set[str]] = defaultdict(set)
         for participant_id, own in evidence.items():
             for value in getattr(own, attribute):
                 owners[value].add(participant_id)
-        groups = {_without_others(ids, evidence) for ids in owners.values() if len(ids) > 1}
-        for together in groups - {()}:
-            sharing[together].append(kind)
-    for together, kinds in sorted(sharing.items()):
+        for ids in owners.values():
+            together = _without_others(ids, evidence) if len(ids) > 1 else set()
+            if together:
+                groups = _joined(groups, together, kind)
+    for names, kinds in sorted((sorted(ids), kinds) for ids, kinds in groups):
         yield Finding(
             "likely_one_person",
-            together,
-            f"{len(together)} participants have {' and '.join(kinds)}",
-            f"If they are one person, import again with --same-person {'='.join(together)}.",
+            tuple(names),
+            f"{len(names)} participants have {' or '.join(kinds)}",
+            f"If they are one person, import again with --same-person {'='.join(names)}.",
         )
 
 
-def _without_others(ids: set[str], evidence: Mapping[str, Evidence]) -> tuple[str, ...]:
+def _joined(groups: list[tuple[set[str], list[str]]], ids: set[str], kind: str) -> list[tuple[set[str], list[str]]]:
+    """Groups with one more, which takes in those that it shares a participant with; with the kinds of evidence."""
+    kinds = [kind]
+    apart = []
+    for others, known in groups:
+        if ids.isdisjoint(others):
+            apart.append((others, known))
+        else:
+            ids = ids | others
+            kinds = [one for one in _SHARED if one in {*kinds, *known}]
+    return [*apart, (ids, kinds)]
+
+
+def _without_others(ids: set[str], evidence: Mapping[str, Evidence]) -> set[str]:
     """Participants that share something and are not known to have other names and birth dates than all others."""
 
     def may_be_one(first: str, second: str) -> bool:
         people = evidence[first].people, evidence[second].people
         return not all(people) or not people[0].isdisjoint(people[1])
 
-    kept = [one for one in ids if any(may_be_one(one, other) for other in ids - {one})]
-    return tuple(sorted(kept)) if len(kept) > 1 else ()
+    return {one for one in ids if any(may_be_one(one, other) for other in ids - {one})}
 
 
 def _are_others(first: tuple[str, ...], second: tuple[str, ...]) -> bool:

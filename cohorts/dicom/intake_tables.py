@@ -6,7 +6,8 @@ Rows that are there stay as they are, letter by letter; only new ones are added 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,6 +111,21 @@ def write_report(cohort: Path, rows: Sequence[ReportRow]) -> Path:
     path = cohort / REPORT_FILE
     write_bytes(path, tsv_text([row.cells for row in rows]).encode())
     return path
+
+
+def same_scans(rows: Iterable[ReportRow]) -> Iterator[Finding]:
+    """Scans of the same voxels under two participants: one patient twice, or a file in the wrong folder."""
+    owners: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.pixels:
+            owners[row.pixels].add(row.participant_id)
+    for together in sorted({tuple(sorted(ids)) for ids in owners.values() if len(ids) > 1}):
+        yield Finding(
+            "same_scan",
+            together,
+            f"{len(together)} participants have a scan of the same voxels",
+            "Find out whose it is. If they are one person, import again with --same-person " + "=".join(together) + ".",
+        )
 
 
 def write_findings(cohort: Path, findings: Sequence[Finding]) -> None:

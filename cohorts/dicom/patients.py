@@ -32,11 +32,13 @@ class IntakeRules:
     patient_from : what names a patient: the identifier, the folder directly inside the export, or the study
     same_person : participant -> participant that it is; itself where all of its files are one person's
     follow_links : whether links that lead out of the export are followed
+    keep_text : whether series in whose pixels text seems to be drawn are imported all the same
     """
 
     patient_from: PatientFrom = "id"
     same_person: Mapping[str, str] = field(default_factory=dict)
     follow_links: bool = False
+    keep_text: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Nothing printed, written or raised here holds a header's text or the name of an 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
+from cohorts.dicom.burned_in import BURNED_IN, text_in, text_refused
 from cohorts.dicom.completeness import INCOMPLETE, Gaps, find_gaps
 from cohorts.dicom.deidentify import Pseudonymiser
 from cohorts.dicom.geometry import Fault
@@ -27,6 +29,7 @@ from cohorts.dicom.intake_tables import (
     add_participants,
     add_scans,
     listed_scans,
+    same_scans,
     write_findings,
     write_report,
 )
@@ -89,7 +92,13 @@ def _import(request: ImportRequest, pseudonymiser: Pseudonymiser, console: Conso
     places = {name: number for number, name in enumerate(names, start=1)}
     found = find_patients(index, pseudonymiser, read_register(request.cohort), request.rules, places)
     write_register(request.cohort, found.register)
-    rules = {"actions": dict(request.actions), "source": str(request.source.resolve()), "code": code_digest()}
+    rules = {
+        "actions": dict(request.actions),
+        "source": str(request.source.resolve()),
+        "keep_text": request.rules.keep_text,
+        "link_table": str(request.link_table),
+        "code": code_digest(),
+    }
     journal = open_journal(request.cohort, pseudonymiser.token("rules", digest_of(rules)))
     work = _Work(request, pseudonymiser, journal)
     with CaseProgress(len(found.patients), console, "Patients", "patients imported").shown() as progress:
@@ -97,7 +106,8 @@ def _import(request: ImportRequest, pseudonymiser: Pseudonymiser, console: Conso
             work.import_patient(patient)
             progress.advance(1, int(patient.refusal is not None))
     work.commit()
-    account = Account(walked.n_found, work.rows, walked.left_out + index.unread, found.findings)
+    findings = (*found.findings, *same_scans(work.rows))
+    account = Account(walked.n_found, work.rows, walked.left_out + index.unread, findings)
     write_findings(request.cohort, account.findings)
     write_report(request.cohort, account.all_rows)
     journal.close()
@@ -195,8 +205,12 @@ def _import_stack(stack: Stack, gaps: Gaps, request: ImportRequest, pseudonymise
     if stack.recognition.refusal:
         return replace(row, reason=stack.recognition.refusal, detail=f"shown by {stack.recognition.evidence}")
     try:
+        text = text_in(stack)
+        if text and not request.rules.keep_text:
+            raise text_refused(text)
         volume = build_volume(stack, request.actions)
-        volume = replace(volume, notes=(*volume.notes, *gaps.notes), numbers={**volume.numbers, **gaps.numbers})
+        notes = (*volume.notes, *gaps.notes, *([BURNED_IN] if text else []))
+        volume = replace(volume, notes=notes, numbers={**volume.numbers, **gaps.numbers, **text})
         path = write_volume(stack, volume, pseudonymiser, request.cohort, request.actions)
     except StackRefusedError as error:
         return replace(row, reason=error.reason, detail=str(error), numbers=_fault_numbers(error.faults))
@@ -222,6 +236,7 @@ def _converted(row: ReportRow, volume: Volume, path: str) -> ReportRow:
         detail="; ".join(fault.text for fault in volume.faults) or None,
         numbers=_fault_numbers(volume.faults) | numbers_text(volume.numbers),
         path=path,
+        pixels=hashlib.sha256(volume.values.tobytes(order="A")).hexdigest(),
     )
 
 

@@ -87,7 +87,9 @@ def import_request(
     return ImportRequest(source, cohort, key, actions, link_table, rules)
 
 
-def intake_rules(patient_from: PatientFrom, same_person: Sequence[str], *, follow_links: bool) -> IntakeRules:
+def intake_rules(
+    patient_from: PatientFrom, same_person: Sequence[str], *, follow_links: bool, keep_text: bool
+) -> IntakeRules:
     """Check what is declared of an export.
 
     Raises
@@ -96,6 +98,6 @@ def intake_rules(patient_from: PatientFrom, same_person: Sequence[str], *, follo
         ``same_person`` holds anything but pseudonyms.
     """
     try:
-        return IntakeRules(patient_from, same_person_of(same_person), follow_links)
+        return IntakeRules(patient_from, same_person_of(same_person), follow_links, keep_text)
     except ValueError as error:
         raise UsageError(str(error)) from None

@@ -36,7 +36,7 @@ REFUSALS = ("identity_contradicts", "identity_unconfirmed", "same_person_absent"
 FINDINGS_SHOWN = 5
 LIMITS = (
     "Not removed: faces can be recognised in a scan of the head, the time of day of a scan is kept, and text drawn "
-    "into the voxels of the head is not found. Give the cohort folder only to those who may see this."
+    "over the head, or smoothed by compression, is not found. Give the cohort folder only to those who may see this."
 )
 
 
