@@ -205,7 +205,11 @@ def import_(
         typer.Option("--keep-text", help="Import series in whose pixels text seems to be drawn; look at them first"),
     ] = False,
 ) -> None:
-    """Bring DICOM exports into a cohort folder: sorted by patient, recognised, checked, converted, under pseudonyms."""
+    """Bring DICOM exports into a cohort folder: sorted by patient, recognised, checked, converted, under pseudonyms.
+
+    An import that was stopped goes on when it is started again. It ends with 1 where something was left out that
+    somebody has to look after: a patient who cannot be told from another one, files that are lost, or everything.
+    """
     from flows.commands.import_dicom import import_dicom
     from flows.commands.import_request import import_request, intake_rules
 

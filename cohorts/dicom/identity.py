@@ -23,6 +23,8 @@ _SHARED = {
     "identifiers that differ in zeros, punctuation or issuer alone": "bare_ids",
     "one study": "studies",
 }
+#: What more participants than this share was written for everybody, and tells nothing of anybody.
+MOST_SHARING = 50
 _Token = Callable[[str, str], str]
 
 
@@ -146,7 +148,7 @@ def twins(evidence: Mapping[str, Evidence]) -> Iterator[Finding]:
             for value in getattr(own, attribute):
                 owners[value].add(participant_id)
         for ids in owners.values():
-            together = _without_others(ids, evidence) if len(ids) > 1 else set()
+            together = _without_others(ids, evidence) if 1 < len(ids) <= MOST_SHARING else set()
             if together:
                 groups = _joined(groups, together, kind)
     for names, kinds in sorted((sorted(ids), kinds) for ids, kinds in groups):

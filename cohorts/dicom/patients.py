@@ -113,6 +113,8 @@ def find_patients(
         refusal = None
         if participant_id not in identities:
             refusal = _absent(participant_id)
+        elif rules.patient_from == "folder" and any(not header.folder for header in headers):
+            refusal = _loose(participant_id)
         elif participant_id not in same_person:
             refusal = _refusal(participant_id, whole, is_alone=is_alone)
         if refusal:
@@ -171,6 +173,16 @@ def _absent(participant_id: str) -> Finding:
         (participant_id,),
         "files were declared to be of this participant, of whom the export has none under the first identifier",
         "Import both together: the shift of dates comes from the first identifier.",
+    )
+
+
+def _loose(participant_id: str) -> Finding:
+    """Files in no folder, where folders name the patients."""
+    return Finding(
+        "not_in_a_folder",
+        (participant_id,),
+        "files lie directly in DICOM_DIR, in no patient's folder",
+        "Put them into the folder of their patient, and import again.",
     )
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from cohorts.dicom.burned_in import BURNED_IN, text_in, text_refused
 from cohorts.dicom.completeness import INCOMPLETE, Gaps, find_gaps
 from cohorts.dicom.deidentify import Pseudonymiser
+from cohorts.dicom.directory import missing_files
 from cohorts.dicom.geometry import Fault
 from cohorts.dicom.headers import read_headers
 from cohorts.dicom.index import index_files
@@ -106,7 +107,7 @@ def _import(request: ImportRequest, pseudonymiser: Pseudonymiser, console: Conso
             work.import_patient(patient)
             progress.advance(1, int(patient.refusal is not None))
     work.commit()
-    findings = (*found.findings, *same_scans(work.rows))
+    findings = (*missing_files(request.source, walked.files), *found.findings, *same_scans(work.rows))
     account = Account(walked.n_found, work.rows, walked.left_out + index.unread, findings)
     write_findings(request.cohort, account.findings)
     write_report(request.cohort, account.all_rows)

@@ -31,8 +31,8 @@ REMEDIES = {
     "unreadable_file": "files that you may not read: ask for access, then import again",
     "not_accounted_for": "files that no row counts: this should not happen, please report it",
 }
-#: Findings that refuse a patient; the others are warnings.
-REFUSALS = ("identity_contradicts", "identity_unconfirmed", "same_person_absent")
+#: Findings with which a patient or files are left out; the others are warnings.
+REFUSALS = ("identity_contradicts", "identity_unconfirmed", "not_in_a_folder", "same_person_absent", "files_missing")
 FINDINGS_SHOWN = 5
 LIMITS = (
     "Not removed: faces can be recognised in a scan of the head, the time of day of a scan is kept, and text drawn "
@@ -69,9 +69,10 @@ class Account:
     @property
     def exit_code(self) -> int:
         """1 where something was left out that somebody has to look after, or nothing came in."""
-        is_lost = any(row.reason in (*REFUSALS, "unexpected_error", *LOST) for row in self.all_rows)
+        is_lost = any(row.reason in ("unexpected_error", *LOST) for row in self.all_rows)
+        is_refused = any(finding.kind in REFUSALS for finding in self.findings)
         has_volume = any(row.path for row in self.rows)
-        return EXIT_OK if has_volume and not is_lost else EXIT_FAILED_CASES
+        return EXIT_OK if has_volume and not is_lost and not is_refused else EXIT_FAILED_CASES
 
 
 def show(account: Account, console: Console) -> None:
@@ -124,11 +125,11 @@ def _show_findings(findings: Sequence[Finding], say: Callable[[str], None]) -> N
     kinds = sorted({finding.kind for finding in findings}, key=lambda kind: (kind not in REFUSALS, kind))
     for kind in kinds:
         own = [finding for finding in findings if finding.kind == kind]
-        say(f"{'REFUSED' if kind in REFUSALS else 'LOOK AT'} {kind}: {len(own)}")
+        say(f"{'LEFT OUT' if kind in REFUSALS else 'LOOK AT'} {kind}: {len(own)}")
         for finding in own[:FINDINGS_SHOWN]:
             shown = finding.participant_ids[:FINDINGS_SHOWN]
             names = ", ".join(shown) + (", ..." if len(finding.participant_ids) > len(shown) else "")
-            say(f"  {names}: {finding.text}. {finding.remedy}")
+            say(f"  {names}{': ' if names else ''}{finding.text}. {finding.remedy}")
         if len(own) > FINDINGS_SHOWN:
             say(f"  ... all in {FINDINGS_FILE}")
 

@@ -10,6 +10,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.fileset import FileSet
 from rich.console import Console
 
 from cohorts.dicom import journal
@@ -155,6 +156,33 @@ def test_everything_found_is_counted_to_a_row_and_what_is_lost_ends_with_1(tmp_p
     (source / "more.zip").unlink()
     code, rows, _ = _run(source, tmp_path / "cohort", follow_links=True)
     assert (code, len({row["participant_id"] for row in rows if row["path"] != "n/a"})) == (0, 2)
+
+
+def test_a_directory_that_lists_files_that_did_not_arrive_ends_with_1(tmp_path):
+    source = tmp_path / "in"
+    _write(source / "DATA", {}, StudyTime="101500", StudyID="1")
+    files = FileSet()
+    for path in (source / "DATA").iterdir():
+        files.add(path)
+    files.write(tmp_path / "disk")
+    shutil.rmtree(source)
+    disk = tmp_path / "disk"
+    for path in sorted(path for path in disk.rglob("*") if path.is_file() and path.name != "DICOMDIR"):
+        path.rename(path.with_name(path.name.lower()))
+    code, rows, printed = _run(disk, tmp_path / "cohort")
+    assert (code, [row["reason"] for row in rows if row["detected_as"] == "no image"]) == (0, ["dicom_directory"])
+    next(path for path in disk.rglob("*") if path.is_file() and path.name != "DICOMDIR").unlink()
+    code, _, printed = _run(disk, tmp_path / "cohort")
+    assert code == 1
+    assert "DICOMDIR no. 1 lists 4 files, of which 1 are not there" in printed
+
+
+def test_folders_that_name_patients_hold_all_files(tmp_path):
+    _write(tmp_path / "in" / "a", {})
+    _write(tmp_path / "in", {"PatientID": "2"}, value=9)
+    code, rows, printed = _run(tmp_path / "in", tmp_path / "cohort", patient_from="folder")
+    assert (code, sorted(row["action"] for row in rows)) == (1, ["converted", "rejected"])
+    assert "LEFT OUT not_in_a_folder: 1" in printed
 
 
 def test_an_export_of_nothing_and_one_in_which_all_is_refused_end_with_1(tmp_path):
