@@ -57,8 +57,13 @@ class Evidence:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether anything but the identifier says that all this is one person."""
-        return bool(self.names) or any(date for date, _ in self.births)
+        """Whether anything but the identifier says who this is."""
+        return bool(self.names or self.births or self.sexes or self.birth_ranges)
+
+    @property
+    def has_birth_date(self) -> bool:
+        """Whether there is a whole birth date, and not one that may be written for everybody."""
+        return any(date for date, _ in self.births)
 
     @property
     def contradictions(self) -> dict[str, int]:

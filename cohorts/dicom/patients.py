@@ -122,6 +122,8 @@ def find_patients(
             findings.append(refusal)
         else:
             findings += _spellings(participant_id, whole, same_person)
+            if is_alone and len(whole.studies) > 1 and not whole.has_birth_date and participant_id not in same_person:
+                findings.append(_only_one(participant_id, len(whole.studies)))
             evidence[participant_id] = whole
         files = tuple(sorted(name for header in headers for name in index.files[header]))
         patients.append(Patient(participant_id, identities.get(participant_id, ""), files, refusal))
@@ -153,13 +155,12 @@ def _refusal(participant_id: str, evidence: Evidence, *, is_alone: bool) -> Find
             "Correct the export; or import again with --patient-from folder if every folder of DICOM_DIR is one "
             f"patient's, --patient-from study if every study is, or {one_person}.",
         )
-    stands_for_all = not evidence.is_named or is_alone
-    if len(evidence.studies) > 1 and stands_for_all and not evidence.is_confirmed:
+    stands_for_all = not evidence.is_named or (is_alone and not evidence.is_confirmed)
+    if len(evidence.studies) > 1 and stands_for_all:
         return Finding(
             "identity_unconfirmed",
             (participant_id,),
-            f"one identifier stands for {len(evidence.studies)} studies, and no name or birth date says that they are "
-            "one person's",
+            f"an identifier that names nobody stands for {len(evidence.studies)} studies",
             "Import again with --patient-from folder if every folder of DICOM_DIR is one patient's, --patient-from "
             f"study if every study is, or {one_person}.",
         )
@@ -204,6 +205,17 @@ def _spellings(participant_id: str, evidence: Evidence, same_person: Mapping[str
             f"{evidence.spellings} spellings of the name, and nothing else that contradicts",
             f"Look at the export. If it is one person, --same-person {participant_id} says so.",
         )
+
+
+def _only_one(participant_id: str, n_studies: int) -> Finding:
+    """All studies of an export under one identifier."""
+    return Finding(
+        "one_identifier_for_all",
+        (participant_id,),
+        f"all {n_studies} studies have one identifier, and nothing that contradicts it",
+        f"If they are several people's, import into a new cohort folder with --patient-from folder or study; else "
+        f"--same-person {participant_id} says that they are not.",
+    )
 
 
 def _by_study(participant_ids: tuple[str, ...]) -> Finding:

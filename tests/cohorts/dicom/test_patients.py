@@ -109,11 +109,16 @@ def test_an_identifier_for_everybody_needs_something_that_confirms_it():
     ]
     kind, text = _refusals(*anonymous, others)[0]
     assert kind == "identity_unconfirmed"
-    assert text.startswith("one identifier stands for 2 studies, and no name or birth date says")
+    assert text.startswith("an identifier that names nobody stands for 2 studies")
+    born = [replace(header, birth_date="19800615", sex="F") for header in anonymous]
+    assert _refusals(*born, others)[0][0] == "identity_unconfirmed"  # the date may be written for everybody too
     assert _refusals(anonymous[0], others) == []  # one study may be anybody's
     only = [replace(header, patient_id="SITE7") for header in anonymous]
     assert _refusals(*only)[0][0] == "identity_unconfirmed"  # the only identifier of an export
     assert _refusals(*only, others) == []  # one pseudonym among others
+    dated = _found(*(replace(header, birth_date="19500101") for header in only))
+    assert [finding.kind for finding in dated.findings] == ["one_identifier_for_all"]
+    assert [one.refusal for one in dated.patients] == [None]
     for rules, count in ((IntakeRules("folder"), 2), (IntakeRules("study"), 2)):
         assert [one.refusal for one in _found(*anonymous, rules=rules).patients] == [None] * count
 
