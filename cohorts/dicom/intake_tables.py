@@ -128,6 +128,19 @@ def same_scans(rows: Iterable[ReportRow]) -> Iterator[Finding]:
         )
 
 
+def listed_under_both(same_person: Mapping[str, str], listed: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
+    """Participants that were imported before they were declared to be another one."""
+    participants = {participant_id for participant_id, _ in listed}
+    for one, main in sorted(same_person.items()):
+        if one != main and {one, main} <= participants:
+            yield Finding(
+                "listed_under_both",
+                (one, main),
+                f"{one} was declared to be {main}, and is listed from an import before",
+                f"Remove the rows of {one} from scans.tsv, participants.tsv and the other tables of the cohort folder.",
+            )
+
+
 def write_findings(cohort: Path, findings: Sequence[Finding]) -> None:
     """Write what a coordinator has to look at; no file where there is nothing."""
     path = cohort / FINDINGS_FILE

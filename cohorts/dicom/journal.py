@@ -89,6 +89,10 @@ def digest_of_files(folder: Path, names: Sequence[str], pseudonymiser: Pseudonym
     """A keyed digest of files by name, size and time of change."""
     seen = []
     for name in names:
-        status = (folder / name).stat()
+        try:
+            status = (folder / name).stat()
+        except OSError:  # gone since it was found, which reading it will say
+            seen.append(name)
+            continue
         seen.append(f"{name}\0{status.st_size}\0{status.st_mtime_ns}")
     return pseudonymiser.token("files", "\n".join(seen))

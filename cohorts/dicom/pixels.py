@@ -10,7 +10,7 @@ import hashlib
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,10 @@ def read_slices(frames: Sequence[Frame]) -> Slices:
 
 
 def content_of(frames: Sequence[Frame]) -> str:
-    """A digest of what the slices of one file show and where; of the file's bytes where its pixels cannot be read."""
+    """A digest of what the slices of one file show, where and when; of the file's bytes where pixels cannot be read."""
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(
-            repr((frame.position, frame.orientation, frame.spacing_mm, frame.slope, frame.intercept)).encode()
-        )
+        digest.update(repr(replace(frame, path=Path())).encode())
     try:
         pixels = read_slices(frames).stored.tobytes() if min(frames[0].shape) else b""
     except ImageProblemError:

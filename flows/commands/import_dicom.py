@@ -30,6 +30,7 @@ from cohorts.dicom.intake_tables import (
     add_participants,
     add_scans,
     listed_scans,
+    listed_under_both,
     same_scans,
     write_findings,
     write_report,
@@ -107,7 +108,8 @@ def _import(request: ImportRequest, pseudonymiser: Pseudonymiser, console: Conso
             work.import_patient(patient)
             progress.advance(1, int(patient.refusal is not None))
     work.commit()
-    findings = (*missing_files(request.source, walked.files), *found.findings, *same_scans(work.rows))
+    both = listed_under_both(found.register.same_person, listed_scans(request.cohort))
+    findings = (*missing_files(request.source, walked.files), *found.findings, *both, *same_scans(work.rows))
     account = Account(walked.n_found, work.rows, walked.left_out + index.unread, findings)
     write_findings(request.cohort, account.findings)
     write_report(request.cohort, account.all_rows)
@@ -160,8 +162,12 @@ class _Work:
         """Convert every series of a patient."""
         source = self.request.source
         headers, unread = read_headers([source / name for name in patient.files])
-        stacks = group_stacks(headers, patient.identity)
-        gaps = find_gaps(stacks)
+        try:
+            stacks = group_stacks(headers, patient.identity)
+            gaps = find_gaps(stacks)
+        except Exception as error:  # one patient must not end the import, and the message may quote the header
+            row = _file_row(patient.participant_id, len(patient.files), "unexpected_error")
+            return [replace(row, detail=type(error).__name__)]
         results = [
             (stack, _import_stack(stack, gaps.get(stack.key, Gaps()), self.request, self.pseudonymiser))
             for stack in stacks

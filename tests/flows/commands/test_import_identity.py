@@ -83,6 +83,34 @@ def test_slices_that_share_one_instance_uid_are_all_kept_and_true_copies_are_cou
     assert shape[2] == 4
 
 
+def test_slices_that_differ_in_time_alone_are_no_copies(tmp_path):
+    for phase in range(9):
+        times = {
+            "AcquisitionTime": f"1015{2 * phase:02d}",
+            "SOPInstanceUID": "1.2.3",
+            "SeriesDescription": "CT perfusion",
+        }
+        _write(tmp_path / "in" / str(phase), {}, **times)
+    _, (row,), _ = _run(tmp_path / "in", tmp_path / "cohort")
+    assert (row["detected_as"], row["n_slices"], row["n_copies"]) == ("ctp", "36", "0")
+
+
+def test_a_patient_that_cannot_be_sorted_does_not_end_the_import(tmp_path, monkeypatch):
+    _write(tmp_path / "in" / "1", {"PatientID": "1"})
+    _write(tmp_path / "in" / "2", {"PatientID": "2", "PatientName": "B"}, value=20)
+    group = command.group_stacks
+
+    def failing(headers, identity):
+        if identity.endswith("1"):
+            raise ValueError("QUIXOTE")
+        return group(headers, identity)
+
+    monkeypatch.setattr(command, "group_stacks", failing)
+    code, rows, printed = _run(tmp_path / "in", tmp_path / "cohort")
+    assert (code, sorted(row["reason"] for row in rows)[-1], _n_counted(rows)) == (1, "unexpected_error", 8)
+    assert "QUIXOTE" not in printed + (tmp_path / "cohort" / "import_report.tsv").read_text()
+
+
 def test_other_pixels_under_the_uid_of_a_slice_are_refused_and_not_dropped(tmp_path):
     _write(tmp_path / "in" / "a", {})
     _write(tmp_path / "in" / "b", {}, value=40)
@@ -125,6 +153,8 @@ def test_likely_twins_are_listed_and_merged_when_declared(tmp_path):
     _, rows, printed = _run(tmp_path / "in", tmp_path / "merged", same_person=[remedy])
     assert {row["participant_id"] for row in rows} == {remedy.split("=")[0]}
     assert "likely_one_person" not in printed
+    _, _, printed = _run(tmp_path / "in", tmp_path / "cohort", same_person=[remedy])
+    assert "LOOK AT listed_under_both: 2" in printed
 
 
 def test_the_same_voxels_under_two_patients_are_listed(tmp_path):
