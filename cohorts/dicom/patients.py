@@ -116,7 +116,7 @@ def find_patients(
         elif rules.patient_from == "folder" and any(not header.folder for header in headers):
             refusal = _loose(participant_id)
         elif participant_id not in same_person:
-            refusal = _refusal(participant_id, whole, is_alone=is_alone)
+            refusal = _refusal(participant_id, whole, is_alone=is_alone, is_by_id=rules.patient_from == "id")
         if refusal:
             refusal = replace(refusal, text=refusal.text + _where(headers, places))
             findings.append(refusal)
@@ -142,8 +142,8 @@ def _identity(header: PatientHeader, patient_from: PatientFrom) -> str:
     return f"study\0{header.study_uid}" if patient_from == "study" else header.identity
 
 
-def _refusal(participant_id: str, evidence: Evidence, *, is_alone: bool) -> Finding | None:
-    """Why files under one identifier are not taken for one person's; None where they are."""
+def _refusal(participant_id: str, evidence: Evidence, *, is_alone: bool, is_by_id: bool) -> Finding | None:
+    """Why files under one identifier, folder or study are not taken for one person's; None where they are."""
     contradictions = evidence.contradictions
     one_person = f"--same-person {participant_id} if they are one person all the same"
     if contradictions:
@@ -156,7 +156,7 @@ def _refusal(participant_id: str, evidence: Evidence, *, is_alone: bool) -> Find
             f"patient's, --patient-from study if every study is, or {one_person}.",
         )
     stands_for_all = not evidence.is_named or (is_alone and not evidence.is_confirmed)
-    if len(evidence.studies) > 1 and stands_for_all:
+    if is_by_id and stands_for_all and len(evidence.studies) > 1:
         return Finding(
             "identity_unconfirmed",
             (participant_id,),

@@ -121,6 +121,8 @@ def test_an_identifier_for_everybody_needs_something_that_confirms_it():
     assert [one.refusal for one in dated.patients] == [None]
     for rules, count in ((IntakeRules("folder"), 2), (IntakeRules("study"), 2)):
         assert [one.refusal for one in _found(*anonymous, rules=rules).patients] == [None] * count
+    again = replace(anonymous[0], study_uid="1.3")
+    assert _refusals(*anonymous, again, rules=IntakeRules("folder")) == []
 
 
 def test_one_person_under_several_identifiers_is_listed():
