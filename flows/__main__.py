@@ -185,11 +185,36 @@ def import_(
         ),
     ] = None,
     link_table: LinkTable = None,
+    patient_from: Annotated[
+        Literal["id", "folder", "study"],
+        typer.Option("--patient-from", help="What names a patient: the id, the folder inside DICOM_DIR, or the study"),
+    ] = "id",
+    same_person: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--same-person",
+            metavar="SUB[=SUB]",
+            help="These participants are one person, whatever their files say; the first name stays; repeat",
+        ),
+    ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Follow links that lead out of DICOM_DIR; they are only read")
+    ] = False,
+    keep_text: Annotated[
+        bool,
+        typer.Option("--keep-text", help="Import series in whose pixels text seems to be drawn; look at them first"),
+    ] = False,
 ) -> None:
-    """Bring DICOM exports into a cohort folder: recognised, checked, converted, without any identity."""
-    from flows.commands.import_dicom import import_dicom, import_request
+    """Bring DICOM exports into a cohort folder: sorted by patient, recognised, checked, converted, under pseudonyms.
 
-    raise typer.Exit(import_dicom(import_request(source, cohort, key, on_fault or (), link_table), Console()))
+    An import that was stopped goes on when it is started again. It ends with 1 where something was left out that
+    somebody has to look after: a patient who cannot be told from another one, files that are lost, or everything.
+    """
+    from flows.commands.import_dicom import import_dicom
+    from flows.commands.import_request import import_request, intake_rules
+
+    rules = intake_rules(patient_from, same_person or (), follow_links=follow_links, keep_text=keep_text)
+    raise typer.Exit(import_dicom(import_request(source, cohort, key, on_fault or (), link_table, rules), Console()))
 
 
 @app.command(name="import-table")

@@ -23,6 +23,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.tag import Tag
 
 from cohorts.dicom.attributes import moment_of, number_of, numbers_in, text_of, whole_number
+from cohorts.dicom.walk import walk
 
 #: Attributes that decide what a series is. Everything else is skipped while reading.
 KEYWORDS = (
@@ -30,8 +31,10 @@ KEYWORDS = (
     "BurnedInAnnotation", "Columns", "ContentDate", "ContentTime", "ContrastBolusAgent", "ContrastBolusAgentSequence",
     "ConversionType", "ConvolutionKernel", "DiffusionBValue", "EchoTime", "GantryDetectorTilt",
     "ImageOrientationPatient",
-    "ImagePositionPatient", "ImageType", "InstanceNumber", "IssuerOfPatientID", "KVP", "MagneticFieldStrength",
-    "Manufacturer", "ManufacturerModelName", "Modality", "NumberOfFrames", "PatientBirthDate", "PatientID",
+    "ImagePositionPatient", "ImageType",
+    "ImagesInAcquisition", "InstanceNumber", "IssuerOfPatientID", "KVP", "MagneticFieldStrength",
+    "Manufacturer", "ManufacturerModelName", "Modality", "NumberOfFrames",
+    "NumberOfSeriesRelatedInstances", "PatientBirthDate", "PatientID",
     "PatientName", "PatientPosition", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation",
     "PixelPaddingRangeLimit", "PixelPaddingValue", "PixelPresentation", "PixelRepresentation", "PixelSpacing",
     "ProtocolName", "RealWorldValueMappingSequence", "RedPaletteColorLookupTableDescriptor", "RepetitionTime",
@@ -44,6 +47,11 @@ KEYWORDS = (
 B_VALUE_TAGS = (Tag(0x0019, 0x100C), Tag(0x2001, 0x1003), Tag(0x0043, 0x1039))
 #: GE adds 10^9 to its b-value to say that a table was used.
 GE_B_VALUE_OFFSET = 1_000_000_000
+
+#: First bytes of ZIP, gzip, 7z, RAR, bzip2 and xz (file(1)).
+ARCHIVE_STARTS = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"BZh", b"\xfd7zXZ")
+#: ... and of DICOM without its preamble: the groups 0002 and 0008.
+BARE_STARTS = (b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00")
 
 _TAGS = [*(tag for tag in map(tag_for_keyword, KEYWORDS) if tag is not None), *B_VALUE_TAGS]
 _LOG = logging.getLogger("pydicom")
@@ -97,7 +105,11 @@ class Header:
 
 @dataclass(frozen=True)
 class Unread:
-    """A file that is no usable DICOM file: reason ``not_dicom``, ``unreadable_dicom`` or ``dicom_directory``."""
+    """A file that is no usable DICOM file.
+
+    Reasons: ``not_dicom``, ``unreadable_dicom``, ``dicom_directory``; ``archive``, which may hold files, and
+    ``empty_file``.
+    """
 
     path: Path
     reason: str
@@ -120,8 +132,7 @@ def silent_pydicom() -> Iterator[None]:
 
 def find_files(folder: Path) -> list[Path]:
     """Every ordinary file below a folder, sorted; links that lead out of it are not followed."""
-    root = folder.resolve()
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.resolve().is_relative_to(root))
+    return [folder / name for name in walk(folder).files]
 
 
 def read_headers(paths: list[Path]) -> tuple[list[Header], list[Unread]]:
@@ -145,6 +156,7 @@ def read_headers(paths: list[Path]) -> tuple[list[Header], list[Unread]]:
 
 def _read(path: Path) -> Header | Unread:
     """Read one file."""
+    has_preamble = False
     try:
         with path.open("rb") as handle:
             start = handle.read(132)
@@ -153,14 +165,28 @@ def _read(path: Path) -> Header | Unread:
         _convert_all(dataset)
         uid = text_of(dataset, "SOPClassUID")
     except Exception:  # pydicom raises whatever its parser meets; the message may quote the header
-        return Unread(path, "unreadable_dicom" if path.stat().st_size else "not_dicom")
+        return Unread(path, _reason_unread(path, has_preamble=has_preamble))
     if not uid:
         is_directory = has_preamble and text_of(dataset.file_meta, "MediaStorageSOPClassUID").endswith(".1.3.10")
-        return Unread(path, "dicom_directory" if is_directory else "unreadable_dicom" if has_preamble else "not_dicom")
+        return Unread(path, "dicom_directory" if is_directory else _reason_unread(path, has_preamble=has_preamble))
     try:
         return Header(path, dataset, _frames(path, dataset))
     except Exception:
         return Unread(path, "unreadable_dicom")
+
+
+def _reason_unread(path: Path, *, has_preamble: bool) -> str:
+    """Why a file that holds no image cannot be used."""
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(8)
+    except OSError:
+        return "unreadable_file"
+    if not start:
+        return "empty_file"
+    if start.startswith(ARCHIVE_STARTS) and not path.name.endswith(".nii.gz"):
+        return "archive"
+    return "unreadable_dicom" if has_preamble or start.startswith(BARE_STARTS) else "not_dicom"
 
 
 def _convert_all(dataset: pydicom.Dataset) -> None:

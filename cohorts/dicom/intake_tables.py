@@ -6,15 +6,18 @@ Rows that are there stay as they are, letter by letter; only new ones are added 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cohorts.dicom.identity import Finding
 from cohorts.folder.tsv import as_participant_id
 from cohorts.store.records import write_bytes
 from cohorts.tables.storage import tsv_line, tsv_text
 
 PARTICIPANTS_FILE, SCANS_FILE, REPORT_FILE = "participants.tsv", "scans.tsv", "import_report.tsv"
+FINDINGS_FILE = "import_findings.tsv"
 HEADERS: Mapping[str, tuple[str, ...]] = {
     PARTICIPANTS_FILE: ("participant_id",),
     SCANS_FILE: ("participant_id", "modality", "space", "path"),
@@ -27,7 +30,11 @@ class TableFormError(ValueError):
 
 @dataclass(frozen=True)
 class ReportRow:
-    """One series as the report shows it; ``series`` is a pseudonym, ``action`` converted, resampled or rejected."""
+    """One series as the report shows it; ``series`` is a pseudonym, ``action`` converted, resampled or rejected.
+
+    Of ``n_files``, ``n_shared`` are counted by a row above, as the files of multi-frame images are; ``pixels`` is a
+    digest of the voxels, to find the same scan under two patients, and is not written.
+    """
 
     series: str
     participant_id: str
@@ -43,6 +50,13 @@ class ReportRow:
     started: str | None = None
     path: str | None = None
     is_listed: bool = False
+    n_shared: int = 0
+    pixels: str | None = None
+
+    @property
+    def n_counted(self) -> int:
+        """Files that this row accounts for."""
+        return self.n_files - self.n_shared + self.n_copies
 
     @property
     def cells(self) -> dict[str, object]:
@@ -54,6 +68,7 @@ class ReportRow:
             "detected_as": self.detected_as,
             "evidence": self.evidence,
             "n_files": self.n_files,
+            "n_files_in_rows_above": self.n_shared,
             "n_slices": self.n_slices,
             "n_copies": self.n_copies,
             "action": self.action,
@@ -96,6 +111,43 @@ def write_report(cohort: Path, rows: Sequence[ReportRow]) -> Path:
     path = cohort / REPORT_FILE
     write_bytes(path, tsv_text([row.cells for row in rows]).encode())
     return path
+
+
+def same_scans(rows: Iterable[ReportRow]) -> Iterator[Finding]:
+    """Scans of the same voxels under two participants: one patient twice, or a file in the wrong folder."""
+    owners: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.pixels:
+            owners[row.pixels].add(row.participant_id)
+    for together in sorted({tuple(sorted(ids)) for ids in owners.values() if len(ids) > 1}):
+        yield Finding(
+            "same_scan",
+            together,
+            f"{len(together)} participants have a scan of the same voxels",
+            "Find out whose it is. If they are one person, import again with --same-person " + "=".join(together) + ".",
+        )
+
+
+def listed_under_both(same_person: Mapping[str, str], listed: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
+    """Participants that were imported before they were declared to be another one."""
+    participants = {participant_id for participant_id, _ in listed}
+    for one, main in sorted(same_person.items()):
+        if one != main and {one, main} <= participants:
+            yield Finding(
+                "listed_under_both",
+                (one, main),
+                f"{one} was declared to be {main}, and is listed from an import before",
+                f"Remove the rows of {one} from scans.tsv, participants.tsv and the other tables of the cohort folder.",
+            )
+
+
+def write_findings(cohort: Path, findings: Sequence[Finding]) -> None:
+    """Write what a coordinator has to look at; no file where there is nothing."""
+    path = cohort / FINDINGS_FILE
+    if findings:
+        write_bytes(path, tsv_text([finding.cells for finding in findings]).encode())
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _read(cohort: Path, name: str) -> tuple[str, tuple[str, ...], list[list[str]]]:

@@ -24,10 +24,11 @@ from cohorts.dicom.attributes import text_of
 from cohorts.store.records import atomic_writer
 
 OWNER_ALONE = 0o600
+PATIENT_ID = "patient_id"
 LINK_COLUMNS = (
     "participant_id",
     "path",
-    "patient_id",
+    PATIENT_ID,
     "issuer_of_patient_id",
     "study_instance_uid",
     "series_instance_uid",
@@ -97,8 +98,13 @@ def is_forbidden(cohort: Path) -> bool:
         return True
 
 
-def check_place(path: Path, cohort: Path) -> None:
+def check_place(path: Path, cohort: Path, option: str = "--link-table") -> None:
     """Refuse a link table inside the cohort folder, or one that others may read.
+
+    Parameters
+    ----------
+    path, cohort : the link table, the cohort folder
+    option : of the command line, for the message
 
     Raises
     ------
@@ -106,7 +112,7 @@ def check_place(path: Path, cohort: Path) -> None:
     """
     if path.resolve().is_relative_to(cohort.resolve()):
         raise LinkTableError(
-            "--link-table must lie outside the cohort folder, which holds no identities, got a path inside it. Choose "
+            f"{option} must lie outside the cohort folder, which holds no identities, got a path inside it. Choose "
             "another folder."
         )
     with suppress(FileNotFoundError):

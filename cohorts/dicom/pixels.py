@@ -6,10 +6,11 @@ they may quote the header. What it says counts only after the check against our 
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,19 @@ def read_slices(frames: Sequence[Frame]) -> Slices:
         slope, intercept = (1.0 if frame.slope is None else frame.slope), frame.intercept or 0.0
         values[place] = image * np.float32(slope) + np.float32(intercept)
     return Slices(values, stored, is_padding)
+
+
+def content_of(frames: Sequence[Frame]) -> str:
+    """A digest of what the slices of one file show, where and when; of the file's bytes where pixels cannot be read."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(repr(replace(frame, path=Path())).encode())
+    try:
+        pixels = read_slices(frames).stored.tobytes() if min(frames[0].shape) else b""
+    except ImageProblemError:
+        pixels = b""
+    digest.update(pixels or frames[0].path.read_bytes())
+    return digest.hexdigest()
 
 
 def convert_with_dcm2niix(paths: Sequence[Path]) -> tuple[Float32Array, FloatArray] | None:

@@ -7,10 +7,11 @@ are a dynamic series (CT perfusion), directions of diffusion, phases of a contra
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from cohorts.dicom.attributes import moment_of, text_of
 from cohorts.dicom.deidentify import identity_of
 from cohorts.dicom.geometry import SAME_POSITION_MM
 from cohorts.dicom.headers import Frame, Header
+from cohorts.dicom.pixels import content_of
 from cohorts.dicom.recognise import Recognition, recognise, refusal_of, stack_kind
 
 #: Direction cosines of one stack differ by less: half a degree; what varies above COSINE_TOLERANCE is then a fault.
@@ -42,8 +44,10 @@ class Stack:
     places : tuple of tuples of Frame
         Along the normal; the frames at one place in the order of time. One tuple per file where there is no geometry.
     recognition : Recognition
-    n_files, n_copies : int
-        Files that it was read from; further files with the same instance, dropped.
+    n_files, n_shared : int
+        Files that it was read from; those of them that are counted by a stack before, as those of multi-frame images.
+    n_copies : int
+        Further files with the same patient, study, series, instance and pixels, dropped.
     """
 
     identity: str
@@ -53,6 +57,12 @@ class Stack:
     recognition: Recognition
     n_files: int
     n_copies: int = 0
+    n_shared: int = 0
+
+    @property
+    def paths(self) -> frozenset[Path]:
+        """The files that its slices lie in."""
+        return frozenset(frame.path for place in self.places for frame in place)
 
     @property
     def n_slices(self) -> int:
@@ -66,48 +76,85 @@ class Stack:
         return min(moments) if moments else moment_of(self.header.dataset, ("Series", "Study"))
 
 
-def group_stacks(headers: Iterable[Header]) -> list[Stack]:
-    """Sort files into stacks, refused ones included, in an order that depends on their content alone."""
-    kept, n_copies = _without_copies(headers)
+def group_stacks(headers: Iterable[Header], identity: str | None = None) -> list[Stack]:
+    """Sort files into stacks, refused ones included, in an order that depends on their content alone.
+
+    Parameters
+    ----------
+    headers : of one patient or several
+    identity : whose they are; None where each header says that itself
+    """
+    kept, copies = _without_copies(headers, identity)
     families: dict[tuple[str, ...], list[tuple[Header, Frame]]] = defaultdict(list)
     refused: dict[tuple[str, ...], list[Header]] = defaultdict(list)
     for header in kept:
-        series = (identity_of(header.dataset), text_of(header.dataset, "SeriesInstanceUID"))
+        series = _series_of(header, identity)
         refusal = refusal_of(header)
         if refusal:
             refused[(*series, refusal.refusal or "")].append(header)
             continue
         for frame in header.frames:
             families[(*series, stack_kind(header, frame))].append((header, frame))
-    stacks = [_refused_stack(key, found, n_copies) for key, found in refused.items()]
+    stacks = [_refused_stack(key, found) for key, found in refused.items()]
     for key, members in families.items():
         for number, cluster in enumerate(_clusters(members)):
-            stacks += _stacks_of((*key, str(number)), cluster, n_copies)
-    return sorted(stacks, key=lambda stack: (stack.identity, stack.started or _NEVER, stack.key))
+            stacks += _stacks_of((*key, str(number)), cluster)
+    return _counted(sorted(stacks, key=lambda stack: (stack.identity, stack.started or _NEVER, stack.key)), copies)
 
 
-def _without_copies(headers: Iterable[Header]) -> tuple[list[Header], dict[str, int]]:
-    """One file per instance, the first by path; and the number of further ones by series."""
-    seen: set[str] = set()
+def _series_of(header: Header, identity: str | None) -> tuple[str, str]:
+    """Whose a file is, and its study and series: a series UID may have been used in two studies."""
+    study = text_of(header.dataset, "StudyInstanceUID")
+    whose = identity_of(header.dataset) if identity is None else identity
+    return whose, f"{study}\0{text_of(header.dataset, 'SeriesInstanceUID')}"
+
+
+def _without_copies(headers: Iterable[Header], identity: str | None) -> tuple[list[Header], Counter[Path]]:
+    """The files that are no copies, the first by path of those that are; and how many copies each of them has.
+
+    A UID alone makes no copy: anonymisers and workstations give one to several images.
+    """
+    seen: dict[tuple[str, ...], list[Header]] = defaultdict(list)
+    contents: dict[Path, str] = {}
     kept = []
-    n_copies: dict[str, int] = defaultdict(int)
+    copies: Counter[Path] = Counter()
+
+    def content(header: Header) -> str:
+        if header.path not in contents:
+            contents[header.path] = content_of(header.frames)
+        return contents[header.path]
+
     for header in headers:
         instance = text_of(header.dataset, "SOPInstanceUID")
-        if instance and instance in seen:
-            n_copies[text_of(header.dataset, "SeriesInstanceUID")] += 1
+        same = seen[(*_series_of(header, identity), instance)] if instance else []
+        original = next((other for other in same if content(other) == content(header)), None)
+        if original is not None:
+            copies[original.path] += 1
             continue
-        seen.add(instance)
+        same.append(header)
         kept.append(header)
-    return kept, n_copies
+    return kept, copies
 
 
-def _refused_stack(key: tuple[str, ...], headers: list[Header], n_copies: dict[str, int]) -> Stack:
+def _counted(stacks: list[Stack], copies: Counter[Path]) -> list[Stack]:
+    """Stacks that count every file and copy once, at the first stack that it belongs to."""
+    counted: set[Path] = set()
+    found = []
+    for stack in stacks:
+        new = stack.paths - counted
+        n_copies = sum(copies[path] for path in new)
+        found.append(replace(stack, n_copies=n_copies, n_shared=len(stack.paths) - len(new)))
+        counted |= new
+    return found
+
+
+def _refused_stack(key: tuple[str, ...], headers: list[Header]) -> Stack:
     """The record of files that are no volume."""
     recognition = refusal_of(headers[0])
     if recognition is None:  # pragma: no cover - the caller grouped by refusal
         raise ValueError("headers must be refused ones")
     places = tuple(header.frames for header in headers)
-    return Stack(key[0], "\0".join(key[1:]), headers[0], places, recognition, len(headers), n_copies.get(key[1], 0))
+    return Stack(key[0], "\0".join(key[1:]), headers[0], places, recognition, len(headers))
 
 
 def _clusters(members: list[tuple[Header, Frame]]) -> list[list[tuple[Header, Frame]]]:
@@ -132,14 +179,14 @@ def _is_alike(first: Frame, second: Frame) -> bool:
     return bool(turned < SAME_ORIENTATION and sizes < SAME_SPACING_SHARE)
 
 
-def _stacks_of(key: tuple[str, ...], members: list[tuple[Header, Frame]], n_copies: dict[str, int]) -> list[Stack]:
+def _stacks_of(key: tuple[str, ...], members: list[tuple[Header, Frame]]) -> list[Stack]:
     """One stack, or one per phase where a CT series holds a few volumes at the same places."""
     headers = {header.path: header for header, _ in members}
     places = _arrange([frame for _, frame in members])
     first = headers[places[0][0].path]
     counts = {len(place) for place in places}
     recognition = recognise(first, places[0][0], min(counts))
-    stack = Stack(key[0], "\0".join(key[1:]), first, places, recognition, len(headers), n_copies.get(key[1], 0))
+    stack = Stack(key[0], "\0".join(key[1:]), first, places, recognition, len(headers))
     if len(places) == 1 and len(places[0]) > 1:
         return [replace(stack, recognition=replace(recognition, refusal="identical_positions"))]
     if recognition.kind in ("ct", "ncct", "cta") and len(counts) == 1 and counts != {1} and _are_phases(places):

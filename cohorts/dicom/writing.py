@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cohorts.dicom.deidentify import Pseudonymiser, allowed_attributes, holds_identity, identity_tokens
+from cohorts.dicom.deidentify import Pseudonymiser, allowed_attributes
 from cohorts.dicom.geometry import Action
 from cohorts.dicom.stacks import Stack
 from cohorts.dicom.volume import Volume
@@ -109,9 +109,6 @@ def sidecar(
         record["VolumeTiming"] = [round(time, 3) for time in volume.frame_times_s]
     if stack.recognition.b_value is not None:
         record["DiffusionBValue"] = stack.recognition.b_value
-    if holds_identity(record, identity_tokens(stack.header.dataset)):
-        tokens = identity_tokens(stack.header.dataset)
-        record = {name: value for name, value in record.items() if not holds_identity({name: value}, tokens)}
     return {name: value for name, value in record.items() if value is not None}
 
 

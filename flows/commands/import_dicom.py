@@ -1,112 +1,70 @@
-"""``aspects import``: a folder of DICOM files becomes scans of a cohort folder, and every series found gets its row.
+"""``aspects import``: a folder of DICOM files becomes scans of a cohort folder, and every file found is accounted for.
+
+Files are sorted by patient first, then read patient by patient, so that memory goes by the largest patient; what is
+done is committed as it goes, and an import that was stopped goes on.
 
 Nothing printed, written or raised here holds a header's text or the name of an input file: both may name a patient.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
-from cohorts.dicom.deidentify import KeyFileError, Pseudonymiser, read_key
-from cohorts.dicom.geometry import ACTIONS, Action, Fault
-from cohorts.dicom.headers import Unread, find_files, read_headers
+from cohorts.dicom.burned_in import BURNED_IN, text_in, text_refused
+from cohorts.dicom.completeness import INCOMPLETE, Gaps, find_gaps
+from cohorts.dicom.deidentify import Pseudonymiser
+from cohorts.dicom.directory import missing_files
+from cohorts.dicom.geometry import Fault
+from cohorts.dicom.headers import read_headers
+from cohorts.dicom.index import index_files
 from cohorts.dicom.intake_tables import (
     ReportRow,
     TableFormError,
     add_participants,
     add_scans,
     listed_scans,
+    listed_under_both,
+    same_scans,
+    write_findings,
     write_report,
 )
-from cohorts.dicom.link_table import Link, LinkTableError, add_links, check_place, is_forbidden, link_of
+from cohorts.dicom.journal import Journal, digest_of_files, open_journal
+from cohorts.dicom.key import KeyFileError, read_key
+from cohorts.dicom.link_table import Link, LinkTableError, add_links, link_of
+from cohorts.dicom.patients import Patient, find_patients
+from cohorts.dicom.register import RegisterError, read_register, was_filled, write_register
 from cohorts.dicom.stacks import Stack, group_stacks
-from cohorts.dicom.volume import DEFAULT_ACTIONS, StackRefusedError, Volume, build_volume
+from cohorts.dicom.volume import StackRefusedError, Volume, build_volume
+from cohorts.dicom.walk import walk
 from cohorts.dicom.writing import numbers_text, write_volume
-from cohorts.folder.problems import did_you_mean
 from cohorts.images.mask import ImageProblemError
-from flows.commands.failures import EXIT_FAILED_CASES, EXIT_OK
+from cohorts.store.records import digest_of
+from flows.commands import import_screens
+from flows.commands.import_request import ImportRequest
+from flows.commands.import_screens import Account
 from flows.engine.lock import run_lock
-from flows.run.plan import PreflightError, UsageError
+from flows.engine.progress import CaseProgress
+from flows.run.plan import PreflightError, code_digest
 from flows.run.steps import STORAGE_ERRORS
 
 COMMAND = "aspects import"
-
-
-@dataclass(frozen=True)
-class ImportRequest:
-    """What to import, where to, with which key and which actions for faults; and where to keep who is who, or None."""
-
-    source: Path
-    cohort: Path
-    key: Path
-    actions: Mapping[str, Action]
-    link_table: Path | None = None
-
-
-def import_request(
-    source: Path, cohort: Path, key: Path | None, on_fault: Iterable[str], link_table: Path | None = None
-) -> ImportRequest:
-    """Check the arguments of the command.
-
-    Parameters
-    ----------
-    source : folder of DICOM files, outside the cohort folder
-    cohort : the cohort folder, made where it does not exist
-    key : key file; None stands for ``<cohort>.key`` beside the cohort folder
-    on_fault : texts such as ``gantry_tilt=reject``
-    link_table : where to write which volume is of which series and patient; None writes it nowhere
-
-    Raises
-    ------
-    UsageError
-        An argument breaks its rule.
-    """
-    if not source.is_dir():
-        raise UsageError("DICOM_DIR must be a folder. Give the folder that holds the exported files.")
-    if source.resolve().is_relative_to(cohort.resolve()):
-        raise UsageError("DICOM_DIR must lie outside the cohort folder, which holds no identities. Move it.")
-    actions = dict(DEFAULT_ACTIONS)
-    for text in on_fault:
-        reason, _, action = text.partition("=")
-        if reason not in ACTIONS:
-            hint = did_you_mean(reason, ACTIONS)
-            raise UsageError(f"--on-fault must name a fault ({', '.join(ACTIONS)}), got {reason}. {hint}")
-        allowed = {known: known for known in ACTIONS[reason]}
-        if action not in allowed:
-            raise UsageError(
-                f"--on-fault {reason} must be {' or '.join(allowed)}, got {action or 'nothing'}. Correct it."
-            )
-        actions[reason] = next(known for known in ACTIONS[reason] if known == action)
-    name = cohort.resolve()
-    key = key or name.with_name(name.name + ".key")
-    if key.resolve().is_relative_to(name):
-        raise UsageError("--key must lie outside the cohort folder, got a path inside it. Choose another folder.")
-    if link_table is not None:
-        if is_forbidden(cohort):
-            raise UsageError(
-                "--link-table must be used only where the study may re-identify, and cohort.toml does not say so. Set "
-                "may_reidentify = true in [study] if your approval allows it, else leave the option out."
-            )
-        try:
-            check_place(link_table, cohort)
-        except LinkTableError as error:
-            raise UsageError(str(error)) from None
-    return ImportRequest(source, cohort, key, actions, link_table)
+#: What is done is committed as often: a kill loses no more.
+COMMIT_EVERY_S = 20.0
 
 
 def import_dicom(request: ImportRequest, console: Console) -> int:
     """Import a folder of DICOM files; returns the exit code.
 
     Writes volumes and sidecars, adds rows to participants.tsv and scans.tsv, and replaces import_report.tsv. One
-    scan per
-    participant and modality is listed in scans.tsv: of several the earliest, then the one with fewest faults, then the
-    one with most slices; the others are converted, and the report says so.
+    scan per participant and modality is listed in scans.tsv: of several the earliest, then the one with fewest faults,
+    then the one with most slices; the others are converted, and the report says so.
 
     Raises
     ------
@@ -114,47 +72,130 @@ def import_dicom(request: ImportRequest, console: Console) -> int:
         The key file or a table of the cohort folder cannot be used.
     """
     try:
-        pseudonymiser = read_key(request.key, request.cohort)
+        register = read_register(request.cohort)
+        pseudonymiser = read_key(request.key, request.cohort, may_make=not was_filled(request.cohort))
+        register.check_key(pseudonymiser)
         with run_lock(request.cohort, COMMAND):
-            rows, unread = _import(request, pseudonymiser)
-    except (KeyFileError, TableFormError, LinkTableError) as error:
+            account = _import(request, pseudonymiser, console)
+    except (KeyFileError, RegisterError, TableFormError, LinkTableError) as error:
         raise PreflightError(str(error)) from None
-    _show(rows, unread, request, console)
-    return EXIT_FAILED_CASES if any(row.reason == "unexpected_error" for row in rows) else EXIT_OK
+    import_screens.show(account, console)
+    import_screens.show_places(request.cohort, request.key, request.link_table, console)
+    return account.exit_code
 
 
-def _import(request: ImportRequest, pseudonymiser: Pseudonymiser) -> tuple[list[ReportRow], Counter[str]]:
-    """Convert every series and write the tables."""
+def _import(request: ImportRequest, pseudonymiser: Pseudonymiser, console: Console) -> Account:
+    """Find out who is there, convert patient by patient and write the tables."""
     listed_scans(request.cohort)  # a table that cannot be extended stops before any work
-    headers, unread = read_headers(find_files(request.source))
-    stacks = group_stacks(headers)
-    results = [(stack, _import_stack(stack, request, pseudonymiser)) for stack in stacks]
-    rows = [row for _, row in results]
-    chosen = _choose([(stack, row) for stack, row in results if row.path], listed_scans(request.cohort))
-    rows = [replace(row, is_listed=True) if row.path in chosen else row for row in rows]
-    add_participants(request.cohort, (row.participant_id for row in rows))  # also where nothing could be used
-    present = set(listed_scans(request.cohort).values())
-    added = [row for row in rows if row.is_listed and row.path not in present]
-    add_scans(
-        request.cohort,
-        [{"participant_id": row.participant_id, "modality": row.detected_as, "path": row.path or ""} for row in added],
-    )
-    if request.link_table is not None:
-        add_links(request.link_table, request.cohort, _links(results, request.source))
-    counts = Counter(item.reason for item in unread)
-    write_report(request.cohort, [*rows, *_unread_rows(unread)])
-    return rows, counts
+    walked = walk(request.source, follow_links=request.rules.follow_links)
+    with CaseProgress(len(walked.files), console, "Headers", "headers read").shown() as progress:
+        index = index_files(request.source, walked.files, progress.advance)
+    names = sorted(path.name for path in request.source.iterdir())
+    places = {name: number for number, name in enumerate(names, start=1)}
+    found = find_patients(index, pseudonymiser, read_register(request.cohort), request.rules, places)
+    write_register(request.cohort, found.register)
+    rules = {
+        "actions": dict(request.actions),
+        "source": str(request.source.resolve()),
+        "keep_text": request.rules.keep_text,
+        "link_table": str(request.link_table),
+        "code": code_digest(),
+    }
+    journal = open_journal(request.cohort, pseudonymiser.token("rules", digest_of(rules)))
+    work = _Work(request, pseudonymiser, journal)
+    with CaseProgress(len(found.patients), console, "Patients", "patients imported").shown() as progress:
+        for patient in found.patients:
+            work.import_patient(patient)
+            progress.advance(1, int(patient.refusal is not None))
+    work.commit()
+    both = listed_under_both(found.register.same_person, listed_scans(request.cohort))
+    findings = (*missing_files(request.source, walked.files), *found.findings, *both, *same_scans(work.rows))
+    account = Account(walked.n_found, work.rows, walked.left_out + index.unread, findings)
+    write_findings(request.cohort, account.findings)
+    write_report(request.cohort, account.all_rows)
+    journal.close()
+    return account
 
 
-def _links(results: list[tuple[Stack, ReportRow]], source: Path) -> Iterator[Link]:
-    """Who is who, of everything that was converted."""
-    for stack, row in results:
-        if row.path is not None:
-            files = (frame.path for place in stack.places for frame in place)
-            yield link_of(stack.header.dataset, (row.participant_id, row.path), source, files)
+@dataclass
+class _Work:
+    """An import under way: what is done, and what of it is not committed yet."""
+
+    request: ImportRequest
+    pseudonymiser: Pseudonymiser
+    journal: Journal
+    rows: list[ReportRow] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    waiting: list[tuple[str, str, list[ReportRow]]] = field(default_factory=list)
+    committed_at: float = field(default_factory=time.monotonic)
+
+    def import_patient(self, patient: Patient) -> None:
+        """Convert all series of a patient, unless that was done before the import was stopped."""
+        if patient.refusal:
+            self.rows.append(_refused_patient(patient))
+            return
+        digest = digest_of_files(self.request.source, patient.files, self.pseudonymiser)
+        rows = self.journal.rows(patient.participant_id, digest)
+        if rows is None:
+            rows = self._converted(patient)
+            self.waiting.append((patient.participant_id, digest, rows))
+        self.rows += rows
+        if time.monotonic() - self.committed_at > COMMIT_EVERY_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write the tables of the patients that are done, then that they are."""
+        cohort, rows = self.request.cohort, [row for _, _, rows in self.waiting for row in rows]
+        add_participants(cohort, (row.participant_id for row in rows))  # also where nothing could be used
+        present = set(listed_scans(cohort).values())
+        added = [row for row in rows if row.is_listed and row.path not in present]
+        scans = [
+            {"participant_id": row.participant_id, "modality": row.detected_as, "path": row.path or ""} for row in added
+        ]
+        add_scans(cohort, scans)
+        if self.request.link_table is not None:
+            add_links(self.request.link_table, cohort, self.links)
+        self.journal.add(self.waiting)
+        self.waiting, self.links, self.committed_at = [], [], time.monotonic()
+
+    def _converted(self, patient: Patient) -> list[ReportRow]:
+        """Convert every series of a patient."""
+        source = self.request.source
+        headers, unread = read_headers([source / name for name in patient.files])
+        try:
+            stacks = group_stacks(headers, patient.identity)
+            gaps = find_gaps(stacks)
+        except Exception as error:  # one patient must not end the import, and the message may quote the header
+            row = _file_row(patient.participant_id, len(patient.files), "unexpected_error")
+            return [replace(row, detail=type(error).__name__)]
+        results = [
+            (stack, _import_stack(stack, gaps.get(stack.key, Gaps()), self.request, self.pseudonymiser))
+            for stack in stacks
+        ]
+        chosen = _choose([(stack, row) for stack, row in results if row.path], listed_scans(self.request.cohort))
+        if self.request.link_table is not None:
+            for stack, row in results:
+                if row.path is not None:
+                    volume = row.participant_id, row.path
+                    self.links.append(link_of(stack.header.dataset, volume, source, stack.paths))
+        rows = [replace(row, is_listed=True) if row.path in chosen else row for _, row in results]
+        damaged = Counter(item.reason for item in unread)
+        return rows + [_file_row(patient.participant_id, count, reason) for reason, count in sorted(damaged.items())]
 
 
-def _import_stack(stack: Stack, request: ImportRequest, pseudonymiser: Pseudonymiser) -> ReportRow:
+def _file_row(participant_id: str, n_files: int, reason: str) -> ReportRow:
+    """The row of a patient's files that are no images."""
+    return ReportRow("n/a", participant_id, "no image", "file", n_files, 0, 0, "rejected", reason)
+
+
+def _refused_patient(patient: Patient) -> ReportRow:
+    """The row of files that are not taken for one person's."""
+    reason, detail = (patient.refusal.kind, patient.refusal.text) if patient.refusal else (None, None)
+    row = ReportRow("n/a", patient.participant_id, "not read", "patient module", len(patient.files), 0, 0, "rejected")
+    return replace(row, reason=reason, detail=detail)
+
+
+def _import_stack(stack: Stack, gaps: Gaps, request: ImportRequest, pseudonymiser: Pseudonymiser) -> ReportRow:
     """Convert one stack, or say why not."""
     row = ReportRow(
         series=pseudonymiser.series_id(stack.key),
@@ -164,13 +205,19 @@ def _import_stack(stack: Stack, request: ImportRequest, pseudonymiser: Pseudonym
         n_files=stack.n_files,
         n_slices=stack.n_slices,
         n_copies=stack.n_copies,
+        n_shared=stack.n_shared,
         action="rejected",
         started=pseudonymiser.shifted(stack.started, stack.identity),
     )
     if stack.recognition.refusal:
         return replace(row, reason=stack.recognition.refusal, detail=f"shown by {stack.recognition.evidence}")
     try:
+        text = text_in(stack)
+        if text and not request.rules.keep_text:
+            raise text_refused(text)
         volume = build_volume(stack, request.actions)
+        notes = (*volume.notes, *gaps.notes, *([BURNED_IN] if text else []))
+        volume = replace(volume, notes=notes, numbers={**volume.numbers, **gaps.numbers, **text})
         path = write_volume(stack, volume, pseudonymiser, request.cohort, request.actions)
     except StackRefusedError as error:
         return replace(row, reason=error.reason, detail=str(error), numbers=_fault_numbers(error.faults))
@@ -196,6 +243,7 @@ def _converted(row: ReportRow, volume: Volume, path: str) -> ReportRow:
         detail="; ".join(fault.text for fault in volume.faults) or None,
         numbers=_fault_numbers(volume.faults) | numbers_text(volume.numbers),
         path=path,
+        pixels=hashlib.sha256(volume.values.tobytes(order="A")).hexdigest(),
     )
 
 
@@ -209,38 +257,11 @@ def _choose(results: list[tuple[Stack, ReportRow]], listed: Mapping[tuple[str, s
 
     def rank(item: tuple[Stack, ReportRow]) -> tuple[object, ...]:
         stack, row = item
-        return stack.started is None, str(stack.started), row.action == "resampled", -stack.n_slices, row.path
+        is_whole = not any(note in (row.reason or "") for note in INCOMPLETE)
+        when = stack.started is None, str(stack.started)
+        return *when, not is_whole, row.action == "resampled", -stack.n_slices, row.path
 
     chosen = dict(listed)
     for _, row in sorted(results, key=rank):
         chosen.setdefault((row.participant_id, row.detected_as), row.path or "")
     return set(chosen.values())
-
-
-def _unread_rows(unread: Iterable[Unread]) -> list[ReportRow]:
-    """One row per reason for files that are no images; their names stay out."""
-    counts = Counter(item.reason for item in unread)
-    return [
-        ReportRow("n/a", "n/a", "no image", "file", count, 0, 0, "rejected", reason)
-        for reason, count in sorted(counts.items())
-    ]
-
-
-def _show(rows: list[ReportRow], unread: Counter[str], request: ImportRequest, console: Console) -> None:
-    """A short account on the terminal, with pseudonyms only."""
-    actions = Counter(row.action for row in rows)
-    counts = ", ".join(f"{count} {action}" for action, count in sorted(actions.items())) or "none"
-    console.print(f"Series found: {len(rows)} ({counts})", markup=False, highlight=False)
-    reasons = Counter(row.reason for row in rows if row.action == "rejected")
-    for reason, count in [*reasons.most_common(), *unread.most_common()]:
-        console.print(f"  {reason}: {count}", markup=False, highlight=False)
-    console.print(
-        f"Written: {request.cohort}/import_report.tsv, one row per series\n"
-        f"Keep {request.key}: without it the same patients get other pseudonyms. It stays out of the cohort folder.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    if request.link_table is not None:
-        text = f"{request.link_table} names patients: it must never go where the cohort folder goes."
-        console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from cohorts.dicom.link_table import PATIENT_ID, LinkTableError, check_place
 from cohorts.folder.clinical_column import ClinicalColumn
 from cohorts.folder.foreign_table import ForeignTable
 from cohorts.folder.problems import Refusal, printable
@@ -82,7 +84,7 @@ def plan_import(request: TableRequest, console: Console, ask: Ask | None) -> Pla
         asked = with_columns(asked, table, more, fields)
     if not asked.mapping.id or not asked.mapping.columns:
         raise UsageError(_what_to_map(table, asked))
-    links = _links(request.link)
+    links = _links(request.link, request.cohort)
     while True:
         intake = read_rows(table, asked.mapping, asked.clinical, links)
         intake.stops += _ids_spelt_otherwise(request.cohort, intake, asked.mapping) if links is None else []
@@ -115,15 +117,30 @@ def _what_to_map(table: ForeignTable, asked: Asked) -> str:
     return "\n".join(lines)
 
 
-def _links(path: Path | None) -> dict[str, str] | None:
-    """Id in the file -> participant, from a table of participant_id and one column with the other id."""
+def _links(path: Path | None, cohort: Path) -> dict[str, str] | None:
+    """Id in the file -> participant, from the link table of an import, or one of participant_id and the other id."""
     if path is None:
         return None
     table = folder_table(text_of(path))
     others = [name for name in table.columns if name != "participant_id"]
     if "participant_id" not in table.columns or not others:
         raise UsageError("--link must be a table (.tsv) of participant_id and the ids of FILE in the next column.")
-    return {row[others[0]]: row["participant_id"] for row in table.rows}
+    column = PATIENT_ID if PATIENT_ID in others else others[0]
+    if column == PATIENT_ID:
+        try:
+            check_place(path, cohort, "--link")
+        except LinkTableError as error:
+            raise UsageError(str(error)) from None
+    owners: dict[str, set[str]] = defaultdict(set)
+    for row in table.rows:
+        owners[row[column]].add(row["participant_id"])
+    n_shared = sum(len(ids) > 1 for ids in owners.values())
+    if n_shared:
+        raise UsageError(
+            f"--link must give one participant for every id, and {n_shared} ids have several, as ids of two hospitals "
+            "do. Give a table of participant_id and id without them, and import their rows by another one."
+        )
+    return {label: next(iter(ids)) for label, ids in owners.items()}
 
 
 def _ids_spelt_otherwise(cohort: Path, intake: Intake, mapping: TableMapping) -> list[Stop]:

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from cohorts.dicom.link_table import read_links
 from cohorts.dicom.original import find_original
-from flows.commands.import_dicom import import_dicom, import_request
+from flows.commands.import_dicom import import_dicom
+from flows.commands.import_request import import_request
 from tests.cohorts.dicom.made import uid
 
 FRAME_OF_REFERENCE = uid("frame of reference")

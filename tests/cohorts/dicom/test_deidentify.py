@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import pytest
 from pydicom.dataset import Dataset
 
-from cohorts.dicom.deidentify import KeyFileError, Pseudonymiser, allowed_attributes, identity_of, read_key
+from cohorts.dicom.deidentify import Pseudonymiser, allowed_attributes, identity_of
+from cohorts.dicom.terms import kernel_of, model_of, position_of
 
 
 def _dataset(**attributes):
@@ -37,36 +37,14 @@ def test_dates_shift_by_a_constant_per_patient_so_that_intervals_survive():
     assert key.shifted(None, "a") is None
 
 
-def test_a_key_file_is_made_once_for_the_owner_only(tmp_path):
-    path = tmp_path / "keys" / "study.key"
-    made = read_key(path, tmp_path / "cohort")
-    assert path.stat().st_mode & 0o077 == 0
-    assert read_key(path, tmp_path / "cohort") == made
-    assert read_key(tmp_path / "other.key", tmp_path / "cohort") != made
-
-
-@pytest.mark.parametrize(
-    ("content", "word"), [("ab" * 8, "at least 32"), ("not hex", "hexadecimal"), ("", "at least 32")]
-)
-def test_a_damaged_key_file_is_refused(tmp_path, content, word):
-    path = tmp_path / "study.key"
-    path.write_text(content)
-    with pytest.raises(KeyFileError, match=word):
-        read_key(path, tmp_path / "cohort")
-    assert path.read_text() == content
-
-
-def test_a_key_file_inside_the_cohort_is_refused(tmp_path):
-    with pytest.raises(KeyFileError, match="outside the cohort"):
-        read_key(tmp_path / "cohort" / "study.key", tmp_path / "cohort")
-    assert not (tmp_path / "cohort").exists()
-
-
 def test_who_is_one_patient():
     assert identity_of(_dataset(PatientID=" 17 ")) == identity_of(_dataset(PatientID="17", PatientName="X"))
     assert identity_of(_dataset(PatientID="17", IssuerOfPatientID="N")) != identity_of(_dataset(PatientID="17"))
     assert identity_of(_dataset(PatientName="a^b")) == identity_of(_dataset(PatientName="A^B"))
     assert identity_of(_dataset(PatientName="A", PatientBirthDate="19500101")) != identity_of(_dataset(PatientName="A"))
+    assert identity_of(_dataset(PatientName="Anonymous", StudyInstanceUID="1.2")) == identity_of(
+        _dataset(StudyInstanceUID="1.2")
+    )
     assert identity_of(_dataset(StudyInstanceUID="1.2")) != identity_of(_dataset(StudyInstanceUID="1.3"))
 
 
@@ -90,4 +68,47 @@ def test_only_allowed_attributes_pass_and_none_that_holds_the_patient():
         "Modality": "CT",
         "ConvolutionKernel": "H31s",
         "Manufacturer": "SIEMENS",
+        "ManufacturersModelName": "SOMATOM",
     }
+
+
+def test_free_text_and_numbers_of_patients_pass_nowhere():
+    told = {
+        "Modality": ("CT Quixote", "US"),
+        "ManufacturerModelName": ("Dulcinea", "4711007", "Rocinante 64", "John Doe CT"),
+        "ConvolutionKernel": ("Dulcinea", "H31s Dulcinea", "4711007", "LI", "H31s A B C", "B12345", "Doe"),
+        "PatientPosition": ("HFS Dulcinea", "DOE", "hfs", "4711007"),
+        "KVP": ("4711007", "-1", "1e400"),
+        "SliceThickness": ("4711007",),
+        "EchoTime": ("19470316",),
+        "MagneticFieldStrength": ("4711",),
+    }
+    for keyword, values in told.items():
+        for value in values:
+            found = allowed_attributes(_dataset(**{keyword: value}))
+            assert found in ({"Manufacturer": "other"}, {"Manufacturer": "other", "ManufacturersModelName": "CT"})
+
+
+def test_kernels_models_and_positions_of_all_vendors_pass():
+    for text in (
+        "H31s",
+        "J30s\\3",
+        "Hr40f",
+        "Br36d",
+        "Qr40",
+        "I30f",
+        "STANDARD",
+        "BONEPLUS",
+        "SOFT",
+        "FC08",
+        "FC21-H",
+        "UB",
+    ):
+        assert kernel_of(text) == text.replace("\\", " ")
+    for text in (
+        "SOMATOM Force", "Sensation 64", "Emotion 16 (2010)", "LightSpeed VCT", "Discovery CT750 HD", "Revolution CT",
+        "Optima CT660", "Brilliance 64", "iCT 256", "Ingenuity CT", "Aquilion ONE", "MAGNETOM Skyra", "TrioTim",
+        "Signa HDxt", "DISCOVERY MR750w", "Achieva dStream", "Ingenia 3.0T", "uCT 760", "NeuViz 16",
+    ):  # fmt: skip
+        assert model_of(text) == text
+    assert position_of("HFS") == "HFS"

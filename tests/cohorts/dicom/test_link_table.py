@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from cohorts.dicom.link_table import LinkTableError, read_links
-from flows.commands.import_dicom import import_request
+from flows.commands.import_request import import_request
 from flows.run.plan import UsageError
 from tests.cohorts.dicom.made import IDENTITY, uid, write_ct
 from tests.cohorts.dicom.originals import imported

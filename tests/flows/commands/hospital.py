@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 from rich.console import Console
 
-from flows.commands.import_dicom import import_dicom, import_request
+from flows.commands.import_dicom import import_dicom
+from flows.commands.import_request import import_request
 from flows.run.plan import make_plan
 from flows.run.publishing import RunFacts, publish_results
 from flows.run.steps import run_chunk

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from cohorts.dicom.link_table import LINK_COLUMNS
 from flows.commands.failures import failure_of
 from flows.commands.import_table import import_table
 from flows.commands.table_request import TableRequest
@@ -159,6 +160,26 @@ def test_ids_of_another_kind_come_through_a_link_table_and_are_never_printed(tmp
     assert (cohort / "participants.tsv").read_text() == "participant_id\tnihss\nsub-a1\t12\n"
     everything = words + "".join(path.read_text() for path in cohort.iterdir())
     assert "4711" not in everything
+
+
+def test_the_link_table_of_an_import_joins_a_clinical_table_by_the_patients_number(tmp_path):
+    cohort = _cohort(tmp_path / "cohort")
+    link = tmp_path / "links.tsv"
+    one = "4711007\tNORTH\t1.2\t1.2.3\tin\t[]"
+    link.write_text(
+        "\t".join(LINK_COLUMNS) + f"\nsub-a1\tsub-a1/ct/x.nii.gz\t{one}\nsub-a1\tsub-a1/ct/y.nii.gz\t{one}\n"
+    )
+    file = _file(tmp_path, b"MRN,NIHSS\n4711007,12\n")
+    given = {"given": {"id": "MRN"}, "maps": ("NIHSS=nihss",), "link": link}
+    link.chmod(0o644)
+    code, words = _import(file, cohort, **given)
+    assert (code, "must be readable by its owner alone (mode 600), got mode 644" in words) == (2, True)
+    link.chmod(0o600)
+    code, words = _import(file, cohort, **given)
+    assert (code, (cohort / "participants.tsv").read_text()) == (0, "participant_id\tnihss\nsub-a1\t12\n")
+    link.write_text(link.read_text() + f"sub-b2\tsub-b2/ct/x.nii.gz\t{one.replace('NORTH', 'SOUTH')}\n")
+    code, words = _import(file, cohort, **given)
+    assert (code, "one participant for every id, and 1 ids have several" in words, "4711" in words) == (2, True, False)
 
 
 def test_fields_that_identify_people_are_refused(tmp_path):
