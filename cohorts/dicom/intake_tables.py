@@ -43,6 +43,10 @@ class ReportRow:
     started: str | None = None
     path: str | None = None
     is_listed: bool = False
+    unfit: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    choice: str | None = None
+    runner_up: str | None = None
 
     @property
     def cells(self) -> dict[str, object]:
@@ -62,6 +66,8 @@ class ReportRow:
             "numbers": json.dumps(dict(self.numbers)) if self.numbers else None,
             "path": self.path,
             "in_scans_tsv": self.is_listed,
+            "choice": self.choice,
+            "runner_up": self.runner_up,
         }
 
 

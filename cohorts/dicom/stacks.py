@@ -16,6 +16,7 @@ import numpy as np
 
 from cohorts.dicom.attributes import moment_of, text_of
 from cohorts.dicom.deidentify import identity_of
+from cohorts.dicom.dynamic_parts import joined_in_time
 from cohorts.dicom.geometry import SAME_POSITION_MM
 from cohorts.dicom.headers import Frame, Header
 from cohorts.dicom.recognise import Recognition, recognise, refusal_of, stack_kind
@@ -83,7 +84,7 @@ def group_stacks(headers: Iterable[Header]) -> list[Stack]:
     for key, members in families.items():
         for number, cluster in enumerate(_clusters(members)):
             stacks += _stacks_of((*key, str(number)), cluster, n_copies)
-    return sorted(stacks, key=lambda stack: (stack.identity, stack.started or _NEVER, stack.key))
+    return joined_in_time(sorted(stacks, key=lambda stack: (stack.identity, stack.started or _NEVER, stack.key)))
 
 
 def _without_copies(headers: Iterable[Header]) -> tuple[list[Header], dict[str, int]]:

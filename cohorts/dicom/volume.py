@@ -57,6 +57,8 @@ class Volume:
     converter : dcm2niix, or aspects for our own reader
     faults : what was found and fixed by resampling
     notes, numbers : further findings and measured numbers
+    doubts : why it may not be of its kind, those of the attributes included
+    evidence : what showed its kind
     frame_times_s : start of every frame after the first one's, for CT perfusion
     """
 
@@ -69,6 +71,8 @@ class Volume:
     notes: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
     frame_times_s: tuple[float, ...] = ()
+    doubts: tuple[str, ...] = ()
+    evidence: str = ""
 
 
 def build_volume(stack: Stack, actions: Mapping[str, Action] = DEFAULT_ACTIONS) -> Volume:
@@ -126,7 +130,8 @@ def _static(
     stack: Stack, places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: tuple[Fault, ...]
 ) -> Volume:
     """One 3-D volume; several directions of diffusion become their geometric mean."""
-    kind, numbers, notes = stack.recognition.kind, dict[str, float](), tuple[str, ...]()
+    recognition, numbers, notes = stack.recognition, dict[str, float](), tuple[str, ...]()
+    kind, doubts, evidence = recognition.kind, recognition.doubts, recognition.evidence
     phases = [read_slices([place[phase] for place in places]) for phase in range(len(places[0]))]
     slices = phases[0]
     if len(phases) > 1:
@@ -160,12 +165,18 @@ def _static(
     if kind in CT_MODALITIES:
         volume, found, measured = as_hounsfield(volume, "series")
         notes, numbers = notes + found, numbers | measured
-        kind, found, measured = _contrast(kind, volume, affine)
-        notes, numbers = notes + found, numbers | measured
+        share = _vessel_share(volume, affine)
+        numbers |= {} if share is None else {"vessel_share": share}
+        if recognition.contrast is not None:
+            kind, contradictions, evidence = recognition.contrast.weighed(has_contrast(share))
+            doubts += contradictions
     elif kind == "adc":
         volume, notes, measured = as_adc(volume, "series")
         numbers |= measured
-    return Volume(kind, volume, affine, unit_of(kind), converter, faults, lost + notes, numbers)
+    notes = lost + notes
+    return Volume(
+        kind, volume, affine, unit_of(kind), converter, faults, notes, numbers, doubts=doubts, evidence=evidence
+    )
 
 
 def _dynamic(places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: tuple[Fault, ...]) -> Volume:
@@ -266,17 +277,10 @@ def _on_grid(values: Float32Array, geometry: StackGeometry, frame: Frame, fill: 
     return canonical(values, affine)
 
 
-def _contrast(kind: str, values: Float32Array, affine: Affine) -> tuple[str, tuple[str, ...], dict[str, float]]:
-    """Decide an open CT by its voxels; note where attributes and voxels disagree."""
+def _vessel_share(values: Float32Array, affine: Affine) -> float | None:
+    """Share of bright vessels inside the skull of a volume in canonical orientation."""
     sizes = voxel_sizes_mm(affine)
-    share = vessel_share(values, (float(sizes[0]), float(sizes[1]), float(sizes[2])))
-    seen = has_contrast(share)
-    numbers = {} if share is None else {"vessel_share": share}
-    if kind == "ct":
-        return ("cta" if seen else "ncct"), (("contrast_not_measured",) if seen is None else ()), numbers
-    if seen is not None and seen != (kind == "cta"):
-        return kind, ("contrast_evidence_disagrees",), numbers
-    return kind, (), numbers
+    return vessel_share(values, (float(sizes[0]), float(sizes[1]), float(sizes[2])))
 
 
 def _check_constant(values: Float32Array) -> None:

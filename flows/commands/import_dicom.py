@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.console import Console
 from cohorts.dicom.deidentify import KeyFileError, Pseudonymiser, read_key
 from cohorts.dicom.geometry import ACTIONS, Action, Fault
 from cohorts.dicom.headers import Unread, find_files, read_headers
+from cohorts.dicom.import_settings import ImportSettings, ImportSettingsError, read_import_settings
 from cohorts.dicom.intake_tables import (
     ReportRow,
     TableFormError,
@@ -31,6 +32,7 @@ from cohorts.dicom.writing import numbers_text, write_volume
 from cohorts.folder.problems import did_you_mean
 from cohorts.images.mask import ImageProblemError
 from flows.commands.failures import EXIT_FAILED_CASES, EXIT_OK
+from flows.commands.import_choice import choice_lines, chosen_rows
 from flows.engine.lock import run_lock
 from flows.run.plan import PreflightError, UsageError
 from flows.run.steps import STORAGE_ERRORS
@@ -40,13 +42,16 @@ COMMAND = "aspects import"
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What to import, where to, with which key and which actions for faults; and where to keep who is who, or None."""
+    """What to import, where to, with which key and which actions for faults; where to keep who is who, or None; and
+    what the cohort folder says of a site's series.
+    """
 
     source: Path
     cohort: Path
     key: Path
     actions: Mapping[str, Action]
     link_table: Path | None = None
+    settings: ImportSettings = field(default_factory=ImportSettings)
 
 
 def import_request(
@@ -66,6 +71,8 @@ def import_request(
     ------
     UsageError
         An argument breaks its rule.
+    PreflightError
+        ``import.toml`` of the cohort folder cannot be used.
     """
     if not source.is_dir():
         raise UsageError("DICOM_DIR must be a folder. Give the folder that holds the exported files.")
@@ -97,16 +104,19 @@ def import_request(
             check_place(link_table, cohort)
         except LinkTableError as error:
             raise UsageError(str(error)) from None
-    return ImportRequest(source, cohort, key, actions, link_table)
+    try:
+        settings = read_import_settings(cohort)
+    except ImportSettingsError as error:
+        raise PreflightError(str(error)) from None
+    return ImportRequest(source, cohort, key, actions, link_table, settings)
 
 
 def import_dicom(request: ImportRequest, console: Console) -> int:
     """Import a folder of DICOM files; returns the exit code.
 
-    Writes volumes and sidecars, adds rows to participants.tsv and scans.tsv, and replaces import_report.tsv. One
-    scan per
-    participant and modality is listed in scans.tsv: of several the earliest, then the one with fewest faults, then the
-    one with most slices; the others are converted, and the report says so.
+    Writes volumes and sidecars, adds rows to participants.tsv and scans.tsv, and replaces import_report.tsv. One scan
+    per participant and modality is listed in scans.tsv, see ``cohorts.dicom.choosing``; the others are converted, and
+    the report says why they are not listed.
 
     Raises
     ------
@@ -127,11 +137,9 @@ def _import(request: ImportRequest, pseudonymiser: Pseudonymiser) -> tuple[list[
     """Convert every series and write the tables."""
     listed_scans(request.cohort)  # a table that cannot be extended stops before any work
     headers, unread = read_headers(find_files(request.source))
-    stacks = group_stacks(headers)
+    stacks = [_as_ruled(stack, request.settings) for stack in group_stacks(headers)]
     results = [(stack, _import_stack(stack, request, pseudonymiser)) for stack in stacks]
-    rows = [row for _, row in results]
-    chosen = _choose([(stack, row) for stack, row in results if row.path], listed_scans(request.cohort))
-    rows = [replace(row, is_listed=True) if row.path in chosen else row for row in rows]
+    rows = chosen_rows(results, listed_scans(request.cohort), request.cohort, request.settings)
     add_participants(request.cohort, (row.participant_id for row in rows))  # also where nothing could be used
     present = set(listed_scans(request.cohort).values())
     added = [row for row in rows if row.is_listed and row.path not in present]
@@ -152,6 +160,12 @@ def _links(results: list[tuple[Stack, ReportRow]], source: Path) -> Iterator[Lin
         if row.path is not None:
             files = (frame.path for place in stack.places for frame in place)
             yield link_of(stack.header.dataset, (row.participant_id, row.path), source, files)
+
+
+def _as_ruled(stack: Stack, settings: ImportSettings) -> Stack:
+    """A series as the rules of import.toml see it."""
+    rule = settings.rule_of(stack.header, stack.places[0][0])
+    return replace(stack, recognition=settings.recognised(stack.recognition, rule))
 
 
 def _import_stack(stack: Stack, request: ImportRequest, pseudonymiser: Pseudonymiser) -> ReportRow:
@@ -182,17 +196,20 @@ def _import_stack(stack: Stack, request: ImportRequest, pseudonymiser: Pseudonym
         return replace(row, reason="unexpected_error", detail=type(error).__name__)
     except Exception as error:  # one series must not end the import, and the message may quote the header
         return replace(row, reason="unexpected_error", detail=type(error).__name__)
-    return _converted(row, volume, path)
+    return _converted(row, volume, path, stack.recognition.unfit)
 
 
-def _converted(row: ReportRow, volume: Volume, path: str) -> ReportRow:
+def _converted(row: ReportRow, volume: Volume, path: str, unfit: tuple[str, ...]) -> ReportRow:
     """The row of a volume that was written."""
     reasons = [fault.reason for fault in volume.faults]
     return replace(
         row,
         detected_as=volume.kind,
+        evidence=volume.evidence or row.evidence,
         action="resampled" if reasons else "converted",
-        reason=", ".join([*reasons, *volume.notes]) or None,
+        reason=", ".join([*reasons, *volume.notes, *volume.doubts, *unfit]) or None,
+        unfit=unfit,
+        doubts=volume.doubts,
         detail="; ".join(fault.text for fault in volume.faults) or None,
         numbers=_fault_numbers(volume.faults) | numbers_text(volume.numbers),
         path=path,
@@ -202,19 +219,6 @@ def _converted(row: ReportRow, volume: Volume, path: str) -> ReportRow:
 def _fault_numbers(faults: Iterable[Fault]) -> dict[str, float]:
     """All measured numbers of faults."""
     return numbers_text({name: value for fault in faults for name, value in fault.numbers.items()})
-
-
-def _choose(results: list[tuple[Stack, ReportRow]], listed: Mapping[tuple[str, str], str]) -> set[str | None]:
-    """Paths of the scans that scans.tsv lists, those that it lists already included."""
-
-    def rank(item: tuple[Stack, ReportRow]) -> tuple[object, ...]:
-        stack, row = item
-        return stack.started is None, str(stack.started), row.action == "resampled", -stack.n_slices, row.path
-
-    chosen = dict(listed)
-    for _, row in sorted(results, key=rank):
-        chosen.setdefault((row.participant_id, row.detected_as), row.path or "")
-    return set(chosen.values())
 
 
 def _unread_rows(unread: Iterable[Unread]) -> list[ReportRow]:
@@ -234,6 +238,8 @@ def _show(rows: list[ReportRow], unread: Counter[str], request: ImportRequest, c
     reasons = Counter(row.reason for row in rows if row.action == "rejected")
     for reason, count in [*reasons.most_common(), *unread.most_common()]:
         console.print(f"  {reason}: {count}", markup=False, highlight=False)
+    for line in choice_lines(rows):
+        console.print(line, markup=False, highlight=False)
     console.print(
         f"Written: {request.cohort}/import_report.tsv, one row per series\n"
         f"Keep {request.key}: without it the same patients get other pseudonyms. It stays out of the cohort folder.",
