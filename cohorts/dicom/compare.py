@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import nibabel as nib
 import numpy as np
 
 from cohorts.dicom.geometry import StackGeometry
 from cohorts.dicom.headers import Frame
 from cohorts.dicom.pixels import convert_with_dcm2niix
-from cohorts.dicom.resample import stack_affine
+from cohorts.dicom.resample import canonical, stack_affine
 from cohorts.images.mask import ImageProblemError
-from tasks.arrays import Affine, Float32Array
+from tasks.arrays import Float32Array
 
 #: dcm2niix rounds the affine to single precision and takes the step from two slices.
 AFFINE_TOLERANCE_MM = 0.1
@@ -53,9 +50,3 @@ def compare_with_dcm2niix(
             "voxels. Which is right is not known: the series is not used.",
         )
     return "dcm2niix", ()
-
-
-def canonical(values: Float32Array, affine: Affine) -> tuple[Float32Array, Affine]:
-    """(slice, row, column) to (X, Y, Z), axes flipped and permuted to point right, front and up."""
-    image: Any = nib.as_closest_canonical(nib.Nifti1Image(values.transpose(2, 1, 0), affine))  # type: ignore[no-untyped-call]
-    return np.ascontiguousarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64)

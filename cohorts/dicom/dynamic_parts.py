@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,14 +16,16 @@ import numpy as np
 from cohorts.dicom.attributes import text_of
 from cohorts.dicom.geometry import GRID_TOLERANCE_MM, THICKNESS_TOLERANCE_MM
 from cohorts.dicom.recognise import MINIMUM_DYNAMIC_FRAMES, Recognition
+from tasks.perfusion.frame_times import unwrapped
 
 if TYPE_CHECKING:
     from cohorts.dicom.stacks import Stack
 
 #: More volumes at one place in a row than these are no phases of an angiography, which has three, and one before it.
 MOST_PHASES = 4
-#: Time points of one injection follow each other faster: the widest late phases of perfusion protocols are 15 s apart.
-LONGEST_PAUSE = timedelta(seconds=60)
+#: Time points of one injection follow each other faster: late phases of perfusion protocols are up to 15 s apart, and
+#: some time points may be lost.
+LONGEST_PAUSE_S = 60.0
 IN_PARTS = "perfusion_in_parts"
 _VOLUMES = ("ct", "ncct", "cta", "ctp")
 #: What a time point may be called by its number ("phase 7"); what is unfit otherwise is no time point.
@@ -90,14 +91,17 @@ def _is_same_grid(one: Stack, other: Stack) -> bool:
 
 def _runs(group: list[Stack]) -> list[list[Stack]]:
     """Stacks that followed each other without a long pause, and are more than an angiography has phases."""
-    dated = sorted((stack for stack in group if stack.started), key=lambda stack: (stack.started, stack.key))
+    dated = [(stack.started, stack) for stack in group if stack.started]
+    first = min((started for started, _ in dated), default=None)
+    written = np.array([(started - first).total_seconds() for started, _ in dated if first])
+    seconds = unwrapped(written).times_s  # a day that was not counted up at midnight
     runs: list[list[Stack]] = []
-    for stack in dated:
-        before = runs[-1][-1].started if runs else None
-        if before and stack.started and stack.started - before <= LONGEST_PAUSE:
-            runs[-1].append(stack)
-        else:
-            runs.append([stack])
+    before = -np.inf
+    for place in np.argsort(seconds, kind="stable"):
+        if seconds[place] - before > LONGEST_PAUSE_S:
+            runs.append([])
+        runs[-1].append(dated[place][1])
+        before = seconds[place]
     undated = [stack for stack in group if not stack.started]
     return [run for run in [*runs, undated] if len(run) > MOST_PHASES]
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,11 @@ _LOG = logging.getLogger("pydicom")
 
 @dataclass(frozen=True)
 class Frame:
-    """One slice as its header describes it; None or NaN where the header is silent. mm, s, LPS."""
+    """One slice as its header describes it; None or NaN where the header is silent. mm, s, LPS.
+
+    ``moment`` is when it was taken by the clock of the acquisition, else of the content; ``trigger_s`` and ``offset_s``
+    count from the start of a scan.
+    """
 
     path: Path
     index: int
@@ -65,6 +69,9 @@ class Frame:
     rescale_type: str
     b_value: float | None
     moment: datetime | None
+    content: datetime | None
+    trigger_s: float | None
+    offset_s: float | None
     acquisition: int | None
     temporal_position: int | None
     instance: int
@@ -204,10 +211,7 @@ def _frame(path: Path, index: int, dataset: pydicom.Dataset, own: pydicom.Datase
     kinds = own.get("FrameType") or dataset.get("ImageType") or ()
     slope, intercept = number_of(own, "RescaleSlope"), number_of(own, "RescaleIntercept")
     time_kinds = ("FrameAcquisition", "FrameReference", "Acquisition", "Content")
-    moment = moment_of(own, time_kinds) or moment_of(dataset, time_kinds)
-    trigger = number_of(own, "TriggerTime")
-    if moment and math.isfinite(trigger) and dataset.get("Modality") == "CT":
-        moment += timedelta(milliseconds=trigger)
+    trigger, offset = number_of(own, "TriggerTime"), number_of(own, "TemporalPositionTimeOffset")
     return Frame(
         path=path,
         index=index,
@@ -220,7 +224,10 @@ def _frame(path: Path, index: int, dataset: pydicom.Dataset, own: pydicom.Datase
         intercept=intercept if math.isfinite(intercept) else None,
         rescale_type=text_of(own, "RescaleType").upper(),
         b_value=_b_value(own, dataset),
-        moment=moment,
+        moment=moment_of(own, time_kinds) or moment_of(dataset, time_kinds),
+        content=moment_of(dataset, ("Content",)),
+        trigger_s=trigger / 1000 if math.isfinite(trigger) else None,
+        offset_s=offset if math.isfinite(offset) else None,
         acquisition=whole_number(
             dataset.get("AcquisitionNumber") if own is dataset else own.get("FrameAcquisitionNumber")
         ),

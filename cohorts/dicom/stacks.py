@@ -173,13 +173,14 @@ def _arrange(frames: list[Frame]) -> tuple[tuple[Frame, ...], ...]:
 
 def _by_time(frame: Frame) -> tuple[object, ...]:
     """Temporal order of frames at one place."""
-    return frame.temporal_position or 0, frame.moment or _NEVER, frame.acquisition or 0, frame.instance, frame.index
+    counted = frame.trigger_s or 0.0, frame.acquisition or 0, frame.instance, frame.index
+    return frame.temporal_position or 0, frame.moment or _NEVER, *counted
 
 
 def _are_phases(places: tuple[tuple[Frame, ...], ...]) -> bool:
     """Whether frames at one place can be told apart by time, acquisition or temporal position."""
 
     def told(frame: Frame) -> tuple[object, ...]:
-        return frame.temporal_position, frame.moment, frame.acquisition
+        return frame.temporal_position, frame.moment, frame.trigger_s, frame.acquisition
 
     return all(len({told(frame) for frame in place}) == len(place) for place in places)

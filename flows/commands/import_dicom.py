@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cohorts.dicom.deidentify import KeyFileError, Pseudonymiser, read_key
-from cohorts.dicom.geometry import ACTIONS, Action, Fault
+from cohorts.dicom.geometry import ACTIONS, Action, Fault, StackRefusedError
 from cohorts.dicom.headers import Unread, find_files, read_headers
 from cohorts.dicom.import_settings import ImportSettings, ImportSettingsError, read_import_settings
 from cohorts.dicom.intake_tables import (
@@ -27,7 +27,7 @@ from cohorts.dicom.intake_tables import (
 )
 from cohorts.dicom.link_table import Link, LinkTableError, add_links, check_place, is_forbidden, link_of
 from cohorts.dicom.stacks import Stack, group_stacks
-from cohorts.dicom.volume import DEFAULT_ACTIONS, StackRefusedError, Volume, build_volume
+from cohorts.dicom.volume import DEFAULT_ACTIONS, Volume, build_volume
 from cohorts.dicom.writing import numbers_text, write_volume
 from cohorts.folder.problems import did_you_mean
 from cohorts.images.mask import ImageProblemError

@@ -8,10 +8,11 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from cohorts.dicom.geometry import StackRefusedError
 from cohorts.dicom.headers import find_files, read_headers
 from cohorts.dicom.pixels import _decode_with_dcm2niix, read_slices
 from cohorts.dicom.stacks import group_stacks
-from cohorts.dicom.volume import DEFAULT_ACTIONS, StackRefusedError, build_volume
+from cohorts.dicom.volume import DEFAULT_ACTIONS, build_volume
 from cohorts.images.mask import ImageProblemError
 from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML
 from tests.cohorts.dicom.made import COLUMNS, ROWS, head_hu, write_ct, write_slice
