@@ -11,7 +11,8 @@ from cohorts.dicom.resample import canonical, stack_affine
 from cohorts.images.mask import ImageProblemError
 from tasks.arrays import Float32Array
 
-#: dcm2niix rounds the affine to single precision and takes the step from two slices.
+#: dcm2niix rounds the affine to single precision and takes the step from two slices, so that its error grows with the
+#: distance of the table and the number of slices; this is what else may differ.
 AFFINE_TOLERANCE_MM = 0.1
 #: Difference between two readings of one voxel that single precision explains, as a share of the largest value.
 VALUE_TOLERANCE = 1e-4
@@ -43,7 +44,8 @@ def compare_with_dcm2niix(
     distance = float(np.sqrt((((affine - their_affine) @ corners.T)[:3] ** 2).sum(axis=0)).max())
     largest = float(np.abs(own).max()) or 1.0
     n_different = int((np.abs(own - theirs) > VALUE_TOLERANCE * largest).sum())
-    if distance > AFFINE_TOLERANCE_MM or n_different:
+    rounding = float(np.spacing(np.float32(np.abs(geometry.positions).max()))) * len(frames)
+    if distance > AFFINE_TOLERANCE_MM + rounding or n_different:
         raise ImageProblemError(
             "conversion_differs",
             f"dcm2niix and our own reading must agree, got corners {distance:.2f} mm apart and {n_different} different "
