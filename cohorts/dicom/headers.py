@@ -12,7 +12,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.tag import Tag
 
 from cohorts.dicom.attributes import moment_of, number_of, numbers_in, text_of, whole_number
+from cohorts.dicom.mosaic import CSA_IMAGE_HEADER, is_mosaic, read_mosaic
 
 #: Attributes that decide what a series is. Everything else is skipped while reading.
 KEYWORDS = (
     "AccessionNumber", "AcquisitionDate", "AcquisitionDateTime", "AcquisitionNumber", "AcquisitionTime",
+    "BodyPartExamined",
     "BurnedInAnnotation", "Columns", "ContentDate", "ContentTime", "ContrastBolusAgent", "ContrastBolusAgentSequence",
     "ConversionType", "ConvolutionKernel", "DiffusionBValue", "EchoTime", "GantryDetectorTilt",
     "ImageOrientationPatient",
@@ -38,14 +40,14 @@ KEYWORDS = (
     "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel",
     "SequenceName", "SeriesDate", "SeriesDescription", "SeriesInstanceUID", "SeriesTime",
     "SharedFunctionalGroupsSequence", "SliceThickness", "SpacingBetweenSlices", "SpecificCharacterSet", "StudyDate",
-    "StudyInstanceUID", "StudyTime", "TemporalPositionIdentifier", "TriggerTime", "Units",
+    "StudyInstanceUID", "StudyTime", "TemporalPositionIdentifier", "TemporalPositionTimeOffset", "TriggerTime", "Units",
 )  # fmt: skip
 #: Vendors' own places of the b-value: Siemens (dicom2nifti and dcm2niix read the same), Philips, GE.
 B_VALUE_TAGS = (Tag(0x0019, 0x100C), Tag(0x2001, 0x1003), Tag(0x0043, 0x1039))
 #: GE adds 10^9 to its b-value to say that a table was used.
 GE_B_VALUE_OFFSET = 1_000_000_000
 
-_TAGS = [*(tag for tag in map(tag_for_keyword, KEYWORDS) if tag is not None), *B_VALUE_TAGS]
+_TAGS = [*(tag for tag in map(tag_for_keyword, KEYWORDS) if tag is not None), *B_VALUE_TAGS, CSA_IMAGE_HEADER]
 _LOG = logging.getLogger("pydicom")
 
 
@@ -54,7 +56,8 @@ class Frame:
     """One slice as its header describes it; None or NaN where the header is silent. mm, s, LPS.
 
     ``moment`` is when it was taken by the clock of the acquisition, else of the content; ``trigger_s`` and ``offset_s``
-    count from the start of a scan.
+    count from the start of a scan. ``index`` counts the frames of a file, or the tiles of a mosaic, which has
+    ``tiles_per_side``; 0 of an image that is none.
     """
 
     path: Path
@@ -77,6 +80,7 @@ class Frame:
     instance: int
     image_type: tuple[str, ...]
     mapping: ValueMapping | None = None
+    tiles_per_side: int = 0
 
 
 @dataclass(frozen=True)
@@ -187,9 +191,20 @@ def _frames(path: Path, dataset: pydicom.Dataset) -> tuple[Frame, ...]:
     """One frame per slice; functional groups of enhanced images laid over the data set."""
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if not groups:
-        return (_frame(path, 0, dataset, dataset),)
+        return _tiles(_frame(path, 0, dataset, dataset), dataset)
     shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
     return tuple(_frame(path, index, dataset, _flat(shared[0], group)) for index, group in enumerate(groups))
+
+
+def _tiles(whole: Frame, dataset: pydicom.Dataset) -> tuple[Frame, ...]:
+    """The slices of a mosaic; other images as they are, and a mosaic that does not say where its tiles lie."""
+    mosaic = read_mosaic(dataset) if is_mosaic(dataset) else None
+    dataset.pop(CSA_IMAGE_HEADER, None)  # large, and not needed any more
+    if mosaic is None:
+        return (whole,)
+    b_value = mosaic.b_value if whole.b_value is None else whole.b_value
+    common = replace(whole, shape=mosaic.shape, tiles_per_side=mosaic.per_side, b_value=b_value)
+    return tuple(replace(common, index=index, position=place) for index, place in enumerate(mosaic.positions))
 
 
 def _flat(*groups: pydicom.Dataset) -> pydicom.Dataset:

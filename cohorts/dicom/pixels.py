@@ -21,6 +21,7 @@ from pydicom.pixels.utils import pixel_array
 
 from cohorts.dicom.attributes import number_of
 from cohorts.dicom.headers import Frame, silent_pydicom
+from cohorts.dicom.mosaic import tiles_of
 from cohorts.images.mask import ImageProblemError
 from cohorts.images.padding import connected_to_edge
 from tasks.arrays import AnyArray, Float32Array, FloatArray, Mask
@@ -62,6 +63,12 @@ def read_slices(frames: Sequence[Frame]) -> Slices:
         if frame.path not in files:
             files = {frame.path: _decode(frame)}  # one at a time: frames of one file follow each other
         content, dataset = files[frame.path]
+        if (
+            frame.tiles_per_side
+            and content.ndim == 2
+            and not any(size % frame.tiles_per_side for size in content.shape)
+        ):
+            content = tiles_of(content, frame.tiles_per_side)
         image = content[frame.index] if content.ndim == 3 else content
         if image.shape != frame.shape:
             raise _unreadable("pixels must fill the matrix that the header announces")

@@ -21,6 +21,7 @@ from cohorts.dicom.attributes import text_of
 from cohorts.dicom.contrast import ContrastEvidence
 from cohorts.dicom.headers import Frame, Header
 from cohorts.dicom.kernels import kernel_in, kernel_sharpness, sharpness_told
+from cohorts.dicom.mosaic import is_mosaic
 from cohorts.dicom.vocabulary import contrast_told, words
 from tasks.modality import MAP_MODALITIES
 
@@ -115,6 +116,8 @@ def refusal_of(header: Header) -> Recognition | None:
         return refuse(kind, "ImagePositionPatient", "no_position")
     if vocabulary.LOCALIZER.search(told):
         return refuse("scout", "SeriesDescription", "scout")
+    if is_mosaic(dataset) and not header.frames[0].tiles_per_side:
+        return refuse("mosaic", "ImageType", "mosaic_undescribed")
     return None
 
 
@@ -228,12 +231,20 @@ def _recognise_mr(dataset: pydicom.Dataset, frame: Frame, kinds: str) -> Recogni
     if b_value is None and is_diffusion:
         written = _B_IN_TEXT.search(words(text_of(dataset, "SequenceName"))) or _B_IN_TEXT.search(told)
         b_value, place = (float(written.group(1)) if written else None), "SequenceName"
-    if b_value is not None and b_value >= MINIMUM_HIGH_B_VALUE:
-        return Recognition("dwi", place, b_value=b_value, doubts=doubts)
     if not is_diffusion and not b_value:
         return Recognition("mr", "Modality")
     if b_value is None:
         return Recognition("dwi", "SeriesDescription", "b_value_unknown")
+    return replace(by_b_value(b_value, place), doubts=doubts)
+
+
+def by_b_value(b_value: float, evidence: str) -> Recognition:
+    """Diffusion MR by its b-value, s/mm2.
+
+    >>> by_b_value(0, "DiffusionBValue").kind, by_b_value(500, "DiffusionBValue").refusal
+    ('dwi-b0', 'b_value_too_low')
+    """
     if b_value <= MAXIMUM_B0_VALUE:
-        return Recognition("dwi-b0", place, b_value=b_value)
-    return Recognition("dwi", place, "b_value_too_low", b_value=b_value)
+        return Recognition("dwi-b0", evidence, b_value=b_value)
+    is_high = b_value >= MINIMUM_HIGH_B_VALUE
+    return Recognition("dwi", evidence, None if is_high else "b_value_too_low", b_value=b_value)

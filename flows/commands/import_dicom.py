@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cohorts.dicom.declared import with_declarations
 from cohorts.dicom.deidentify import KeyFileError, Pseudonymiser, read_key
 from cohorts.dicom.geometry import ACTIONS, Action, Fault, StackRefusedError
 from cohorts.dicom.headers import Unread, find_files, read_headers
@@ -137,7 +138,8 @@ def _import(request: ImportRequest, pseudonymiser: Pseudonymiser) -> tuple[list[
     """Convert every series and write the tables."""
     listed_scans(request.cohort)  # a table that cannot be extended stops before any work
     headers, unread = read_headers(find_files(request.source))
-    stacks = [_as_ruled(stack, request.settings) for stack in group_stacks(headers)]
+    stacks = with_declarations(group_stacks(headers), request.settings)
+    stacks = [_as_ruled(stack, request.settings) for stack in stacks]
     results = [(stack, _import_stack(stack, request, pseudonymiser)) for stack in stacks]
     rows = chosen_rows(results, listed_scans(request.cohort), request.cohort, request.settings)
     add_participants(request.cohort, (row.participant_id for row in rows))  # also where nothing could be used
