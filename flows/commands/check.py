@@ -17,6 +17,7 @@ from cohorts.folder.problems import Problem
 from cohorts.folder.scans import HEADER
 from cohorts.folder.tsv import read_tsv
 from cohorts.images.same_content import same_content
+from cohorts.images.template_grid import unlike_templates
 from cohorts.store.records import write_bytes
 from flows.cases.case import Case, StepSettings
 from flows.commands.failures import EXIT_PREFLIGHT
@@ -44,8 +45,8 @@ def check_cohort(folder: Path, n_cpus: int, console: Console, listing: Path | No
     _, map_problems = load_maps(cohort.config, folder)
     stops = [*cohort.study_problems, *map_problems]
     image_problems = [] if stops else _image_problems(cohort, n_cpus)
-    copies = [] if stops else same_content(cohort.scans, folder)
-    problems = [*stops, *cohort.participant_problems, *image_problems, *cohort.warnings, *copies]
+    doubts = [] if stops else [*same_content(cohort.scans, folder), *unlike_templates(cohort.scans, folder)]
+    problems = [*stops, *cohort.participant_problems, *image_problems, *cohort.warnings, *doubts]
     show_problems(problems, console, is_whole=False)
     if listing is not None:
         write_bytes(listing, problems_tsv(problems).encode())
