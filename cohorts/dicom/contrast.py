@@ -90,8 +90,21 @@ def _doubt(is_contradicted: bool) -> tuple[str, ...]:
     return ("contrast_evidence_disagrees",) if is_contradicted else ()
 
 
-def vessel_share(values: Float32Array, spacing_mm: tuple[float, float, float]) -> float | None:
-    """Measure the share of bright voxels inside the skull.
+@dataclass(frozen=True)
+class HeadVoxels:
+    """What the inside of the skull shows: share of bright vessels, 0 to 1, None where noise hides it; noise, HU."""
+
+    vessel_share: float | None
+    noise_hu: float
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether noise alone makes voxels as bright as vessels, as a kernel for bone does."""
+        return self.noise_hu > MOST_NOISE_HU
+
+
+def head_voxels(values: Float32Array, spacing_mm: tuple[float, float, float]) -> HeadVoxels | None:
+    """Measure the bright voxels inside the skull, and the noise.
 
     Parameters
     ----------
@@ -100,7 +113,7 @@ def vessel_share(values: Float32Array, spacing_mm: tuple[float, float, float]) -
 
     Returns
     -------
-    Share from 0 to 1; None where too little of the inside of a skull can be found, or noise hides what is bright.
+    None where too little of the inside of a skull can be found.
     """
     steps = [max(round(GRID_MM / size), 1) for size in spacing_mm[:2]]
     image = _averaged(values, steps)
@@ -116,9 +129,8 @@ def vessel_share(values: Float32Array, spacing_mm: tuple[float, float, float]) -
     n_soft = int((is_inside & (image > SOFT_TISSUE_HU[0]) & (image < SOFT_TISSUE_HU[1])).sum()) + int(is_vessel.sum())
     if n_soft * sizes[0] * sizes[1] * spacing_mm[2] / 1000 < MINIMUM_INSIDE_ML:
         return None
-    if _noise_hu(image, is_inside) > MOST_NOISE_HU:
-        return None
-    return float(is_vessel.sum()) / n_soft
+    noise_hu = _noise_hu(image, is_inside)
+    return HeadVoxels(None if noise_hu > MOST_NOISE_HU else float(is_vessel.sum()) / n_soft, noise_hu)
 
 
 def _averaged(values: Float32Array, steps: list[int]) -> Float32Array:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cohorts.dicom.attributes import text_of
-from cohorts.dicom.geometry import GRID_TOLERANCE_MM, THICKNESS_TOLERANCE_MM
+from cohorts.dicom.clocks import frame_times
+from cohorts.dicom.geometry import GRID_TOLERANCE_MM, THICKNESS_TOLERANCE_MM, Fault
 from cohorts.dicom.recognise import MINIMUM_DYNAMIC_FRAMES, Recognition
 from tasks.perfusion.frame_times import unwrapped
 
@@ -109,13 +110,13 @@ def _runs(group: list[Stack]) -> list[list[Stack]]:
 def _joined(run: list[Stack]) -> list[Stack]:
     """One dynamic stack; or all parts, refused."""
     n_frames = sum(len(stack.places[0]) for stack in run)
-    starts = [stack.started for stack in run]
-    if None not in starts and len(set(starts)) <= MOST_PHASES:
+    starts = {stack.started for stack in run}
+    if n_frames < MINIMUM_DYNAMIC_FRAMES and None not in starts and len(starts) <= MOST_PHASES:
         return run  # several reconstructions of one scan
-    if n_frames < MINIMUM_DYNAMIC_FRAMES or None in starts or len(set(starts)) < len(run):
-        return [replace(stack, recognition=_in_parts(stack)) for stack in run]
     first = run[0]
     places = tuple(tuple(frame for stack in run for frame in stack.places[place]) for place in range(len(first.places)))
+    if n_frames < MINIMUM_DYNAMIC_FRAMES or isinstance(frame_times(places), Fault):
+        return [replace(stack, recognition=_in_parts(stack)) for stack in run]
     recognition = replace(
         first.recognition,
         kind="ctp",

@@ -193,6 +193,10 @@ def _frames(path: Path, dataset: pydicom.Dataset) -> tuple[Frame, ...]:
     if not groups:
         return _tiles(_frame(path, 0, dataset, dataset), dataset)
     shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
+    first = _flat(shared[0], groups[0])
+    for keyword in ("ConvolutionKernel", "KVP"):  # of the series, wherever the object has them
+        if keyword in first and keyword not in dataset:
+            dataset[keyword] = first[keyword]
     return tuple(_frame(path, index, dataset, _flat(shared[0], group)) for index, group in enumerate(groups))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from cohorts.dicom.attributes import number_of
 from cohorts.dicom.compare import compare_with_dcm2niix
-from cohorts.dicom.contrast import has_contrast, vessel_share
+from cohorts.dicom.contrast import HeadVoxels, has_contrast, head_voxels
 from cohorts.dicom.dynamic import LOWEST_HU, Course, read_course
 from cohorts.dicom.geometry import ACTIONS, Action, Fault, StackGeometry, StackRefusedError, check_stack
 from cohorts.dicom.headers import Frame
@@ -153,11 +153,14 @@ def _static(
     if kind in CT_MODALITIES:
         volume, found, measured = as_hounsfield(volume, "series")
         notes, numbers = notes + found, numbers | measured
-        share = _vessel_share(volume, affine)
+        inside = _head_voxels(volume, affine)
+        share = None if inside is None else inside.vessel_share
         numbers |= {} if share is None else {"vessel_share": share}
         if recognition.contrast is not None:
             kind, contradictions, evidence = recognition.contrast.weighed(has_contrast(share))
             doubts += contradictions
+            if inside is not None and inside.is_noisy:
+                doubts, numbers = (*doubts, "noise_too_high"), numbers | {"noise_hu": inside.noise_hu}
     elif kind == "adc":
         volume, notes, measured = as_adc(volume, "series")
         numbers |= measured
@@ -232,10 +235,10 @@ def _tilt_tag(stack: Stack) -> float | None:
     return tilt if tilt == tilt else None
 
 
-def _vessel_share(values: Float32Array, affine: Affine) -> float | None:
-    """Share of bright vessels inside the skull of a volume in canonical orientation."""
+def _head_voxels(values: Float32Array, affine: Affine) -> HeadVoxels | None:
+    """The inside of the skull of a volume in canonical orientation."""
     sizes = voxel_sizes_mm(affine)
-    return vessel_share(values, (float(sizes[0]), float(sizes[1]), float(sizes[2])))
+    return head_voxels(values, (float(sizes[0]), float(sizes[1]), float(sizes[2])))
 
 
 def _check_constant(values: Float32Array) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from cohorts.dicom.contrast import ContrastEvidence, has_contrast, vessel_share
+from cohorts.dicom.contrast import ContrastEvidence, has_contrast, head_voxels
 from cohorts.dicom.headers import Header, _frames
 from cohorts.dicom.kernels import kernel_sharpness
 from cohorts.dicom.recognise import recognise, refusal_of
@@ -189,9 +189,14 @@ def _head(noise_hu, vessel_hu=35.0):
 
 def test_noise_of_a_sharp_kernel_is_no_contrast_agent():
     spacing = (1.8, 1.8, 5.0)
-    assert has_contrast(vessel_share(_head(4), spacing)) is False
-    assert has_contrast(vessel_share(_head(4, 260), spacing)) is True
-    assert vessel_share(_head(60), spacing) is None
+    assert has_contrast(head_voxels(_head(4), spacing).vessel_share) is False
+    assert has_contrast(head_voxels(_head(4, 260), spacing).vessel_share) is True
+    sharp = head_voxels(_head(60), spacing)
+    assert (sharp.vessel_share, sharp.is_noisy) == (None, True)
+    assert sharp.noise_hu == pytest.approx(60, rel=0.1)
+    assert head_voxels(_head(4)[:20], spacing) is None
     fine = np.repeat(np.repeat(_head(4, 260), 3, axis=0), 3, axis=1)
     fine += np.random.default_rng(6).normal(0, 30, fine.shape).astype(np.float32)
-    assert has_contrast(vessel_share(fine, (0.6, 0.6, 5.0))) is True  # thin slices: averaged to the working grid
+    assert (
+        has_contrast(head_voxels(fine, (0.6, 0.6, 5.0)).vessel_share) is True
+    )  # thin slices: averaged to the working grid

@@ -6,9 +6,13 @@ import csv
 import io
 
 import numpy as np
+import pydicom
 import pytest
 from rich.console import Console
 
+from cohorts.dicom.clocks import frame_times
+from cohorts.dicom.headers import find_files, read_headers
+from cohorts.dicom.stacks import group_stacks
 from flows.commands.import_dicom import import_dicom, import_request
 from flows.run.plan import PreflightError
 from tests.cohorts.dicom.made import head_hu, write_ct, write_slice
@@ -58,17 +62,42 @@ def test_parts_that_make_no_whole_are_no_plain_scans(tmp_path, n_series, descrip
     assert f"perfusion_in_parts: {n_series}" in printed
 
 
+def _grouped(folder):
+    headers, _ = read_headers(find_files(folder))
+    return [(stack.recognition.kind, stack.recognition.refusal) for stack in group_stacks(headers)]
+
+
 def test_reconstructions_of_one_scan_and_phases_of_an_angiography_are_no_perfusion(tmp_path):
-    for number in range(9):
-        write_ct(tmp_path / "in" / f"r{number}", series=f"r{number}", SeriesDescription="native")
+    for number in range(6):
+        write_ct(tmp_path / f"r{number}", (0, 5), series=f"r{number}", SeriesDescription="native")
     for phase in range(3):
-        time = f"1115{10 * phase:02d}"
-        write_ct(tmp_path / "in" / f"c{phase}", series=f"c{phase}", SeriesDescription="CTA", AcquisitionTime=time)
-    rows, listed, _ = _run(tmp_path)
-    assert sorted(row["detected_as"] for row in rows) == ["cta"] * 3 + ["ncct"] * 9
-    assert listed["cta"]["started_shifted"] == min(
-        row["started_shifted"] for row in rows if row["detected_as"] == "cta"
-    )
+        own = {"SeriesDescription": "CTA", "AcquisitionTime": f"1115{10 * phase:02d}"}
+        write_ct(tmp_path / f"c{phase}", (0, 5), series=f"c{phase}", **own)
+    assert _grouped(tmp_path) == [("ncct", None)] * 6 + [("cta", None)] * 3
+
+
+@pytest.mark.parametrize("clock", ["TriggerTime", "ContentTime"])
+def test_time_points_whose_acquisition_time_stands_still(tmp_path, clock):
+    for point in range(12):
+        own = {clock: 2000 * point if clock == "TriggerTime" else f"1015{2 * point:02d}", "ContentDate": "20240302"}
+        write_ct(tmp_path / f"p{point}", (0, 5), series=f"p{point}", SeriesDescription="Head", **own)
+    assert _grouped(tmp_path) == [("ctp", None)]
+    for path in tmp_path.rglob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        delattr(dataset, clock)
+        dataset.save_as(path)
+    assert _grouped(tmp_path) == [("ctp", "perfusion_in_parts")] * 12
+
+
+def test_time_points_over_midnight_whose_date_stood_still(tmp_path):
+    for point in range(12):
+        seconds = 23 * 3600 + 59 * 60 + 50 + 2 * point
+        time = f"{seconds // 3600 % 24:02d}{seconds // 60 % 60:02d}{seconds % 60:02d}"
+        write_ct(tmp_path / f"p{point}", (0, 5), series=f"p{point}", SeriesDescription="Head", AcquisitionTime=time)
+    (stack,) = group_stacks(read_headers(find_files(tmp_path))[0])
+    found = frame_times(stack.places)
+    assert found.seconds[0].tolist() == (2.0 * np.arange(12)).tolist()
+    assert found.faults[0].reason == "clock_wrapped"
 
 
 def test_the_soft_kernel_is_listed_and_the_sharp_one_alone_is_not(tmp_path):
