@@ -92,6 +92,30 @@ def read_course(places: Sequence[Sequence[Frame]], geometry: StackGeometry, acti
     return Course(whole, affine, moments - moments[0], faults, notes, {**times.numbers, **numbers})
 
 
+def levelled(places: Sequence[tuple[Frame, ...]]) -> tuple[tuple[tuple[Frame, ...], ...], Fault] | None:
+    """Places with one number of frames where some have one more, as the half at which a shuttle ends.
+
+    Returns
+    -------
+    The places without the first or the last frame of the longer ones, whichever lies further from the frames of the
+    others; and the fault that says so. None where numbers differ by more, or times are not known.
+    """
+    counts = [len(place) for place in places]
+    n_frames = min(counts)
+    moments = [[frame.moment for frame in place] for place in places]
+    known = [moment for row in moments for moment in row if moment is not None]
+    if max(counts) != n_frames + 1 or len(known) != sum(counts):
+        return None
+    seconds = [np.array([(moment - min(known)).total_seconds() for moment in row if moment]) for row in moments]
+    others = np.median([row for row in seconds if len(row) == n_frames], axis=0)
+    kept = []
+    for place, row in zip(places, seconds, strict=True):
+        is_first_far = np.abs(row[-n_frames:] - others).sum() < np.abs(row[:n_frames] - others).sum()
+        kept.append(place[-n_frames:] if is_first_far else place[:n_frames])
+    numbers = {"n_frames": n_frames, "n_longer": sum(count > n_frames for count in counts), "n_places": len(counts)}
+    return tuple(kept), Fault("frames_uneven", "every position must have the same number of frames", numbers)
+
+
 def _phase(places: Sequence[Sequence[Frame]], order: IntArray) -> tuple[Float32Array, int]:
     """(slice, row, column) HU of one frame, air where there is padding, and how many voxels that are."""
     slices = read_slices([place[at] for place, at in zip(places, order, strict=True)])

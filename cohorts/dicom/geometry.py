@@ -59,6 +59,7 @@ ACTIONS: Mapping[str, tuple[Action, ...]] = MappingProxyType(
         "clock_wrapped": ("resample", "reject"),
         "slice_times_differ": ("resample", "reject"),
         "duplicate_frames": ("resample", "reject"),
+        "frames_uneven": ("resample", "reject"),
         "clocks_disagree": ("reject",),
         "frames_at_one_time": ("reject",),
         "frames_misaligned": ("reject",),

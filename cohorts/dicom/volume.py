@@ -16,7 +16,7 @@ import numpy as np
 from cohorts.dicom.attributes import number_of
 from cohorts.dicom.compare import compare_with_dcm2niix
 from cohorts.dicom.contrast import HeadVoxels, has_contrast, head_voxels
-from cohorts.dicom.dynamic import LOWEST_HU, Course, read_course
+from cohorts.dicom.dynamic import LOWEST_HU, Course, levelled, read_course
 from cohorts.dicom.geometry import ACTIONS, Action, Fault, StackGeometry, StackRefusedError, check_stack
 from cohorts.dicom.headers import Frame
 from cohorts.dicom.maps import CANONICAL_UNITS, map_values
@@ -202,6 +202,8 @@ def _frames_per_place(stack: Stack) -> tuple[tuple[tuple[Frame, ...], ...], tupl
         return stack.places, ()
     numbers = {"smallest_number": min(counts), "largest_number": max(counts)}
     if stack.recognition.kind == "ctp":
+        if even := levelled(stack.places):
+            return even[0], (even[1],)
         text = "every position must have the same number of frames"
         return stack.places, (Fault("incomplete_frames", text, numbers),)
     single, n_repeated = [], 0

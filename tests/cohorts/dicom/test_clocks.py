@@ -155,6 +155,24 @@ def test_slices_of_a_shuttle_are_read_at_the_time_of_their_frame(tmp_path):
         _built(tmp_path, slice_times_differ="reject")
 
 
+def test_a_shuttle_that_ends_at_one_half(tmp_path):
+    """The upper half has eleven frames, the lower half twelve; and a slice that was lost in the middle."""
+    times = np.arange(12)[:, None] * 3.0 + np.array([0.0, 1.5])
+    _series(tmp_path / "a", times, values=10 * times)
+    _series(tmp_path / "b", np.arange(12) * 2.0)
+    (tmp_path / "a" / "QUIXOTE_a_023.dcm").unlink()
+    (tmp_path / "b" / "QUIXOTE_a_007.dcm").unlink()
+    shuttle = _built(tmp_path / "a")
+    uneven = ("frames_uneven", {"n_frames": 11, "n_longer": 1, "n_places": 2})
+    assert next((fault.reason, dict(fault.numbers)) for fault in shuttle.faults) == uneven
+    assert shuttle.frame_times_s == pytest.approx(np.arange(11) * 3.0)
+    assert _curve(shuttle, 1)[1:-1] == pytest.approx(80 + 10 * (0.75 + 3.0 * np.arange(1, 10)), abs=1e-3)
+    with pytest.raises(StackRefusedError, match="same number of frames"):
+        _built(tmp_path / "a", frames_uneven="reject")
+    with pytest.raises(StackRefusedError, match="at some places other frames are missing"):
+        _built(tmp_path / "b")
+
+
 def test_a_shuttle_that_goes_back_and_forth():
     moments = np.arange(10) * 2.0 + 1
     seconds = np.stack([np.arange(10) * 2.0 + np.arange(10) % 2 * 2, np.arange(10) * 2.0 + 1])
