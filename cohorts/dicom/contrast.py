@@ -102,6 +102,11 @@ class HeadVoxels:
         """Whether noise alone makes voxels as bright as vessels, as a kernel for bone does."""
         return self.noise_hu > MOST_NOISE_HU
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """As the report gives them."""
+        return {"noise_hu": self.noise_hu} if self.vessel_share is None else {"vessel_share": self.vessel_share}
+
 
 def head_voxels(values: Float32Array, spacing_mm: tuple[float, float, float]) -> HeadVoxels | None:
     """Measure the bright voxels inside the skull, and the noise.

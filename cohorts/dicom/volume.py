@@ -117,7 +117,7 @@ def ordered_places(
 def _static(
     stack: Stack, places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: tuple[Fault, ...]
 ) -> Volume:
-    """One 3-D volume; several directions of diffusion become their geometric mean."""
+    """One 3-D volume; several directions of diffusion, or volumes without any, become their geometric mean."""
     recognition, numbers, notes = stack.recognition, dict[str, float](), tuple[str, ...]()
     kind, doubts, evidence = recognition.kind, recognition.doubts, recognition.evidence
     phases = [read_slices([place[phase] for place in places]) for phase in range(len(places[0]))]
@@ -126,10 +126,10 @@ def _static(
         if all(np.array_equal(slices.stored, other.stored) for other in phases[1:]):
             n_repeated = len(places) * (len(phases) - 1)
             faults = (Fault("duplicate_slices", "every slice must occur once", {"n_repeated": n_repeated}), *faults)
-        elif kind == "dwi":
+        elif kind in ("dwi", "dwi-b0"):
             mean = np.exp(np.mean([np.log(phase.values.clip(min=1e-6)) for phase in phases], axis=0))
             slices = Slices(mean.astype(np.float32), slices.stored, slices.is_padding)
-            numbers["n_directions"] = len(phases)
+            numbers["n_directions" if kind == "dwi" else "n_averaged"] = len(phases)
         else:
             text = "slices at one position must be copies, directions of diffusion or frames in time"
             raise StackRefusedError((Fault("conflicting_slices", text, {"n_at_one_position": len(phases)}),))
@@ -154,13 +154,13 @@ def _static(
         volume, found, measured = as_hounsfield(volume, "series")
         notes, numbers = notes + found, numbers | measured
         inside = _head_voxels(volume, affine)
-        share = None if inside is None else inside.vessel_share
-        numbers |= {} if share is None else {"vessel_share": share}
+        is_seen = None if inside is None else has_contrast(inside.vessel_share)
+        numbers |= {} if inside is None else inside.numbers
         if recognition.contrast is not None:
-            kind, contradictions, evidence = recognition.contrast.weighed(has_contrast(share))
-            doubts += contradictions
-            if inside is not None and inside.is_noisy:
-                doubts, numbers = (*doubts, "noise_too_high"), numbers | {"noise_hu": inside.noise_hu}
+            kind, contradictions, evidence = recognition.contrast.weighed(is_seen)
+            doubts += contradictions + (("noise_too_high",) if inside is not None and inside.is_noisy else ())
+        elif is_seen not in (None, kind == "cta"):  # a rule of the site counts, and is contradicted aloud
+            notes += ("contrast_evidence_disagrees",)
     elif kind == "adc":
         volume, notes, measured = as_adc(volume, "series")
         numbers |= measured

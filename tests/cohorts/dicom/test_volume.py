@@ -299,6 +299,15 @@ def test_diffusion_is_split_into_b0_high_b_and_adc(tmp_path):
     assert build_volume(stacks["dwi-b0"]).values[8, 8, 1] == 400
 
 
+def test_several_volumes_without_diffusion_weighting_are_averaged(tmp_path):
+    for number, value in enumerate((100, 400)):
+        for place in range(3):
+            _write_mr(tmp_path, 10 * number + place, place, value, DiffusionBValue=0.0)
+    volume = _volume(tmp_path)
+    assert volume.values[8, 8, 1] == pytest.approx(200, rel=1e-5)
+    assert volume.numbers["n_averaged"] == 2
+
+
 @pytest.mark.parametrize(("name", "b_value"), [("*ep_b1000t", 1000), ("ep_b800#1", 800)])
 def test_b_value_from_the_name_of_the_sequence(tmp_path, name, b_value):
     for place in range(2):
