@@ -63,13 +63,14 @@ def frame_times(places: Sequence[Sequence[Frame]]) -> FrameTimes | Fault:
     FrameTimes; or the fault: ``frame_times_missing``, ``clocks_disagree``.
     """
     recorded = np.array([_as_recorded(place) for place in places])
-    start = min((frame.moment for place in places for frame in place if frame.moment), default=datetime.min)
+    first = min((frame.moment for place in places for frame in place if frame.moment), default=datetime.min)
+    start = first.replace(hour=0, minute=0, second=0, microsecond=0)
     clocks, wraps = {}, dict[str, float]()
     for name, read in _CLOCKS.items():
         written = np.array(
             [[read(place[at], start) for at in row] for place, row in zip(places, recorded, strict=True)]
         )
-        rows = [unwrapped(row) for row in written]
+        rows = [unwrapped(row, is_absolute=True) for row in written]
         clocks[name] = np.array([row.times_s for row in rows])
         found = [row.wrap_s for row in rows if np.isfinite(row.wrap_s)]
         if found:

@@ -19,6 +19,8 @@ from cohorts.dicom.attributes import number_of, numbers_in, text_of
 from tasks.arrays import AnyArray
 
 CSA_IMAGE_HEADER = Tag(0x0029, 0x1010)
+#: More tiles than any head has slices are a damaged header.
+MOST_TILES = 1024
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ def read_mosaic(dataset: pydicom.Dataset) -> Mosaic | None:
     spacing = numbers_in(dataset.get("PixelSpacing"), 2)
     n_tiles, normal = int(csa.get("n_tiles") or 0), csa.get("normal")
     step = number_of(dataset, "SpacingBetweenSlices")
-    if position is None or cosines is None or spacing is None or normal is None or n_tiles < 1 or not step > 0:
+    if position is None or cosines is None or spacing is None or normal is None or not step > 0:
+        return None
+    if not 1 <= n_tiles <= MOST_TILES:
         return None
     per_side = math.ceil(math.sqrt(n_tiles))
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
@@ -87,7 +91,15 @@ def _csa(dataset: pydicom.Dataset) -> dict[str, Any]:
         return {
             "n_tiles": csareader.get_n_mosaic(read),  # type: ignore[no-untyped-call]
             "normal": csareader.get_slice_normal(read),  # type: ignore[no-untyped-call]
-            "b_value": csareader.get_scalar(read, "B_value"),  # type: ignore[no-untyped-call]
+            "b_value": _number(csareader.get_scalar(read, "B_value")),  # type: ignore[no-untyped-call]
         }
     except Exception:  # whatever a damaged private header does to its reader
         return {}
+
+
+def _number(value: Any) -> float | None:
+    """A number, None where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

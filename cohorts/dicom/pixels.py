@@ -63,13 +63,9 @@ def read_slices(frames: Sequence[Frame]) -> Slices:
         if frame.path not in files:
             files = {frame.path: _decode(frame)}  # one at a time: frames of one file follow each other
         content, dataset = files[frame.path]
-        if (
-            frame.tiles_per_side
-            and content.ndim == 2
-            and not any(size % frame.tiles_per_side for size in content.shape)
-        ):
-            content = tiles_of(content, frame.tiles_per_side)
         image = content[frame.index] if content.ndim == 3 else content
+        if frame.tiles_per_side and image.shape == tuple(size * frame.tiles_per_side for size in frame.shape):
+            image = tiles_of(image, frame.tiles_per_side)[frame.index]
         if image.shape != frame.shape:
             raise _unreadable("pixels must fill the matrix that the header announces")
         stored[place] = image

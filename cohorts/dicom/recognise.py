@@ -192,7 +192,7 @@ def _fitness(dataset: pydicom.Dataset, frame: Frame, kinds: str, told: str) -> t
     sharpness = kernel_sharpness(kernel or kernel_in(told), text_of(dataset, "Manufacturer"))
     described = sharpness_told(told)
     body = words(text_of(dataset, "BodyPartExamined"))
-    has_head = bool(vocabulary.HEAD.search(told))
+    has_head = bool(vocabulary.HEAD_WORDS.search(told))
     said = None if vocabulary.PERFUSION.search(told) else contrast_told(told)
     normal = np.cross(*np.reshape(frame.orientation or (0.0,) * 6, (2, 3)))
     unfit = {

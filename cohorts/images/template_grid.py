@@ -21,7 +21,7 @@ from tasks.space.affines import voxel_sizes_mm
 TEMPLATE = re.compile(r"MNI|ICBM|TEMPLATE|TALAIRACH", re.I)
 #: Published brain templates have cubes of 0.5 to 4 mm; a quarter more along one axis is a grid that somebody resampled.
 VOXELS_MM = (0.5, 4.0)
-LARGEST_RATIO = 1.25
+LARGEST_SIZE_RATIO = 1.25
 #: Sine of the angle between a template's axes and the world's.
 LARGEST_SLANT = 0.02
 
@@ -64,7 +64,7 @@ def _unlike(affine: Any, sizes_mm: Any) -> str:
     """
     written = " x ".join(f"{size:.3g}" for size in sizes_mm)
     low, high = VOXELS_MM
-    if not (sizes_mm.min() >= low and sizes_mm.max() <= high and sizes_mm.max() <= LARGEST_RATIO * sizes_mm.min()):
+    if not (sizes_mm.min() >= low and sizes_mm.max() <= high and sizes_mm.max() <= LARGEST_SIZE_RATIO * sizes_mm.min()):
         return f"voxels of {written} mm"
     slant = np.sort(np.abs(affine[:3, :3] / sizes_mm), axis=0)[1].max()
     return f"axes turned by {np.degrees(np.arcsin(min(slant, 1.0))):.0f} degrees" if slant > LARGEST_SLANT else ""

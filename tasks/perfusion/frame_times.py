@@ -6,6 +6,7 @@ the rest off, or when a counter of so many bits is full. Its frames then seem to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +32,13 @@ class Unwrapped:
     wrap_s: float
 
 
-def unwrapped(times_s: FloatArray) -> Unwrapped:
+def unwrapped(times_s: FloatArray, *, is_absolute: bool = False) -> Unwrapped:
     """Undo the wrap of a clock.
 
     Parameters
     ----------
     times_s : (T,) array, s, in the order in which the frames were recorded where that is known
+    is_absolute : whether they are as the clock showed them, so that none lies beyond its end
 
     Returns
     -------
@@ -50,30 +52,31 @@ def unwrapped(times_s: FloatArray) -> Unwrapped:
     if len(times_s) < 3 or not np.isfinite(times_s).all():
         return Unwrapped(times_s, np.nan)
     if np.median(np.diff(times_s)) < 0:  # counted from the last one
-        back = unwrapped(times_s[::-1])
+        back = unwrapped(times_s[::-1], is_absolute=is_absolute)
         return Unwrapped(back.times_s[::-1], back.wrap_s)
-    return _along_the_record(times_s) or _around_the_clock(times_s) or Unwrapped(times_s, np.nan)
+    wraps = [wrap for wrap in WRAPS_S if not is_absolute or len(set(np.floor(times_s / wrap))) == 1]
+    return _along_the_record(times_s, wraps) or _around_the_clock(times_s, wraps) or Unwrapped(times_s, np.nan)
 
 
-def _along_the_record(times_s: FloatArray) -> Unwrapped | None:
+def _along_the_record(times_s: FloatArray, wraps_s: Sequence[float]) -> Unwrapped | None:
     """Steps back that one clock makes steps like the others; None where there are none, or one is not explained."""
     steps = np.diff(times_s)
     is_back = steps < 0
     if not is_back.any() or is_back.sum() > len(steps) / 4:
         return None
     usual = float(np.median(steps[~is_back]))
-    for wrap in WRAPS_S:
+    for wrap in wraps_s:
         if np.ptp(times_s) < wrap and (np.abs(steps[is_back] + wrap - usual) <= STEP_TOLERANCE * usual).all():
             return Unwrapped(times_s + np.concatenate([[0.0], np.cumsum(is_back * wrap)]), wrap)
     return None
 
 
-def _around_the_clock(times_s: FloatArray) -> Unwrapped | None:
+def _around_the_clock(times_s: FloatArray, wraps_s: Sequence[float]) -> Unwrapped | None:
     """A pause of nearly the whole clock is where the series began and ended: what comes after it was first."""
     ordered = np.sort(times_s)
     steps = np.diff(ordered)
     usual, widest = float(np.median(steps)), int(steps.argmax())
-    for wrap in WRAPS_S:
+    for wrap in wraps_s:
         is_pause = usual > 0 and steps[widest] > max(LONGEST_GAP_S, wrap / 2)
         rest = wrap - (ordered[-1] - ordered[0])
         if is_pause and abs(rest - usual) <= STEP_TOLERANCE * usual:

@@ -109,6 +109,17 @@ def test_a_clock_that_wrapped_is_unwrapped_and_said_to_be(order, wrap):
     assert np.array(order)[found.order[0]].tolist() == list(range(N_FRAMES))
 
 
+def test_frames_counted_from_the_middle_are_no_clock_that_began_again():
+    """Thirty frames of 2 s fill a minute, as a clock of seconds would; but they lie in two minutes."""
+    true = np.arange(30) * 2.0 + 7
+    found = _times(acquired=np.roll(true, 11))
+    assert _seconds(found) == pytest.approx(true - 7)
+    assert found.faults == ()
+    cut = _times(acquired=(true + 20) % 60)
+    assert _seconds(cut) == pytest.approx(true - 7)
+    assert cut.faults[0].numbers["wrap_s"] == 60
+
+
 def test_a_trigger_of_sixteen_bits():
     found = _times(acquired=TRUE * 0, trigger_s=(TRUE * 2 + 40) % 65.536)
     assert _seconds(found) == pytest.approx(TRUE * 2)
