@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from cohorts.dicom.vocabulary import Told
 from tasks.arrays import Float32Array, Mask
+from tasks.gaussian import MAD_TO_SIGMA
 
 #: Enhanced arteries and sinuses; calcifications of the plexus lie there too, but are small. HU.
 VESSEL_HU = (120.0, 500.0)
@@ -149,7 +150,7 @@ def _noise_hu(image: Float32Array, is_inside: Mask) -> float:
     """Scatter of neighbouring voxels, from the median so that anatomy counts little."""
     both = is_inside[1:] & is_inside[:-1]
     steps = np.abs(image[1:] - image[:-1])[both]
-    return float(np.median(steps)) * 1.4826 / np.sqrt(2.0) if steps.size else 0.0
+    return float(np.median(steps)) * MAD_TO_SIGMA / np.sqrt(2.0) if steps.size else 0.0
 
 
 def _disk(radius_mm: float, sizes_mm: tuple[float, float]) -> Mask:
