@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import nibabel as nib
 import numpy as np
 
 from cohorts.dicom.geometry import StackGeometry
 from cohorts.dicom.headers import Frame
 from cohorts.dicom.pixels import convert_with_dcm2niix
-from cohorts.dicom.resample import stack_affine
+from cohorts.dicom.resample import canonical, stack_affine
 from cohorts.images.mask import ImageProblemError
-from tasks.arrays import Affine, Float32Array
+from tasks.arrays import Float32Array
 
-#: dcm2niix rounds the affine to single precision and takes the step from two slices.
+#: dcm2niix rounds the affine to single precision and takes the step from two slices, so that its error grows with the
+#: distance of the table and the number of slices; this is what else may differ.
 AFFINE_TOLERANCE_MM = 0.1
 #: Difference between two readings of one voxel that single precision explains, as a share of the largest value.
 VALUE_TOLERANCE = 1e-4
@@ -46,16 +44,11 @@ def compare_with_dcm2niix(
     distance = float(np.sqrt((((affine - their_affine) @ corners.T)[:3] ** 2).sum(axis=0)).max())
     largest = float(np.abs(own).max()) or 1.0
     n_different = int((np.abs(own - theirs) > VALUE_TOLERANCE * largest).sum())
-    if distance > AFFINE_TOLERANCE_MM or n_different:
+    rounding = float(np.spacing(np.float32(np.abs(geometry.positions).max()))) * len(frames)
+    if distance > AFFINE_TOLERANCE_MM + rounding or n_different:
         raise ImageProblemError(
             "conversion_differs",
             f"dcm2niix and our own reading must agree, got corners {distance:.2f} mm apart and {n_different} different "
             "voxels. Which is right is not known: the series is not used.",
         )
     return "dcm2niix", ()
-
-
-def canonical(values: Float32Array, affine: Affine) -> tuple[Float32Array, Affine]:
-    """(slice, row, column) to (X, Y, Z), axes flipped and permuted to point right, front and up."""
-    image: Any = nib.as_closest_canonical(nib.Nifti1Image(values.transpose(2, 1, 0), affine))  # type: ignore[no-untyped-call]
-    return np.ascontiguousarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64)

@@ -2,7 +2,8 @@
 
 A *step* is the distance of neighbouring slices along the slice normal, mm; *offset* is a slice's place along the normal
 from the first one. Positions are those of the first voxel's centre in DICOM's patient coordinates (LPS, mm). A fault
-has a reason code, its measured numbers and a declared action: ``reject``, or ``resample`` to one regular volume.
+has a reason code, its measured numbers and a declared action: ``reject``, or ``resample`` to one regular volume, in
+space or in time.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from cohorts.images.mask import ImageProblemError
 from tasks.arrays import FloatArray
 
 Action = Literal["reject", "resample"]
@@ -54,6 +56,15 @@ ACTIONS: Mapping[str, tuple[Action, ...]] = MappingProxyType(
         "conflicting_slices": ("reject",),
         "incomplete_frames": ("reject",),
         "frame_times_missing": ("reject",),
+        "clock_wrapped": ("resample", "reject"),
+        "slice_times_differ": ("resample", "reject"),
+        "duplicate_frames": ("resample", "reject"),
+        "frames_uneven": ("resample", "reject"),
+        "clocks_disagree": ("reject",),
+        "frames_at_one_time": ("reject",),
+        "frames_misaligned": ("reject",),
+        "frame_interval_implausible": ("reject",),
+        "frame_gap": ("reject",),
         "orientation_invalid": ("reject",),
         "orientation_varies": ("reject",),
         "spacing_invalid": ("reject",),
@@ -72,6 +83,17 @@ class Fault:
     reason: str
     text: str
     numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+class StackRefusedError(ImageProblemError):
+    """A stack that becomes no volume: every fault, and the first one's reason."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__(faults[0].reason, "; ".join(fault.text for fault in faults))
+        self.faults = faults
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.faults,)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.tag import Tag
 
 from cohorts.dicom.attributes import moment_of, number_of, numbers_in, text_of, whole_number
+from cohorts.dicom.mosaic import CSA_IMAGE_HEADER, is_mosaic, read_mosaic
 from cohorts.dicom.walk import walk
 
 #: Attributes that decide what a series is. Everything else is skipped while reading.
 KEYWORDS = (
     "AccessionNumber", "AcquisitionDate", "AcquisitionDateTime", "AcquisitionNumber", "AcquisitionTime",
+    "BodyPartExamined",
     "BurnedInAnnotation", "Columns", "ContentDate", "ContentTime", "ContrastBolusAgent", "ContrastBolusAgentSequence",
     "ConversionType", "ConvolutionKernel", "DiffusionBValue", "EchoTime", "GantryDetectorTilt",
     "ImageOrientationPatient",
@@ -41,7 +43,7 @@ KEYWORDS = (
     "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel",
     "SequenceName", "SeriesDate", "SeriesDescription", "SeriesInstanceUID", "SeriesTime",
     "SharedFunctionalGroupsSequence", "SliceThickness", "SpacingBetweenSlices", "SpecificCharacterSet", "StudyDate",
-    "StudyInstanceUID", "StudyTime", "TemporalPositionIdentifier", "TriggerTime", "Units",
+    "StudyInstanceUID", "StudyTime", "TemporalPositionIdentifier", "TemporalPositionTimeOffset", "TriggerTime", "Units",
 )  # fmt: skip
 #: Vendors' own places of the b-value: Siemens (dicom2nifti and dcm2niix read the same), Philips, GE.
 B_VALUE_TAGS = (Tag(0x0019, 0x100C), Tag(0x2001, 0x1003), Tag(0x0043, 0x1039))
@@ -53,13 +55,18 @@ ARCHIVE_STARTS = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"
 #: ... and of DICOM without its preamble: the groups 0002 and 0008.
 BARE_STARTS = (b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00")
 
-_TAGS = [*(tag for tag in map(tag_for_keyword, KEYWORDS) if tag is not None), *B_VALUE_TAGS]
+_TAGS = [*(tag for tag in map(tag_for_keyword, KEYWORDS) if tag is not None), *B_VALUE_TAGS, CSA_IMAGE_HEADER]
 _LOG = logging.getLogger("pydicom")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One slice as its header describes it; None or NaN where the header is silent. mm, s, LPS."""
+    """One slice as its header describes it; None or NaN where the header is silent. mm, s, LPS.
+
+    ``moment`` is when it was taken by the clock of the acquisition, else of the content; ``trigger_s`` and ``offset_s``
+    count from the start of a scan. ``index`` counts the frames of a file, or the tiles of a mosaic, which has
+    ``tiles_per_side``; 0 of an image that is none.
+    """
 
     path: Path
     index: int
@@ -73,11 +80,15 @@ class Frame:
     rescale_type: str
     b_value: float | None
     moment: datetime | None
+    content: datetime | None
+    trigger_s: float | None
+    offset_s: float | None
     acquisition: int | None
     temporal_position: int | None
     instance: int
     image_type: tuple[str, ...]
     mapping: ValueMapping | None = None
+    tiles_per_side: int = 0
 
 
 @dataclass(frozen=True)
@@ -206,9 +217,24 @@ def _frames(path: Path, dataset: pydicom.Dataset) -> tuple[Frame, ...]:
     """One frame per slice; functional groups of enhanced images laid over the data set."""
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if not groups:
-        return (_frame(path, 0, dataset, dataset),)
+        return _tiles(_frame(path, 0, dataset, dataset), dataset)
     shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
+    first = _flat(shared[0], groups[0])
+    for keyword in ("ConvolutionKernel", "KVP"):  # of the series, wherever the object has them
+        if keyword in first and keyword not in dataset:
+            dataset[keyword] = first[keyword]
     return tuple(_frame(path, index, dataset, _flat(shared[0], group)) for index, group in enumerate(groups))
+
+
+def _tiles(whole: Frame, dataset: pydicom.Dataset) -> tuple[Frame, ...]:
+    """The slices of a mosaic; other images as they are, and a mosaic that does not say where its tiles lie."""
+    mosaic = read_mosaic(dataset) if is_mosaic(dataset) else None
+    dataset.pop(CSA_IMAGE_HEADER, None)  # large, and not needed any more
+    if mosaic is None:
+        return (whole,)
+    b_value = mosaic.b_value if whole.b_value is None else whole.b_value
+    common = replace(whole, shape=mosaic.shape, tiles_per_side=mosaic.per_side, b_value=b_value)
+    return tuple(replace(common, index=index, position=place) for index, place in enumerate(mosaic.positions))
 
 
 def _flat(*groups: pydicom.Dataset) -> pydicom.Dataset:
@@ -230,10 +256,7 @@ def _frame(path: Path, index: int, dataset: pydicom.Dataset, own: pydicom.Datase
     kinds = own.get("FrameType") or dataset.get("ImageType") or ()
     slope, intercept = number_of(own, "RescaleSlope"), number_of(own, "RescaleIntercept")
     time_kinds = ("FrameAcquisition", "FrameReference", "Acquisition", "Content")
-    moment = moment_of(own, time_kinds) or moment_of(dataset, time_kinds)
-    trigger = number_of(own, "TriggerTime")
-    if moment and math.isfinite(trigger) and dataset.get("Modality") == "CT":
-        moment += timedelta(milliseconds=trigger)
+    trigger, offset = number_of(own, "TriggerTime"), number_of(own, "TemporalPositionTimeOffset")
     return Frame(
         path=path,
         index=index,
@@ -246,7 +269,10 @@ def _frame(path: Path, index: int, dataset: pydicom.Dataset, own: pydicom.Datase
         intercept=intercept if math.isfinite(intercept) else None,
         rescale_type=text_of(own, "RescaleType").upper(),
         b_value=_b_value(own, dataset),
-        moment=moment,
+        moment=moment_of(own, time_kinds) or moment_of(dataset, time_kinds),
+        content=moment_of(dataset, ("Content",)),
+        trigger_s=trigger / 1000 if math.isfinite(trigger) else None,
+        offset_s=offset if math.isfinite(offset) else None,
         acquisition=whole_number(
             dataset.get("AcquisitionNumber") if own is dataset else own.get("FrameAcquisitionNumber")
         ),

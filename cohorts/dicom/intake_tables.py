@@ -52,6 +52,10 @@ class ReportRow:
     is_listed: bool = False
     n_shared: int = 0
     pixels: str | None = None
+    unfit: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    choice: str | None = None
+    runner_up: str | None = None
 
     @property
     def n_counted(self) -> int:
@@ -77,6 +81,8 @@ class ReportRow:
             "numbers": json.dumps(dict(self.numbers)) if self.numbers else None,
             "path": self.path,
             "in_scans_tsv": self.is_listed,
+            "choice": self.choice,
+            "runner_up": self.runner_up,
         }
 
 

@@ -8,7 +8,7 @@ series that was not resampled that is the same voxel, for a tilted or uneven one
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def find_original(link: Link, folder: Path, scan: Path) -> Original:
             "folder that was imported with --dicom.",
         )
     headers, _ = read_headers(paths)
-    stacks = [stack for stack in group_stacks(headers) if not stack.recognition.refusal]
+    stacks = [stack for stack in map(_as_diffusion, group_stacks(headers)) if not stack.recognition.refusal]
     stack = next((stack for stack in stacks if _gives(stack, scan)), None)
     if stack is None:
         raise ImageProblemError(
@@ -154,6 +154,13 @@ def find_original(link: Link, folder: Path, scan: Path) -> Original:
     places, geometry, faults = ordered_places(stack, AS_IMPORTED)
     frames = [place[0] for place in places]
     return _original(frames, geometry, is_resampled=bool(faults))
+
+
+def _as_diffusion(stack: Stack) -> Stack:
+    """A series whose b-value was declared when it was imported; the voxels prove whether it is the one."""
+    if stack.recognition.refusal != "b_value_unknown":
+        return stack
+    return replace(stack, recognition=replace(stack.recognition, refusal=None))
 
 
 def _gives(stack: Stack, scan: Path) -> bool:

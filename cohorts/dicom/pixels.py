@@ -22,6 +22,7 @@ from pydicom.pixels.utils import pixel_array
 
 from cohorts.dicom.attributes import number_of
 from cohorts.dicom.headers import Frame, silent_pydicom
+from cohorts.dicom.mosaic import tiles_of
 from cohorts.images.mask import ImageProblemError
 from cohorts.images.padding import connected_to_edge
 from tasks.arrays import AnyArray, Float32Array, FloatArray, Mask
@@ -64,6 +65,8 @@ def read_slices(frames: Sequence[Frame]) -> Slices:
             files = {frame.path: _decode(frame)}  # one at a time: frames of one file follow each other
         content, dataset = files[frame.path]
         image = content[frame.index] if content.ndim == 3 else content
+        if frame.tiles_per_side and image.shape == tuple(size * frame.tiles_per_side for size in frame.shape):
+            image = tiles_of(image, frame.tiles_per_side)[frame.index]
         if image.shape != frame.shape:
             raise _unreadable("pixels must fill the matrix that the header announces")
         stored[place] = image
@@ -100,7 +103,8 @@ def convert_with_dcm2niix(paths: Sequence[Path]) -> tuple[Float32Array, FloatArr
         target.mkdir()
         for number, path in enumerate(paths):
             (source / f"{number:05d}.dcm").symlink_to(path.resolve())
-        arguments = ["-b", "n", "-z", "n", "-x", "i", "-f", "volume", "-o", str(target), str(source)]
+        # -p n: values as the header rescales them, not Philips' own ("precise") ones, which are of another scale
+        arguments = ["-b", "n", "-z", "n", "-x", "i", "-p", "n", "-f", "volume", "-o", str(target), str(source)]
         try:
             done = subprocess.run(
                 [dcm2niix.bin, *arguments], capture_output=True, timeout=DCM2NIIX_TIMEOUT_S, check=False
@@ -134,7 +138,7 @@ def _decode(frame: Frame) -> tuple[AnyArray, pydicom.Dataset]:
 def _decode_with_dcm2niix(frame: Frame) -> AnyArray:
     """Stored values of a single-frame file in a compression that dcm2niix knows and pydicom does not."""
     converted = None if frame.index else convert_with_dcm2niix([frame.path])
-    if converted is None or not frame.slope:
+    if converted is None:
         raise _unreadable("pixels must be readable by pydicom or dcm2niix")
     values, affine = converted
     place, cosines = np.array(frame.position or ()), np.array(frame.orientation or ())
@@ -145,7 +149,8 @@ def _decode_with_dcm2niix(frame: Frame) -> AnyArray:
     indices = np.round((points - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T).astype(int)
     if (indices < 0).any() or (indices >= values.shape).any():
         raise _unreadable("pixels must lie where the header says")
-    return np.asarray(np.round((values[tuple(np.moveaxis(indices, -1, 0))] - (frame.intercept or 0.0)) / frame.slope))
+    rescaled = values[tuple(np.moveaxis(indices, -1, 0))] - (frame.intercept or 0.0)
+    return np.asarray(np.round(rescaled / (frame.slope or 1.0)))
 
 
 def _padding(image: AnyArray, dataset: pydicom.Dataset) -> Mask:

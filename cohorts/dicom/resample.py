@@ -7,6 +7,9 @@ interpolated linearly at even steps of the usual size. Linear, because higher or
 
 from __future__ import annotations
 
+from typing import Any
+
+import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
@@ -22,6 +25,18 @@ def stack_affine(geometry: StackGeometry, spacing_mm: tuple[float, float]) -> Af
     """Affine (column, row, slice) -> RAS mm of a stack on a regular grid; slices are spaced by their mean step."""
     step = geometry.offsets_mm[-1] / (len(geometry.offsets_mm) - 1)
     return _affine(geometry, spacing_mm, geometry.positions[0], step)
+
+
+def on_grid(
+    values: Float32Array, geometry: StackGeometry, spacing_mm: tuple[float, float], fill: float
+) -> tuple[Float32Array, Affine]:
+    """(slice, row, column) values on one regular grid, in the closest canonical orientation."""
+    needs_resampling = {fault.reason for fault in geometry.faults} & {"gantry_tilt", "uneven_steps", "missing_slices"}
+    if needs_resampling:
+        values, affine = regular_volume(values, geometry, spacing_mm, fill)
+    else:
+        affine = stack_affine(geometry, spacing_mm)
+    return canonical(values, affine)
 
 
 def regular_volume(
@@ -60,6 +75,12 @@ def regular_volume(
     origin = geometry.positions[0] + low[0] * spacing_mm[0] * geometry.column + low[1] * spacing_mm[1] * geometry.row
     affine = _affine(geometry, spacing_mm, origin, wanted[1])
     return _interpolated(moved, geometry.offsets_mm, wanted), affine
+
+
+def canonical(values: Float32Array, affine: Affine) -> tuple[Float32Array, Affine]:
+    """(slice, row, column) to (X, Y, Z), axes flipped and permuted to point right, front and up."""
+    image: Any = nib.as_closest_canonical(nib.Nifti1Image(values.transpose(2, 1, 0), affine))  # type: ignore[no-untyped-call]
+    return np.ascontiguousarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64)
 
 
 def _interpolated(slices: Float32Array, offsets: FloatArray, wanted: FloatArray) -> Float32Array:

@@ -16,11 +16,10 @@ import numpy as np
 from PIL import Image
 
 from cohorts.dicom.attributes import number_of
-from cohorts.dicom.compare import canonical
 from cohorts.dicom.geometry import check_stack
 from cohorts.dicom.headers import Frame, read_headers
 from cohorts.dicom.pixels import read_slices
-from cohorts.dicom.resample import regular_volume, stack_affine
+from cohorts.dicom.resample import canonical, regular_volume, stack_affine
 from cohorts.dicom.stacks import Stack, group_stacks
 from cohorts.dicom.volume import build_volume
 from cohorts.dicom.writing import volume_bytes

@@ -8,7 +8,7 @@ are a dynamic series (CT perfusion), directions of diffusion, phases of a contra
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from cohorts.dicom.attributes import moment_of, text_of
 from cohorts.dicom.deidentify import identity_of
+from cohorts.dicom.dynamic_parts import joined_in_time
 from cohorts.dicom.geometry import SAME_POSITION_MM
 from cohorts.dicom.headers import Frame, Header
 from cohorts.dicom.pixels import content_of
@@ -76,13 +77,18 @@ class Stack:
         return min(moments) if moments else moment_of(self.header.dataset, ("Series", "Study"))
 
 
-def group_stacks(headers: Iterable[Header], identity: str | None = None) -> list[Stack]:
+def group_stacks(
+    headers: Iterable[Header],
+    identity: str | None = None,
+    declared: Callable[[list[Stack]], list[Stack]] = list,
+) -> list[Stack]:
     """Sort files into stacks, refused ones included, in an order that depends on their content alone.
 
     Parameters
     ----------
     headers : of one patient or several
     identity : whose they are; None where each header says that itself
+    declared : makes of the stacks what a coordinator declares of them, before files are counted
     """
     kept, copies = _without_copies(headers, identity)
     families: dict[tuple[str, ...], list[tuple[Header, Frame]]] = defaultdict(list)
@@ -99,7 +105,8 @@ def group_stacks(headers: Iterable[Header], identity: str | None = None) -> list
     for key, members in families.items():
         for number, cluster in enumerate(_clusters(members)):
             stacks += _stacks_of((*key, str(number)), cluster)
-    return _counted(sorted(stacks, key=lambda stack: (stack.identity, stack.started or _NEVER, stack.key)), copies)
+    stacks = joined_in_time(sorted(stacks, key=lambda stack: (stack.identity, stack.started or _NEVER, stack.key)))
+    return _counted(declared(stacks), copies)
 
 
 def _series_of(header: Header, identity: str | None) -> tuple[str, str]:
@@ -219,13 +226,14 @@ def _arrange(frames: list[Frame]) -> tuple[tuple[Frame, ...], ...]:
 
 def _by_time(frame: Frame) -> tuple[object, ...]:
     """Temporal order of frames at one place."""
-    return frame.temporal_position or 0, frame.moment or _NEVER, frame.acquisition or 0, frame.instance, frame.index
+    counted = frame.trigger_s or 0.0, frame.acquisition or 0, frame.instance, frame.index
+    return frame.temporal_position or 0, frame.moment or _NEVER, *counted
 
 
 def _are_phases(places: tuple[tuple[Frame, ...], ...]) -> bool:
     """Whether frames at one place can be told apart by time, acquisition or temporal position."""
 
     def told(frame: Frame) -> tuple[object, ...]:
-        return frame.temporal_position, frame.moment, frame.acquisition
+        return frame.temporal_position, frame.moment, frame.trigger_s, frame.acquisition
 
     return all(len({told(frame) for frame in place}) == len(place) for place in places)

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from cohorts.dicom.attributes import number_of
-from cohorts.dicom.compare import canonical, compare_with_dcm2niix
-from cohorts.dicom.contrast import has_contrast, vessel_share
-from cohorts.dicom.geometry import ACTIONS, Action, Fault, StackGeometry, check_stack
+from cohorts.dicom.compare import compare_with_dcm2niix
+from cohorts.dicom.contrast import HeadVoxels, has_contrast, head_voxels
+from cohorts.dicom.dynamic import LOWEST_HU, Course, levelled, read_course
+from cohorts.dicom.geometry import ACTIONS, Action, Fault, StackGeometry, StackRefusedError, check_stack
 from cohorts.dicom.headers import Frame
 from cohorts.dicom.maps import CANONICAL_UNITS, map_values
 from cohorts.dicom.pixels import Slices, read_slices
-from cohorts.dicom.resample import regular_volume, stack_affine
+from cohorts.dicom.resample import on_grid
 from cohorts.dicom.stacks import Stack
 from cohorts.images.mask import ImageProblemError
 from cohorts.images.scan import as_adc, as_hounsfield
@@ -29,19 +29,7 @@ from tasks.arrays import Affine, Float32Array
 from tasks.modality import CT_MODALITIES, MAP_MODALITIES
 from tasks.space.affines import voxel_sizes_mm
 
-LOWEST_HU = -1024.0
 DEFAULT_ACTIONS: Mapping[str, Action] = MappingProxyType({reason: actions[0] for reason, actions in ACTIONS.items()})
-
-
-class StackRefusedError(ImageProblemError):
-    """A stack that becomes no volume: every fault, and the first one's reason."""
-
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
-        super().__init__(faults[0].reason, "; ".join(fault.text for fault in faults))
-        self.faults = faults
-
-    def __reduce__(self) -> Any:
-        return type(self), (self.faults,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +45,8 @@ class Volume:
     converter : dcm2niix, or aspects for our own reader
     faults : what was found and fixed by resampling
     notes, numbers : further findings and measured numbers
+    doubts : why it may not be of its kind, those of the attributes included
+    evidence : what showed its kind
     frame_times_s : start of every frame after the first one's, for CT perfusion
     """
 
@@ -69,6 +59,8 @@ class Volume:
     notes: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
     frame_times_s: tuple[float, ...] = ()
+    doubts: tuple[str, ...] = ()
+    evidence: str = ""
 
 
 def build_volume(stack: Stack, actions: Mapping[str, Action] = DEFAULT_ACTIONS) -> Volume:
@@ -92,7 +84,7 @@ def build_volume(stack: Stack, actions: Mapping[str, Action] = DEFAULT_ACTIONS) 
         _check_rescale(stack)
     ordered, geometry, faults = ordered_places(stack, actions)
     if stack.recognition.kind == "ctp":
-        return _dynamic(ordered, geometry, faults)
+        return _dynamic(read_course(ordered, geometry, actions), faults, stack.recognition.doubts)
     return _static(stack, ordered, geometry, faults)
 
 
@@ -125,18 +117,19 @@ def ordered_places(
 def _static(
     stack: Stack, places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: tuple[Fault, ...]
 ) -> Volume:
-    """One 3-D volume; several directions of diffusion become their geometric mean."""
-    kind, numbers, notes = stack.recognition.kind, dict[str, float](), tuple[str, ...]()
+    """One 3-D volume; several directions of diffusion, or volumes without any, become their geometric mean."""
+    recognition, numbers, notes = stack.recognition, dict[str, float](), tuple[str, ...]()
+    kind, doubts, evidence = recognition.kind, recognition.doubts, recognition.evidence
     phases = [read_slices([place[phase] for place in places]) for phase in range(len(places[0]))]
     slices = phases[0]
     if len(phases) > 1:
         if all(np.array_equal(slices.stored, other.stored) for other in phases[1:]):
             n_repeated = len(places) * (len(phases) - 1)
             faults = (Fault("duplicate_slices", "every slice must occur once", {"n_repeated": n_repeated}), *faults)
-        elif kind == "dwi":
+        elif kind in ("dwi", "dwi-b0"):
             mean = np.exp(np.mean([np.log(phase.values.clip(min=1e-6)) for phase in phases], axis=0))
             slices = Slices(mean.astype(np.float32), slices.stored, slices.is_padding)
-            numbers["n_directions"] = len(phases)
+            numbers["n_directions" if kind == "dwi" else "n_averaged"] = len(phases)
         else:
             text = "slices at one position must be copies, directions of diffusion or frames in time"
             raise StackRefusedError((Fault("conflicting_slices", text, {"n_at_one_position": len(phases)}),))
@@ -155,48 +148,44 @@ def _static(
         is_outside = slices.is_outside
         values = np.where(is_outside, np.float32(fill), values)
         numbers["n_padding_voxels"] = int(is_outside.sum())
-    volume, affine = _on_grid(values, geometry, places[0][0], fill)
+    volume, affine = on_grid(values, geometry, places[0][0].spacing_mm or (0.0, 0.0), fill)
     _check_constant(volume)
     if kind in CT_MODALITIES:
         volume, found, measured = as_hounsfield(volume, "series")
         notes, numbers = notes + found, numbers | measured
-        kind, found, measured = _contrast(kind, volume, affine)
-        notes, numbers = notes + found, numbers | measured
+        inside = _head_voxels(volume, affine)
+        is_seen = None if inside is None else has_contrast(inside.vessel_share)
+        numbers |= {} if inside is None else inside.numbers
+        if recognition.contrast is not None:
+            kind, contradictions, evidence = recognition.contrast.weighed(is_seen)
+            doubts += contradictions + (("noise_too_high",) if inside is not None and inside.is_noisy else ())
+        elif is_seen not in (None, kind == "cta"):  # a rule of the site counts, and is contradicted aloud
+            notes += ("contrast_evidence_disagrees",)
     elif kind == "adc":
         volume, notes, measured = as_adc(volume, "series")
         numbers |= measured
-    return Volume(kind, volume, affine, unit_of(kind), converter, faults, lost + notes, numbers)
+    notes = lost + notes
+    return Volume(
+        kind, volume, affine, unit_of(kind), converter, faults, notes, numbers, doubts=doubts, evidence=evidence
+    )
 
 
-def _dynamic(places: list[tuple[Frame, ...]], geometry: StackGeometry, faults: tuple[Fault, ...]) -> Volume:
+def _dynamic(course: Course, faults: tuple[Fault, ...], doubts: tuple[str, ...]) -> Volume:
     """CT perfusion: (X, Y, Z, T) with the time of every frame."""
-    moments = [[frame.moment for frame in place] for place in places]
-    start = min(moment for row in moments for moment in row if moment)
-    seconds = np.array([[(moment - start).total_seconds() if moment else np.nan for moment in row] for row in moments])
-    times = seconds.mean(axis=0)
-    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise StackRefusedError((_no_times(len(times)),))
-    whole, affine, n_padding = np.empty(0, dtype=np.float32), np.eye(4), 0
-    for phase in range(len(times)):
-        slices = read_slices([place[phase] for place in places])
-        is_outside = slices.is_outside
-        n_padding += int(is_outside.sum())
-        values = np.where(is_outside, np.float32(LOWEST_HU), slices.values.clip(min=LOWEST_HU))
-        volume, affine = _on_grid(values, geometry, places[0][0], LOWEST_HU)
-        if not phase:
-            whole = np.empty((*volume.shape, len(times)), dtype=np.float32, order="F")  # one frame after the other
-        whole[..., phase] = volume
-    whole, notes, numbers = as_hounsfield(whole, "series")
+    whole, notes, numbers = as_hounsfield(course.values, "series")
     _check_constant(whole)
-    numbers |= {
-        "n_frames": len(times),
-        "median_frame_interval_s": float(np.median(np.diff(times))),
-        "largest_frame_interval_s": float(np.diff(times).max()),
-        "largest_spread_within_frame_s": float(np.ptp(seconds, axis=0).max()),
-        "n_padding_voxels": n_padding,
-    }
-    frame_times = tuple(float(time - times[0]) for time in times)
-    return Volume("ctp", whole, affine, unit_of("ctp"), "aspects", faults, notes, numbers, frame_times)
+    return Volume(
+        "ctp",
+        whole,
+        course.affine,
+        unit_of("ctp"),
+        "aspects",
+        (*faults, *course.faults),
+        course.notes + notes,
+        {**numbers, **course.numbers},
+        tuple(map(float, course.times_s)),
+        doubts,
+    )
 
 
 def unit_of(kind: str) -> str:
@@ -210,12 +199,11 @@ def _frames_per_place(stack: Stack) -> tuple[tuple[tuple[Frame, ...], ...], tupl
     """Places with the same number of frames each, and what is wrong with their number or times."""
     counts = [len(place) for place in stack.places]
     if min(counts) == max(counts):
-        is_dynamic = stack.recognition.kind == "ctp"
-        if is_dynamic and any(frame.moment is None for place in stack.places for frame in place):
-            return stack.places, (_no_times(counts[0]),)
         return stack.places, ()
     numbers = {"smallest_number": min(counts), "largest_number": max(counts)}
     if stack.recognition.kind == "ctp":
+        if even := levelled(stack.places):
+            return even[0], (even[1],)
         text = "every position must have the same number of frames"
         return stack.places, (Fault("incomplete_frames", text, numbers),)
     single, n_repeated = [], 0
@@ -227,12 +215,6 @@ def _frames_per_place(stack: Stack) -> tuple[tuple[tuple[Frame, ...], ...], tupl
         n_repeated += len(place) - 1
         single.append(place[:1])
     return tuple(single), (Fault("duplicate_slices", "every slice must occur once", {"n_repeated": n_repeated}),)
-
-
-def _no_times(n_frames: int) -> Fault:
-    """A dynamic series without usable times."""
-    text = "every frame of a dynamic series must have a later time than the one before"
-    return Fault("frame_times_missing", text, {"n_frames": n_frames})
 
 
 def _check_rescale(stack: Stack) -> None:
@@ -255,28 +237,10 @@ def _tilt_tag(stack: Stack) -> float | None:
     return tilt if tilt == tilt else None
 
 
-def _on_grid(values: Float32Array, geometry: StackGeometry, frame: Frame, fill: float) -> tuple[Float32Array, Affine]:
-    """(slice, row, column) values on one regular grid, in the closest canonical orientation."""
-    spacing = frame.spacing_mm or (0.0, 0.0)
-    needs_resampling = {fault.reason for fault in geometry.faults} & {"gantry_tilt", "uneven_steps", "missing_slices"}
-    if needs_resampling:
-        values, affine = regular_volume(values, geometry, spacing, fill)
-    else:
-        affine = stack_affine(geometry, spacing)
-    return canonical(values, affine)
-
-
-def _contrast(kind: str, values: Float32Array, affine: Affine) -> tuple[str, tuple[str, ...], dict[str, float]]:
-    """Decide an open CT by its voxels; note where attributes and voxels disagree."""
+def _head_voxels(values: Float32Array, affine: Affine) -> HeadVoxels | None:
+    """The inside of the skull of a volume in canonical orientation."""
     sizes = voxel_sizes_mm(affine)
-    share = vessel_share(values, (float(sizes[0]), float(sizes[1]), float(sizes[2])))
-    seen = has_contrast(share)
-    numbers = {} if share is None else {"vessel_share": share}
-    if kind == "ct":
-        return ("cta" if seen else "ncct"), (("contrast_not_measured",) if seen is None else ()), numbers
-    if seen is not None and seen != (kind == "cta"):
-        return kind, ("contrast_evidence_disagrees",), numbers
-    return kind, (), numbers
+    return head_voxels(values, (float(sizes[0]), float(sizes[1]), float(sizes[2])))
 
 
 def _check_constant(values: Float32Array) -> None:

@@ -93,14 +93,14 @@ def sidecar(
             "dcm2niix" if volume.converter == "dcm2niix" else "aspects-cohort"
         ),
         "DetectedAs": volume.kind,
-        "DetectedBy": stack.recognition.evidence,
+        "DetectedBy": volume.evidence or stack.recognition.evidence,
         "NumberOfSlices": stack.n_slices,
         "NumberOfFiles": stack.n_files,
         "Faults": [
             {"Reason": fault.reason, "Action": actions[fault.reason], "Numbers": numbers_text(fault.numbers)}
             for fault in volume.faults
         ],
-        "Notes": list(volume.notes),
+        "Notes": [*volume.notes, *volume.doubts, *stack.recognition.unfit],
         "Measured": numbers_text(volume.numbers),
         "PatientIdentityRemoved": True,
         "LongitudinalTemporalInformationModified": "MODIFIED",

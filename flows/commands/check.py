@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -13,6 +17,7 @@ from cohorts.folder.problems import Problem
 from cohorts.folder.scans import HEADER
 from cohorts.folder.tsv import read_tsv
 from cohorts.images.same_content import same_content
+from cohorts.images.template_grid import unlike_templates
 from cohorts.store.records import write_bytes
 from flows.cases.case import Case, StepSettings
 from flows.commands.failures import EXIT_PREFLIGHT
@@ -23,6 +28,10 @@ from flows.run.steps import examine
 from flows.sources.registry import read_cohort
 
 CASES_PER_CALL = 16
+MEMORY = "Check again with --n-cpus 1, or look at the file."
+REPORT = "This is a fault of the program: please report it with the file's header."
+
+Finding = tuple[str | None, str | None]  # reason and detail; None where an image is fine
 
 
 def check_cohort(folder: Path, n_cpus: int, console: Console, listing: Path | None = None) -> int:
@@ -36,8 +45,8 @@ def check_cohort(folder: Path, n_cpus: int, console: Console, listing: Path | No
     _, map_problems = load_maps(cohort.config, folder)
     stops = [*cohort.study_problems, *map_problems]
     image_problems = [] if stops else _image_problems(cohort, n_cpus)
-    copies = [] if stops else same_content(cohort.scans, folder)
-    problems = [*stops, *cohort.participant_problems, *image_problems, *cohort.warnings, *copies]
+    doubts = [] if stops else [*same_content(cohort.scans, folder), *unlike_templates(cohort.scans, folder)]
+    problems = [*stops, *cohort.participant_problems, *image_problems, *cohort.warnings, *doubts]
     show_problems(problems, console, is_whole=False)
     if listing is not None:
         write_bytes(listing, problems_tsv(problems).encode())
@@ -54,25 +63,54 @@ def _image_problems(cohort: Cohort, n_cpus: int) -> list[Problem]:
     with TemporaryDirectory() as nowhere:
         plan = plan_of(cohort, Path(nowhere) / "absent")
     rows = _scan_rows(cohort.folder)
-    pending = plan.pending
-    with ProcessPoolExecutor(n_cpus or available_cpus()) as pool:
-        results = pool.map(
-            _examined,
-            [case for _, case in pending],
-            [plan.settings[name] for name, _ in pending],
-            chunksize=CASES_PER_CALL,
-        )
-        return [
-            _problem(plan, case, reason, detail, rows)
-            for (_, case), (reason, detail) in zip(pending, results, strict=True)
-            if reason is not None
-        ]
+    pending = [(case, plan.settings[name]) for name, case in plan.pending]
+    results = _all_examined(pending, n_cpus or available_cpus())
+    return [
+        _problem(plan, case, reason, detail, rows)
+        for (case, _), (reason, detail) in zip(pending, results, strict=True)
+        if reason is not None
+    ]
 
 
-def _examined(case: Case, settings: StepSettings) -> tuple[str | None, str | None]:
-    """Reason and detail of one image, None where it is fine."""
-    outcome = examine(case, settings)
-    return outcome.reason, outcome.detail
+def _all_examined(pending: Sequence[tuple[Case, StepSettings]], n_cpus: int) -> list[Finding]:
+    """Examine all images; one that raises, or ends its process, is a finding of its own and stops no other."""
+    chunks = [pending[start : start + CASES_PER_CALL] for start in range(0, len(pending), CASES_PER_CALL)]
+    found: list[Finding] = []
+    with ProcessPoolExecutor(n_cpus) as pool:
+        answers: list[Future[list[Finding]]] = []
+        with suppress(BrokenProcessPool):  # a process may end while chunks are still handed out
+            answers += (pool.submit(_examined, chunk) for chunk in chunks)
+    for chunk, answer in zip_longest(chunks, answers):
+        if answer is None or isinstance(answer.exception(), BrokenProcessPool):  # one of its cases, or one beside it
+            found += [_examined_alone(one) for one in chunk]
+        else:
+            found += answer.result()
+    return found
+
+
+def _examined_alone(one: tuple[Case, StepSettings]) -> Finding:
+    """Examine one image in a process of its own."""
+    with ProcessPoolExecutor(1) as pool:
+        try:
+            return pool.submit(_examined, [one]).result()[0]
+        except BrokenProcessPool:
+            name = Path(one[0].files[0].path).name
+            return "worker_died", f"{name} must be examined to its end, got a process that died. {MEMORY}"
+
+
+def _examined(chunk: Sequence[tuple[Case, StepSettings]]) -> list[Finding]:
+    """Reason and detail of some images, None where they are fine."""
+    found: list[Finding] = []
+    for case, settings in chunk:
+        try:
+            outcome = examine(case, settings)
+        except Exception as error:  # whatever it is, the others are examined
+            name, text = Path(case.files[0].path).name, str(error).replace(". ", "; ").rstrip(".")
+            detail = f"{name} must be examined to its end, got {type(error).__name__}: {text}. {REPORT}"
+            found.append(("unexpected_error", detail))
+        else:
+            found.append((outcome.reason, outcome.detail))
+    return found
 
 
 def _problem(plan: Plan, case: Case, reason: str, detail: str | None, rows: dict[tuple[str, str], int]) -> Problem:

@@ -12,17 +12,19 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
 from cohorts.dicom.burned_in import BURNED_IN, text_in, text_refused
-from cohorts.dicom.completeness import INCOMPLETE, Gaps, find_gaps
+from cohorts.dicom.completeness import Gaps, find_gaps
+from cohorts.dicom.declared import with_declarations
 from cohorts.dicom.deidentify import Pseudonymiser
 from cohorts.dicom.directory import missing_files
-from cohorts.dicom.geometry import Fault
+from cohorts.dicom.geometry import Fault, StackRefusedError
 from cohorts.dicom.headers import read_headers
+from cohorts.dicom.import_settings import ImportSettings
 from cohorts.dicom.index import index_files
 from cohorts.dicom.intake_tables import (
     ReportRow,
@@ -41,12 +43,13 @@ from cohorts.dicom.link_table import Link, LinkTableError, add_links, link_of
 from cohorts.dicom.patients import Patient, find_patients
 from cohorts.dicom.register import RegisterError, read_register, was_filled, write_register
 from cohorts.dicom.stacks import Stack, group_stacks
-from cohorts.dicom.volume import StackRefusedError, Volume, build_volume
+from cohorts.dicom.volume import Volume, build_volume
 from cohorts.dicom.walk import walk
 from cohorts.dicom.writing import numbers_text, write_volume
 from cohorts.images.mask import ImageProblemError
 from cohorts.store.records import digest_of
 from flows.commands import import_screens
+from flows.commands.import_choice import chosen_rows
 from flows.commands.import_request import ImportRequest
 from flows.commands.import_screens import Account
 from flows.engine.lock import run_lock
@@ -62,9 +65,9 @@ COMMIT_EVERY_S = 20.0
 def import_dicom(request: ImportRequest, console: Console) -> int:
     """Import a folder of DICOM files; returns the exit code.
 
-    Writes volumes and sidecars, adds rows to participants.tsv and scans.tsv, and replaces import_report.tsv. One
-    scan per participant and modality is listed in scans.tsv: of several the earliest, then the one with fewest faults,
-    then the one with most slices; the others are converted, and the report says so.
+    Writes volumes and sidecars, adds rows to participants.tsv and scans.tsv, and replaces import_report.tsv. One scan
+    per participant and modality is listed in scans.tsv, see ``cohorts.dicom.choosing``; the others are converted, and
+    the report says why they are not listed.
 
     Raises
     ------
@@ -99,6 +102,7 @@ def _import(request: ImportRequest, pseudonymiser: Pseudonymiser, console: Conso
         "source": str(request.source.resolve()),
         "keep_text": request.rules.keep_text,
         "link_table": str(request.link_table),
+        "settings": request.settings.model_dump(mode="json"),
         "code": code_digest(),
     }
     journal = open_journal(request.cohort, pseudonymiser.token("rules", digest_of(rules)))
@@ -163,7 +167,9 @@ class _Work:
         source = self.request.source
         headers, unread = read_headers([source / name for name in patient.files])
         try:
-            stacks = group_stacks(headers, patient.identity)
+            settings = self.request.settings
+            stacks = group_stacks(headers, patient.identity, lambda found: with_declarations(found, settings))
+            stacks = [_as_ruled(stack, settings) for stack in stacks]
             gaps = find_gaps(stacks)
         except Exception as error:  # one patient must not end the import, and the message may quote the header
             row = _file_row(patient.participant_id, len(patient.files), "unexpected_error")
@@ -172,13 +178,12 @@ class _Work:
             (stack, _import_stack(stack, gaps.get(stack.key, Gaps()), self.request, self.pseudonymiser))
             for stack in stacks
         ]
-        chosen = _choose([(stack, row) for stack, row in results if row.path], listed_scans(self.request.cohort))
+        rows = chosen_rows(results, listed_scans(self.request.cohort), self.request.cohort, settings)
         if self.request.link_table is not None:
             for stack, row in results:
                 if row.path is not None:
                     volume = row.participant_id, row.path
                     self.links.append(link_of(stack.header.dataset, volume, source, stack.paths))
-        rows = [replace(row, is_listed=True) if row.path in chosen else row for _, row in results]
         damaged = Counter(item.reason for item in unread)
         return rows + [_file_row(patient.participant_id, count, reason) for reason, count in sorted(damaged.items())]
 
@@ -193,6 +198,12 @@ def _refused_patient(patient: Patient) -> ReportRow:
     reason, detail = (patient.refusal.kind, patient.refusal.text) if patient.refusal else (None, None)
     row = ReportRow("n/a", patient.participant_id, "not read", "patient module", len(patient.files), 0, 0, "rejected")
     return replace(row, reason=reason, detail=detail)
+
+
+def _as_ruled(stack: Stack, settings: ImportSettings) -> Stack:
+    """A series as the rules of import.toml see it."""
+    rule = settings.rule_of(stack.header, stack.places[0][0])
+    return replace(stack, recognition=settings.recognised(stack.recognition, rule))
 
 
 def _import_stack(stack: Stack, gaps: Gaps, request: ImportRequest, pseudonymiser: Pseudonymiser) -> ReportRow:
@@ -229,17 +240,20 @@ def _import_stack(stack: Stack, gaps: Gaps, request: ImportRequest, pseudonymise
         return replace(row, reason="unexpected_error", detail=type(error).__name__)
     except Exception as error:  # one series must not end the import, and the message may quote the header
         return replace(row, reason="unexpected_error", detail=type(error).__name__)
-    return _converted(row, volume, path)
+    return _converted(row, volume, path, stack.recognition.unfit)
 
 
-def _converted(row: ReportRow, volume: Volume, path: str) -> ReportRow:
+def _converted(row: ReportRow, volume: Volume, path: str, unfit: tuple[str, ...]) -> ReportRow:
     """The row of a volume that was written."""
     reasons = [fault.reason for fault in volume.faults]
     return replace(
         row,
         detected_as=volume.kind,
+        evidence=volume.evidence or row.evidence,
         action="resampled" if reasons else "converted",
-        reason=", ".join([*reasons, *volume.notes]) or None,
+        reason=", ".join([*reasons, *volume.notes, *volume.doubts, *unfit]) or None,
+        unfit=unfit,
+        doubts=volume.doubts,
         detail="; ".join(fault.text for fault in volume.faults) or None,
         numbers=_fault_numbers(volume.faults) | numbers_text(volume.numbers),
         path=path,
@@ -252,16 +266,3 @@ def _fault_numbers(faults: Iterable[Fault]) -> dict[str, float]:
     return numbers_text({name: value for fault in faults for name, value in fault.numbers.items()})
 
 
-def _choose(results: list[tuple[Stack, ReportRow]], listed: Mapping[tuple[str, str], str]) -> set[str | None]:
-    """Paths of the scans that scans.tsv lists, those that it lists already included."""
-
-    def rank(item: tuple[Stack, ReportRow]) -> tuple[object, ...]:
-        stack, row = item
-        is_whole = not any(note in (row.reason or "") for note in INCOMPLETE)
-        when = stack.started is None, str(stack.started)
-        return *when, not is_whole, row.action == "resampled", -stack.n_slices, row.path
-
-    chosen = dict(listed)
-    for _, row in sorted(results, key=rank):
-        chosen.setdefault((row.participant_id, row.detected_as), row.path or "")
-    return set(chosen.values())

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cohorts.dicom.geometry import ACTIONS, Action
+from cohorts.dicom.import_settings import ImportSettings, ImportSettingsError, read_import_settings
 from cohorts.dicom.link_table import LinkTableError, check_place, is_forbidden
 from cohorts.dicom.patients import IntakeRules, PatientFrom, same_person_of
 from cohorts.dicom.volume import DEFAULT_ACTIONS
 from cohorts.folder.problems import did_you_mean
-from flows.run.plan import UsageError
+from flows.run.plan import PreflightError, UsageError
 
 NO_RULES = IntakeRules()
 
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What to import, where to, with which key and which actions for faults; and where to keep who is who, or None."""
+    """What to import, where to, with which key and which actions for faults; where to keep who is who, or None; what is
+    declared of the export, and what the cohort folder says of a site's series.
+    """
 
     source: Path
     cohort: Path
@@ -26,6 +29,7 @@ class ImportRequest:
     actions: Mapping[str, Action]
     link_table: Path | None = None
     rules: IntakeRules = NO_RULES
+    settings: ImportSettings = field(default_factory=ImportSettings)
 
 
 def import_request(
@@ -51,6 +55,8 @@ def import_request(
     ------
     UsageError
         An argument breaks its rule.
+    PreflightError
+        ``import.toml`` of the cohort folder cannot be used.
     """
     if not source.is_dir():
         raise UsageError("DICOM_DIR must be a folder. Give the folder that holds the exported files.")
@@ -84,7 +90,11 @@ def import_request(
             check_place(link_table, cohort)
         except LinkTableError as error:
             raise UsageError(str(error)) from None
-    return ImportRequest(source, cohort, key, actions, link_table, rules)
+    try:
+        settings = read_import_settings(cohort)
+    except ImportSettingsError as error:
+        raise PreflightError(str(error)) from None
+    return ImportRequest(source, cohort, key, actions, link_table, rules, settings)
 
 
 def intake_rules(

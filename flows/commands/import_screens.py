@@ -16,6 +16,7 @@ from cohorts.dicom.identity import Finding
 from cohorts.dicom.intake_tables import FINDINGS_FILE, REPORT_FILE, ReportRow
 from cohorts.dicom.walk import LEFT_OUT
 from flows.commands.failures import EXIT_FAILED_CASES, EXIT_OK
+from flows.commands.import_choice import choice_lines
 
 #: Reasons of files with which a patient's scans may be lost.
 LOST = {reason for reason, is_lost in LEFT_OUT.items() if is_lost} | {
@@ -87,6 +88,8 @@ def show(account: Account, console: Console) -> None:
     say(f"Series found: {len(series)} ({counts})")
     for reason, count in Counter(row.reason for row in series if row.action == "rejected").most_common():
         say(f"  {reason}: {count}")
+    for line in choice_lines(series):
+        say(line)
     n_series = sum(row.n_counted - row.n_copies for row in series)
     n_copies, n_refused = (
         sum(row.n_copies for row in series),

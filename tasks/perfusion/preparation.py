@@ -15,6 +15,7 @@ import numpy as np
 from tasks.arrays import AnyArray, Float32Array, FloatArray, Mask
 from tasks.gaussian import MAD_TO_SIGMA
 from tasks.perfusion.bolus import SECOND_PEAK_SHARE
+from tasks.perfusion.frame_times import LONGEST_GAP_S, n_lost_frames, unwrapped
 
 #: Median interval of frames, s: dynamic scanners reach about 0.3 s, and a bolus of 10 s needs more than one frame.
 #: Times in ms or min fall outside.
@@ -31,6 +32,9 @@ LEAD_S = 3.0  # arteries fill before that: tissue follows them by 0.5 to 2 s and
 #: the brain's mean falls later.
 TRUNCATED_SHARE = 0.5
 TAIL_FRAMES = 2  # averaged at the end
+#: Longest time without a frame while contrast agent arrives, s: maps hold up to sampling every 4 s (Wintermark et al.,
+#: Radiology 2004, doi 10.1148/radiol.2312030024); half as much again leaves one frame or none on the rise.
+LONGEST_STEP_OF_BOLUS_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,9 @@ class FrameOrder:
     ----------
     order : index of each frame in the stored series
     frame_times_s : increasing times; empty where the series is refused
-    notes : ``frames_reordered``
+    notes : ``frames_reordered``, ``clock_unwrapped``, ``frames_lost``
     reason : empty, or ``frame_times_missing``, ``frame_times_not_increasing``, ``frame_interval_implausible``,
-        ``too_few_frames``
+        ``frame_gap``, ``too_few_frames``
     detail : the rule, what was found and the remedy; empty without a reason
     """
 
@@ -67,7 +71,8 @@ class BolusPassage:
     tail_share : what is left of the rise at the end, 0 where the bolus has left
     after_peak_s : time observed after the peak
     n_peaks : passes of comparable size
-    reason : empty, or ``no_contrast``, ``bolus_before_start``, ``two_bolus_peaks``, ``bolus_truncated``
+    reason : empty, or ``no_contrast``, ``bolus_before_start``, ``two_bolus_peaks``, ``bolus_undersampled``,
+        ``bolus_truncated``
     detail : every broken rule; empty without a reason
     """
 
@@ -110,6 +115,9 @@ def order_frames(frame_times_s: Sequence[float] | None, n_frames: int) -> FrameO
             stored, (), (), "too_few_frames",
             f"series must have >= {SHORTEST_SERIES_FRAMES} frames, got {n_frames}. Give the whole perfusion series.",
         )  # fmt: skip
+    clock = unwrapped(times)
+    is_wrapped = bool(np.isfinite(clock.wrap_s))
+    times = clock.times_s - clock.times_s.min() if is_wrapped else times
     order = np.argsort(times, kind="stable")
     intervals = np.diff(times[order])
     if (intervals <= 0).any():
@@ -125,8 +133,21 @@ def order_frames(frame_times_s: Sequence[float] | None, n_frames: int) -> FrameO
             f"median interval of frames must be {low:g} to {high:g} s, got {np.median(intervals):g} s. "
             "Check the unit of the frame times.",
         )  # fmt: skip
-    notes = () if np.array_equal(order, stored) else ("frames_reordered",)
-    return FrameOrder(tuple(map(int, order)), tuple(map(float, times[order])), notes)
+    if intervals.max() > LONGEST_GAP_S:
+        before = float(times[order][intervals.argmax()])
+        return FrameOrder(
+            stored, (), (), "frame_gap",
+            f"frames must follow each other within {LONGEST_GAP_S:g} s, got {intervals.max():.1f} s without one after "
+            f"{before:.1f} s. Look for lost frames; if the clock jumped, correct FrameTimesStart in the sidecar.",
+        )  # fmt: skip
+    notes = {
+        "frames_reordered": not np.array_equal(order, stored),
+        "clock_unwrapped": is_wrapped,
+        "frames_lost": n_lost_frames(times[order]) > 0,
+    }
+    return FrameOrder(
+        tuple(map(int, order)), tuple(map(float, times[order])), tuple(name for name, is_so in notes.items() if is_so)
+    )
 
 
 def mean_curve(series: AnyArray, mask: Mask) -> FloatArray:
@@ -189,6 +210,15 @@ def find_bolus(curve: FloatArray, frame_times_s: Sequence[float]) -> BolusPassag
             (
                 "two_bolus_peaks",
                 f"curve of the brain must have one peak, got {n_peaks}. Split the series at the injection.",
+            )
+        )
+    widest_s = float(np.diff(times[first - 1 : peak + 2]).max())  # from before it arrives to after its peak
+    if widest_s > LONGEST_STEP_OF_BOLUS_S:
+        problems.append(
+            (
+                "bolus_undersampled",
+                f"frames must follow each other within {LONGEST_STEP_OF_BOLUS_S:g} s while contrast agent arrives, got "
+                f"{widest_s:.1f} s. Look for lost frames and for a clock that jumped.",
             )
         )
     if tail_share > TRUNCATED_SHARE:

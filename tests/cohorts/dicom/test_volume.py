@@ -8,10 +8,11 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from cohorts.dicom.geometry import StackRefusedError
 from cohorts.dicom.headers import find_files, read_headers
 from cohorts.dicom.pixels import _decode_with_dcm2niix, read_slices
 from cohorts.dicom.stacks import group_stacks
-from cohorts.dicom.volume import DEFAULT_ACTIONS, StackRefusedError, build_volume
+from cohorts.dicom.volume import DEFAULT_ACTIONS, build_volume
 from cohorts.images.mask import ImageProblemError
 from tasks.perfusion.blood import BRAIN_DENSITY_G_PER_ML
 from tests.cohorts.dicom.made import COLUMNS, ROWS, head_hu, write_ct, write_slice
@@ -296,6 +297,15 @@ def test_diffusion_is_split_into_b0_high_b_and_adc(tmp_path):
     assert adc.values[8, 8, 1] == pytest.approx(0.8)
     assert (adc.unit, adc.notes) == ("10^-3 mm2/s", ("adc_unit_changed",))
     assert build_volume(stacks["dwi-b0"]).values[8, 8, 1] == 400
+
+
+def test_several_volumes_without_diffusion_weighting_are_averaged(tmp_path):
+    for number, value in enumerate((100, 400)):
+        for place in range(3):
+            _write_mr(tmp_path, 10 * number + place, place, value, DiffusionBValue=0.0)
+    volume = _volume(tmp_path)
+    assert volume.values[8, 8, 1] == pytest.approx(200, rel=1e-5)
+    assert volume.numbers["n_averaged"] == 2
 
 
 @pytest.mark.parametrize(("name", "b_value"), [("*ep_b1000t", 1000), ("ep_b800#1", 800)])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tasks.perfusion.frame_times import n_lost_frames, unwrapped
 from tasks.perfusion.preparation import SHORTEST_SERIES_FRAMES, baseline_mean, find_bolus, mean_curve, order_frames
 
 TIMES = tuple(1.5 * frame for frame in range(40))
@@ -47,6 +48,62 @@ def test_times_that_cannot_be_used_are_refused(times, n_frames, reason, words):
 def test_uneven_intervals_are_taken_as_they_are():
     times = tuple(float(t) for t in (*range(0, 30, 1), *range(30, 60, 3)))
     assert order_frames(times, 40).frame_times_s == times
+
+
+@pytest.mark.parametrize("wrap", [86400.0, 43200.0, 3600.0, 60.0, 65.536, 131.072, 2**31 / 1000])
+@pytest.mark.parametrize("n_before", [1, 7, 20])
+def test_a_clock_that_began_again_is_unwrapped_in_the_order_of_recording(wrap, n_before):
+    true = np.arange(36) * 1.5 + wrap - 1.5 * n_before + 0.4
+    result = order_frames((true % wrap).tolist(), 36)
+    assert (result.reason, result.notes, result.order) == ("", ("clock_unwrapped",), tuple(range(36)))
+    assert result.frame_times_s == pytest.approx(true - true[0])
+
+
+@pytest.mark.parametrize("n_before", [1, 6, 20])
+def test_frames_before_midnight_that_came_a_day_late_are_put_first(n_before):
+    """Sorted by a time of day: those after midnight, then those before it, 24 h less a moment later."""
+    stored = np.roll(np.arange(36), -n_before)
+    times = np.arange(36)[stored] * 2.0 + np.where(stored < n_before, 86400.0, 0.0)
+    result = order_frames((times - times[0]).tolist(), 36)
+    assert (result.reason, result.notes) == ("", ("frames_reordered", "clock_unwrapped"))
+    assert stored[list(result.order)].tolist() == list(range(36))
+    assert result.frame_times_s == pytest.approx(np.arange(36) * 2.0)
+
+
+def test_a_counter_that_wraps_several_times():
+    times = np.arange(40) * 1.5
+    found = unwrapped(times % 8.192)
+    assert found.wrap_s == 8.192
+    assert found.times_s == pytest.approx(times)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_wrap_is_seen_where_there_is_none(seed):
+    rng = np.random.default_rng(seed)
+    times = np.concatenate([np.arange(30) * 1.5, 50 + np.arange(10) * 3.0])
+    for order in (rng.permutation(40), np.arange(40)[::-1], np.arange(40)):
+        assert np.isnan(unwrapped(times[order]).wrap_s)
+
+
+def test_lost_frames_are_noted_and_a_jump_of_the_clock_is_refused_with_its_numbers():
+    lost = tuple(np.delete(np.arange(40) * 1.5, [8, 9, 30]))
+    result = order_frames(lost, 37)
+    assert (result.reason, result.notes) == ("", ("frames_lost",))
+    assert n_lost_frames(np.array(lost)) == 3
+    assert n_lost_frames(np.array([*np.arange(30) * 1.0, *(40 + np.arange(8) * 3.0)])) == 0  # a protocol in two parts
+    jump = np.arange(40) * 1.5 + np.where(np.arange(40) >= 12, 700.0, 0.0)
+    refused = order_frames(jump.tolist(), 40)
+    assert refused.reason == "frame_gap"
+    assert "got 701.5 s without one after 16.5 s" in refused.detail
+
+
+def test_a_bolus_that_arrives_while_no_frame_is_taken_is_refused():
+    times = np.array([t for t in np.arange(0, 60, 1.5) if not 10 < t < 18])
+    found = find_bolus(brain_curve(times), times.tolist())
+    assert found.reason == "bolus_undersampled"
+    assert "got 9.0 s" in found.detail
+    late = np.array([t for t in np.arange(0, 60, 1.5) if not 35 < t < 45])
+    assert find_bolus(brain_curve(late), late.tolist()).reason == ""
 
 
 def test_the_baseline_ends_before_the_arteries_fill():
