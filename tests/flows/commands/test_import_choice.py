@@ -13,19 +13,20 @@ from rich.console import Console
 from cohorts.dicom.clocks import frame_times
 from cohorts.dicom.headers import find_files, read_headers
 from cohorts.dicom.stacks import group_stacks
-from flows.commands.import_dicom import import_dicom, import_request
+from flows.commands.import_dicom import import_dicom
+from flows.commands.import_request import import_request
 from flows.run.plan import PreflightError
 from tests.cohorts.dicom.made import head_hu, write_ct, write_slice
 
 
-def _run(folder, rules=None):
+def _run(folder, rules=None, exit_code=0):
     """Rows of the report by path or reason, modalities listed, and what was printed."""
     cohort = folder / "cohort"
     if rules is not None:
         cohort.mkdir(exist_ok=True)
         (cohort / "import.toml").write_text(rules)
     out = io.StringIO()
-    assert import_dicom(import_request(folder / "in", cohort, None, ()), Console(file=out, width=200)) == 0
+    assert import_dicom(import_request(folder / "in", cohort, None, ()), Console(file=out, width=200)) == exit_code
     with (cohort / "import_report.tsv").open(newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     return rows, {row["detected_as"]: row for row in rows if row["in_scans_tsv"] == "true"}, out.getvalue()
@@ -56,7 +57,7 @@ def test_perfusion_with_one_series_per_time_point_is_one_perfusion_scan(tmp_path
 @pytest.mark.parametrize(("n_series", "description"), [(5, "Head"), (3, "Brain Perfusion"), (1, "Perfuze mozku")])
 def test_parts_that_make_no_whole_are_no_plain_scans(tmp_path, n_series, description):
     _time_points(tmp_path / "in", n_series, SeriesDescription=description)
-    rows, listed, printed = _run(tmp_path)
+    rows, listed, printed = _run(tmp_path, exit_code=1)  # nothing came in
     assert {(row["detected_as"], row["reason"]) for row in rows} == {("ctp", "perfusion_in_parts")}
     assert listed == {}
     assert f"perfusion_in_parts: {n_series}" in printed
