@@ -49,8 +49,8 @@ class DwiUnetSource(NetworkLesionSource, DiffusionSource):
 
     kind: Literal["dwi_unet"]
     network: str = Field("dwi-unet", description="Name of the trained weights")
-    threshold: float = Field(0.15, gt=0, lt=1, description="Least probability of a voxel of the lesion")
-    threshold_without_adc: float = Field(0.7, gt=0, lt=1, description="The same where there is no ADC")
+    threshold: float = Field(0.2, gt=0, lt=1, description="Least probability of a voxel of the lesion")
+    threshold_without_adc: float = Field(0.9, gt=0, lt=1, description="The same where there is no ADC")
 
     @property
     def stem(self) -> str:

@@ -1,4 +1,5 @@
-"""The page of a classifier's training: how well it tells affected regions, what it looks at, data and splits.
+"""The page of a training that ends in chances: how well they tell regions, or patients with a low score; what is looked
+at, data and splits.
 
 It is written from the card of the weights, so that page and card cannot differ.
 """
@@ -14,7 +15,7 @@ from reports.document.tables import DASH, Cell, number
 from reports.pages.training import SPLIT_TITLES, data_blocks, rendered, setting_blocks
 
 _METRICS = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
-_KINDS = {"svm": "support vector machine", "forest": "random forests, one a region"}
+_KINDS = {"svm": "support vector machine", "forest": "random forests, one a region", "rrcnn": "recurrent network"}
 MOST_SHOWN = 20  # columns
 
 
@@ -36,19 +37,33 @@ class ClassifierView:
 def classifier_page(view: ClassifierView) -> str:
     """Render the page; it loads nothing."""
     card = view.card
-    nested = card["nested"]["area"]
+    if "nested" not in card:
+        facts: tuple[tuple[str, str], ...] = (
+            ("Kind", _KINDS[card["classifier"]["kind"]]),
+            ("Preset", f"{card['preset']}, {card['profile']}"),
+            ("Steps", str(card["n_steps"])),
+            ("Patients", f"{card['n_patients']['train']}, {card['n_low']['train']} with a low score"),
+            ("Weights", str(card["sha256"])[:12]),
+        )
+        own: tuple[Chapter, ...] = (Chapter("metrics", "How well it tells a low score", _metrics(card)),)
+        searched: Mapping[str, Any] = {}
+    else:
+        facts = (
+            ("Kind", _KINDS[card["classifier"]["kind"]]),
+            ("Columns", str(len(card["classifier"]["columns"]))),
+            ("Patients", str(card["n_patients"]["train"])),
+            ("Nested AUC", _interval(card["nested"]["area"])),
+            ("Weights", str(card["sha256"])[:12]),
+        )
+        own = (
+            Chapter("metrics", "How well it tells affected regions", _metrics(card)),
+            Chapter("columns", "What it looks at", _columns(card)),
+        )
+        searched = {"Search": card["nested"]["settings"]}
     chapters = (
-        Chapter("metrics", "How well it tells affected regions", _metrics(card)),
-        Chapter("columns", "What it looks at", _columns(card)),
+        *own,
         Chapter("data", "Data, splits and audit", data_blocks(card)),
-        Chapter("training", "Settings and limits", setting_blocks(card, {"Search": card["nested"]["settings"]})),
-    )
-    facts = (
-        ("Kind", _KINDS[card["classifier"]["kind"]]),
-        ("Columns", str(len(card["classifier"]["columns"]))),
-        ("Patients", str(card["n_patients"]["train"])),
-        ("Nested AUC", _interval(nested)),
-        ("Weights", str(card["sha256"])[:12]),
+        Chapter("training", "Settings and limits", setting_blocks(card, searched)),
     )
     return rendered(card, facts, chapters, (view.run_id, view.version))
 
@@ -62,15 +77,21 @@ def _metrics(card: Mapping[str, Any]) -> tuple[Text | TableView, ...]:
         groups.append(Group(SPLIT_TITLES[split], tuple(_stratum(rows, stratum) for stratum in strata)))
     point = card["operating_point"]
     refused = ", ".join(f"{n} of {split}" for split, n in card["n_refused"].items() if n)
+    is_of_regions = "cuts" in point
+    what = (
+        "A region is affected where its probability reaches the region's cut"
+        if is_of_regions
+        else f"A score is called low where its probability is {number(point['threshold'], 3)} or more"
+    )
     return (
         Text(
-            f"A region is affected where its probability reaches the region's cut, chosen on {point['chosen_on']}: "
-            f"{point['criterion']}. Test patients come from anatomies and lesions that no step of the training saw."
+            f"{what}, chosen on {point['chosen_on']}: {point['criterion']}. Test patients come from anatomies and "
+            "lesions that no step of the training saw."
             + (f" Images that could not be registered are left out: {refused}." if refused else "")
         ),
         TableView(
-            f"Over regions, with intervals ({card['interval']})",
-            ("Regions", "Affected", *_METRICS.values()),
+            f"Over {'regions' if is_of_regions else 'patients'}, with intervals ({card['interval']})",
+            ("Regions", "Affected", *_METRICS.values()) if is_of_regions else ("", "Low", *_METRICS.values()),
             tuple(groups),
         ),
     )
