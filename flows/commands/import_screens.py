@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cohorts.dicom.completeness import INCOMPLETE
 from cohorts.dicom.identity import Finding
 from cohorts.dicom.intake_tables import FINDINGS_FILE, REPORT_FILE, ReportRow
 from cohorts.dicom.walk import LEFT_OUT
@@ -111,6 +112,11 @@ def show(account: Account, console: Console) -> None:
     if account.n_missing:
         say(f"  not_accounted_for: {account.n_missing} ({REMEDIES['not_accounted_for']})")
     _show_patients(account, say)
+    n_incomplete = sum(
+        bool(row.path) and any(note in (row.reason or "") for note in INCOMPLETE) for row in account.rows
+    )
+    if n_incomplete:
+        say(f"LOOK AT incomplete series: {n_incomplete} seem to lack slices, see reason and numbers in {REPORT_FILE}")
     _show_findings(account.findings, say)
     say(LIMITS)
 

@@ -239,7 +239,8 @@ def test_an_export_of_nothing_and_one_in_which_all_is_refused_end_with_1(tmp_pat
 )
 def test_slices_lost_at_the_ends_are_noted(tmp_path, attributes, note, numbers):
     _write(tmp_path / "in", {}, SeriesDescription="native", **attributes)
-    _, (row,), _ = _run(tmp_path / "in", tmp_path / "cohort")
+    _, (row,), printed = _run(tmp_path / "in", tmp_path / "cohort")
+    assert ("LOOK AT incomplete series: 1 seem to lack slices" in printed) == (note is not None)
     assert (note or "") in row["reason"]
     assert ("skip" in row["reason"] or "fewer" in row["reason"]) == (note is not None)
     found = json.loads(row["numbers"])
