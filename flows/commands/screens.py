@@ -105,7 +105,7 @@ def show_plan(request: RunRequest, console: Console) -> None:
     _line(console, "Participants listed", len(plan.cohort.participants))
     _line(console, "Scans that are read", f"{_n_scans_read(plan)} of {len(plan.cohort.scans)}")
     _line(console, "Measurements of them", len(plan.cases))
-    _line(console, "Already measured", len(plan.records))
+    _line(console, "Already measured", plan.n_done)
     _line(console, "To measure", f"{len(plan.pending)} {_causes_text(causes)}".strip())
     _line(console, "Workers", request.dask_address or f"{request.workers} on this machine")
     if not plan.pending and is_current(plan, request.out):
@@ -163,7 +163,7 @@ def show_status(request: RunRequest, why: str | None, console: Console) -> None:
         return
     summary = latest_summary(request.out)
     _line(console, "Latest results", f"{summary['run_id']}, {summary['started_at']}" if summary else "none yet")
-    _line(console, "Measurements done", f"{len(plan.records)} of {len(plan.cases)}")
+    _line(console, "Measurements done", f"{plan.n_done} of {len(plan.cases)}")
     _line(console, "To measure", f"{len(plan.pending)} {_causes_text(stale_causes(plan, request.out))}".strip())
     current = is_current(plan, request.out)
     _line(console, "Results up to date", "yes" if current else "no: aspects run makes them again")
@@ -177,7 +177,7 @@ def show_status(request: RunRequest, why: str | None, console: Console) -> None:
 def _show_why(plan: Plan, request: RunRequest, label: str, console: Console) -> None:
     """Everything known about one participant."""
     participant_id = label if label.startswith("sub-") else f"sub-{label}"
-    cases = {key: case for key, case in plan.cases.items() if key[0] == participant_id}
+    cases = [key for key in (*plan.cases, *plan.stated) if key[0] == participant_id]
     for problem in plan.cohort.problems:
         if problem.participant_id == participant_id:
             console.print(problem.text, markup=False, highlight=False, soft_wrap=True)

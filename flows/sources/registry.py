@@ -16,6 +16,7 @@ from flows.sources import (
     native_mask,
     ncct_overlap,
     radiomics,
+    results,
 )
 from flows.sources.interface import Method
 
@@ -31,6 +32,7 @@ METHODS: dict[str, Method] = {
         cbf_map.METHOD,
         ncct_overlap.METHOD,
         radiomics.METHOD,
+        results.METHOD,
     )
 }
 #: A study whose sources may be of these kinds.
