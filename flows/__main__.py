@@ -60,6 +60,13 @@ TlsKey = Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="
 Gpu = Annotated[
     GpuChoice, typer.Option("--gpu", help="Use a GPU: require one, try to find one, or none", show_default=True)
 ]
+AllowCommands = Annotated[
+    bool,
+    typer.Option(
+        "--allow-commands",
+        help='Run the programs that cohort.toml names (kind = "command"); look at them first: they run as you',
+    ),
+]
 
 LinkTable = Annotated[
     Path | None,
@@ -334,6 +341,7 @@ def run(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     gpu: Gpu = "try",
+    allow_commands: AllowCommands = False,
 ) -> None:
     """Run a cohort: tables, statistics and report. Only what is missing or changed is computed."""
     from flows.run.running import run_cohort
@@ -349,6 +357,7 @@ def run(
         allow_insecure=insecure,
         tls=_tls(dask, tls_ca, tls_cert, tls_key),
         gpu=gpu,
+        allow_commands=allow_commands,
         command=_command(),
     )
     if dry_run:
@@ -364,9 +373,10 @@ def status(
     cohort: CohortFolder,
     out: OutFolder,
     why: Annotated[str | None, typer.Option("--why", metavar="PARTICIPANT", help="Explain one participant")] = None,
+    allow_commands: AllowCommands = False,
 ) -> None:
     """Show what is done, what is due and why, and who is at work."""
-    screens.show_status(RunRequest(cohort, out), why, Console())
+    screens.show_status(RunRequest(cohort, out, allow_commands=allow_commands), why, Console())
 
 
 @app.command()
@@ -397,6 +407,7 @@ def nightly(
     on_change: OnChange = None,
     busy_limit: BusyLimit = BUSY_LIMIT_H,
     log: NightLog = None,
+    allow_commands: AllowCommands = False,
 ) -> None:
     """Run for cron and timers: one at a time, catches up by content, writes OUT/summary.json, runs hooks."""
     from flows.schedule.nightly import night
@@ -410,6 +421,7 @@ def nightly(
         allow_insecure=insecure,
         tls=_tls(dask, tls_ca, tls_cert, tls_key),
         gpu=gpu,
+        allow_commands=allow_commands,
         command=_command(),
     )
     hooks = Hooks(on_failure, on_change, busy_limit, log)
@@ -499,11 +511,20 @@ def serve(
     on_change: OnChange = None,
     busy_limit: BusyLimit = BUSY_LIMIT_H,
     log: NightLog = None,
+    allow_commands: AllowCommands = False,
 ) -> None:
     """Keep running, and run the cohort on a schedule as a Prefect deployment, visible in Prefect's own pages."""
     from flows.schedule.serve import serve_nightly
 
-    request = RunRequest(cohort, out, n_cpus=n_cpus, work_dir=work_dir, gpu=gpu, command=_command())
+    request = RunRequest(
+        cohort,
+        out,
+        n_cpus=n_cpus,
+        work_dir=work_dir,
+        gpu=gpu,
+        allow_commands=allow_commands,
+        command=_command(),
+    )
     serve_nightly(request, Hooks(on_failure, on_change, busy_limit, log), cron=cron, port=port, console=Console())
 
 

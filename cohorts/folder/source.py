@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -130,6 +130,26 @@ class Source(Part):
         return ()
 
     @property
+    def program(self) -> tuple[str, ...]:
+        """The command that it runs, where whoever starts the run allows it; none of most."""
+        return ()
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The command by which that program says its version."""
+        return ()
+
+    def answered(self, version: str) -> Self:
+        """The same source with the version that its program says.
+
+        Raises
+        ------
+        ValueError
+            It is not the one that the study declares.
+        """
+        return self
+
+    @property
     def limits(self) -> dict[str, Any]:
         """What a case may take, JSON-able; it says nothing of the result, so that another value measures nothing."""
         return {}
@@ -202,6 +222,11 @@ class OnScanSource(Source):
     def image_kind(self) -> ImageName:
         """What its scan is."""
         raise NotImplementedError
+
+    @property
+    def brings_regions(self) -> bool:
+        """Whether it brings regions onto its scan, as all do that measure there."""
+        return True
 
     @property
     def gated_as(self) -> ScanContrast:

@@ -87,10 +87,28 @@ def read_stated(path: Path, source: StatedSource, name: str) -> tuple[dict[str, 
     return found, [*_nobody(intake, name, source), *reader.problems(name), *_versions(found, name)]
 
 
+def read_stated_of(path: Path, source: StatedSource, participant_id: str) -> StatedRow:
+    """The row of one participant in a table that was written for it, where no column names it the only row."""
+    name = path.name
+    try:
+        table = read_foreign_table(path, source.form)
+    except ForeignTableError as error:
+        return StatedRow({}, (), StatedResult(), "result_unreadable", str(error).replace("FILE", printable(name)))
+    if problems := list(_columns_missing(table, source, name)):
+        return StatedRow({}, (), StatedResult(), "result_unreadable", " ".join(problem.text for problem in problems))
+    rows = list(table.rows)
+    if source.id is not None:
+        rows = [row for row in rows if participant_of(row, source, None, Intake()) == participant_id]
+    if not rows or (source.id is None and len(rows) > 1):
+        detail = f"{printable(name)} must have one row of {participant_id}, got {len(rows)}. Look at what is written."
+        return StatedRow({}, (), StatedResult(), "not_in_results", detail)
+    return _Reader(source, table).read(rows, name)
+
+
 def _columns_missing(table: ForeignTable, source: StatedSource, name: str) -> Iterator[Problem]:
     """Every column that is mapped and not there."""
     for column in (source.id, *source.columns):
-        if column not in table.columns:
+        if column is not None and column not in table.columns:
             near = nearest(column, table.columns)
             hint = f"Did you mean {printable(near)}? " if near else ""
             shown = ", ".join(map(printable, table.columns[:12]))

@@ -46,6 +46,9 @@ class StatedSource(Source, TableReading):
     takes_declared_rules: ClassVar[bool] = False
     is_foreign: ClassVar[bool] = True
 
+    id: str | None = Field(  # type: ignore[assignment]  # a table that was written for one patient needs none
+        None, description="Column of the table that names the participant; default: it has one row"
+    )
     columns: dict[str, str] = Field(
         {}, description=f"Column of the table -> {', '.join(name for name in STATED_COLUMNS if '_m' not in name)}, ..."
     )
@@ -161,6 +164,7 @@ class TableSource(StatedSource):
     """A source whose table lies in the cohort folder: it is read there, and nothing is measured."""
 
     file: str = Field(description="The table, inside the cohort folder")
+    id: str = Field(description="Column of the table that names the participant")
 
     @property
     def scans(self) -> tuple[str, ...]:

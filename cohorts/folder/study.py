@@ -283,7 +283,7 @@ class StudyConfig(Part):
         """
         ways: dict[tuple[str, ...], OnScanSource] = {}
         for source in self.computed_sources:
-            if isinstance(source, OnScanSource) and source.lies_on == scan:
+            if isinstance(source, OnScanSource) and source.brings_regions and source.lies_on == scan:
                 way = (source.image_kind, source.forms, source.registration, self.regions_of(source))
                 ways.setdefault(way, source)
         return tuple(ways.values())

@@ -95,13 +95,13 @@ def standings(
             )
         elif record.status == "failed":
             found[participant_id].append(Exclusion("scoring", record.reason or "failed", "failed", record.detail or ""))
-    measured = {
-        sources[0].scans[0]: measurement
-        for measurement, sources in cohort.config.measurements.items()
-        if sources[0].scans
-    }  # by the modality that must be there
+    measured: dict[str, list[str]] = defaultdict(list)  # by the modality that must be there
+    for measurement, sources in cohort.config.measurements.items():
+        if sources[0].scans:
+            measured[sources[0].scans[0]].append(measurement)
     for scan in cohort.scans:
-        if scan.modality in measured and (scan.participant_id, measured[scan.modality]) not in records:
+        needing = measured.get(scan.modality)
+        if needing and not any((scan.participant_id, one) in records for one in needing):
             detail = f"{scan.path} must be measured, got no result. Check that the file can be read and run again."
             found[scan.participant_id].append(Exclusion("scoring", NOT_MEASURED, "failed", detail))
     used = {scan.participant_id for scan in cohort.scans if scan.modality in measured}

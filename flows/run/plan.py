@@ -29,6 +29,7 @@ from cohorts.store.records import (
 from cohorts.tables.rows import MapUse
 from flows.cases.case import SIDECAR_OF, Case, CaseFile, MapReference, StepSettings, step_key
 from flows.cases.label_maps import VASCULAR_MAP
+from flows.run.commands import with_versions
 from flows.run.methods import STEP_METHODS
 from flows.run.stated import stated_records
 from flows.sources.code import PACKAGES, ROOT, code_version, earlier_parts
@@ -90,7 +91,7 @@ class Plan:
         return [(key[1], case) for key, case in self.cases.items() if key not in self.records]
 
 
-def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = ()) -> Plan:
+def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = (), allow_commands: bool = False) -> Plan:
     """Read the cohort, digest its files and look up what is committed.
 
     Parameters
@@ -98,17 +99,20 @@ def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = ()) -> Plan:
     folder : cohort folder
     out : output folder
     labels : participants to restrict the run to; empty means all
+    allow_commands : whether commands that the study declares may be run, if only to ask for their versions
 
     Raises
     ------
     CohortError
         The study has problems that stop it before any work.
     """
-    return plan_of(_subset(read_cohort(folder), labels), out)
+    return plan_of(_subset(read_cohort(folder), labels), out, allow_commands=allow_commands)
 
 
-def plan_of(cohort: Cohort, out: Path) -> Plan:
+def plan_of(cohort: Cohort, out: Path, *, allow_commands: bool = False) -> Plan:
     """Digest the files of a cohort that was read, and look up what is committed; see ``make_plan``."""
+    config, refused = with_versions(cohort.config, is_allowed=allow_commands)
+    cohort = replace(cohort, config=config)
     folder = cohort.folder
     maps, problems = load_maps(cohort.config, folder)
     drawn, found = _drawn_tables(cohort.config, folder)
@@ -117,6 +121,7 @@ def plan_of(cohort: Cohort, out: Path) -> Plan:
         raise CohortError((*cohort.study_problems, *problems))
     vascular = load_label_map(VASCULAR_MAP)
     weights, absent = _weights(cohort.config)
+    absent = refused | absent
     settings = {
         measurement: _settings(sources, cohort.config, folder, maps, vascular, weights)
         for measurement, sources in cohort.config.measurements.items()
@@ -163,6 +168,7 @@ def _settings(
         first.settings,
         code_version(METHODS[first.kind]).digest,
         digest_of(used) if used else None,
+        first.limits,
     )
 
 

@@ -61,6 +61,7 @@ class RunRequest:
     allow_insecure: bool = False
     tls: TlsFiles | None = None  # for dask_address
     gpu: GpuChoice = "try"
+    allow_commands: bool = False
     is_scheduled: bool = False  # a flow run of serve's own Prefect server is at work here
     command: str = ""
 
@@ -127,7 +128,9 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
     with storage_failures(request.out, request.work), run_lock(request.out, request.command) as dead_owner:
         if dead_owner is not None:
             console.print(f"Taking over from {dead_owner.text}, which ended without a word.", highlight=False)
-        plan = make_plan(request.cohort, request.out, labels=request.labels)
+        plan = make_plan(request.cohort, request.out, labels=request.labels, allow_commands=request.allow_commands)
+        for why in plan.absent.values():
+            console.print(f"Left out: {why}", highlight=False, markup=False, soft_wrap=True)
         for settings in plan.settings.values():
             keep_manifest(request.out, code_version(METHODS[settings.kind]))
         for method in COMPARISONS:

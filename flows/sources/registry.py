@@ -8,6 +8,7 @@ from cohorts.folder import manifest
 from cohorts.folder.study import study_model
 from flows.sources import (
     cbf_map,
+    command,
     ctp_core,
     density_ratio,
     dwi_threshold,
@@ -33,6 +34,7 @@ METHODS: dict[str, Method] = {
         ncct_overlap.METHOD,
         radiomics.METHOD,
         results.METHOD,
+        command.METHOD,
     )
 }
 #: A study whose sources may be of these kinds.
