@@ -436,6 +436,23 @@ def verify(out: OutFolder) -> None:
     raise typer.Exit(verify_output(out, Console()))
 
 
+@app.command()
+def prune(
+    out: OutFolder,
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, help="Runs that stay, the latest results always among them")
+    ] = 7,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete; without it everything is only listed")] = False,
+) -> None:
+    """List what the last runs do not need, with sizes, and delete it with --yes.
+
+    Only files that this program wrote go, and only where nobody changed them.
+    """
+    from flows.commands.prune import prune as prune_output
+
+    raise typer.Exit(prune_output(out, keep, Console(), is_agreed=yes))
+
+
 @app.command(name="export-dicom")
 def export_dicom_(
     cohort: CohortFolder,
