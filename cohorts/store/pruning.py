@@ -65,7 +65,7 @@ def unused_records(out: Path, used: Set[tuple[str, str]], older_than_s: float) -
 
 def _outputs(record: Record) -> dict[str, str | None]:
     """The files of a record, where their paths are such as the program writes."""
-    within = f"{DERIVATIVES_FOLDER}/{record.participant_id}/"
+    within = tuple(f"{folder}/{record.participant_id}/" for folder in (RECORDS_FOLDER, DERIVATIVES_FOLDER))
     return {
         output["path"]: output["sha256"]
         for output in record.outputs

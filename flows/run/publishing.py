@@ -48,6 +48,7 @@ from cohorts.tables.schemas import (
 )
 from cohorts.tables.segmentation import segmentation_batch
 from cohorts.tables.storage import columns_of, data_dictionary, read_table, tsv_text, write_table
+from flows.run.bids import keep_derivatives
 from flows.run.latest import (
     DRAFT,
     OWN_DIGEST,
@@ -149,6 +150,7 @@ def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[
     if facts.is_subset:
         rename(draft, final)
     else:
+        keep_derivatives(plan, out)
         publish_folder(draft, final)
     return final, summary
 
