@@ -26,7 +26,7 @@ from tasks.anatomy import TEMPLATE_SPACE
 
 BIDS_VERSION = "1.10.0"
 #: What BIDS has no rule for, one pattern a line.
-IGNORED = ("sub-*/ct/", "*_xfm.*")
+IGNORED = ("sub-*/ct", "*_xfm.*")
 #: Entities in the order of BIDS.
 ENTITIES = ("from", "to", "mode", "space", "seg", "label", "desc")
 #: Endings of files that are for the program's own pages.

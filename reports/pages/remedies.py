@@ -158,6 +158,19 @@ REMEDIES = {
     "other patients are not affected.",
     "scan_not_readable": "The reader looked at the scan and could not read it. Nothing has to be fixed; if another "
     "scan of the same examination can be read, list that one in scans.tsv, and have it read.",
+    "scan_of_command_missing": "This program needs several scans of a patient, and one of them is not listed. List it "
+    "in scans.tsv, under the modality that the source names in inputs.",
+    "command_not_started": "The program could not be started where the workers are. Install it there, or correct its "
+    "path in cohort.toml; it is tried again in the next run.",
+    "command_version_differs": "The program on the machine of this worker has another version than the one with which "
+    "the run began. Install one version on all machines; it is tried again in the next run.",
+    "command_failed": "The program ended with an error; its last words are in the detail. It is tried again in the "
+    "next run. If it cannot do this scan, that is a result of a validation.",
+    "command_timed_out": "The program took longer than the study allows. Allow more (wall_limit_s of the source): only "
+    "the patients that reached the limit are run again.",
+    "command_stopped": "The run was stopped while the program was at work. Run again.",
+    "command_output_missing": "The program ended without an error and did not write the one file that was expected; "
+    "its last words are in the detail. Look at its manual for the name of the file, and correct it in cohort.toml.",
     "not_in_results": "The table of this software has no row of this patient. Ask whoever ran it: run the software on "
     "this patient, or add the row in which it says why it could not.",
     "results_differ": "The table of this software has several rows of this patient that do not say the same. Keep the "
