@@ -373,10 +373,9 @@ def status(
     cohort: CohortFolder,
     out: OutFolder,
     why: Annotated[str | None, typer.Option("--why", metavar="PARTICIPANT", help="Explain one participant")] = None,
-    allow_commands: AllowCommands = False,
 ) -> None:
     """Show what is done, what is due and why, and who is at work."""
-    screens.show_status(RunRequest(cohort, out, allow_commands=allow_commands), why, Console())
+    screens.show_status(RunRequest(cohort, out), why, Console())
 
 
 @app.command()

@@ -50,7 +50,8 @@ class StatedSource(Source, TableReading):
         None, description="Column of the table that names the participant; default: it has one row"
     )
     columns: dict[str, str] = Field(
-        {}, description=f"Column of the table -> {', '.join(name for name in STATED_COLUMNS if '_m' not in name)}, ..."
+        {},
+        description="Column of the table -> what it holds: score, side, regions, left_m1, volume_ml, failure, ...",
     )
     region_cells: Literal["flags", "probabilities"] = Field(
         "flags", description="What the cells of regions hold: whether they are affected, or how likely"

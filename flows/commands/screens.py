@@ -100,7 +100,7 @@ def problems_tsv(problems: Sequence[Problem]) -> str:
 
 def show_plan(request: RunRequest, console: Console) -> None:
     """What a run would do, without doing it."""
-    plan = make_plan(request.cohort, request.out, labels=request.labels, allow_commands=request.allow_commands)
+    plan = make_plan(request.cohort, request.out, labels=request.labels, commands=request.commands)
     causes = stale_causes(plan, request.out)
     _line(console, "Participants listed", len(plan.cohort.participants))
     _line(console, "Scans that are read", f"{_n_scans_read(plan)} of {len(plan.cohort.scans)}")
@@ -157,7 +157,7 @@ def show_status(request: RunRequest, why: str | None, console: Console) -> None:
     owner = current_owner(request.out)
     if owner is not None:
         console.print(f"At work now: {owner.text}", highlight=False, markup=False)
-    plan = make_plan(request.cohort, request.out, allow_commands=request.allow_commands)
+    plan = make_plan(request.cohort, request.out, commands="remember")
     if why is not None:
         _show_why(plan, request, why, console)
         return
@@ -191,7 +191,7 @@ def _show_why(plan: Plan, request: RunRequest, label: str, console: Console) -> 
             continue
         state = record.status + (f", {record.reason}: {record.detail}" if record.reason else "")
         console.print(
-            f"{participant_id}, {key[1]}: done {record.finished_at}, {state}\n"
+            f"{participant_id}, {key[1]}: {f'done {record.finished_at}' if record.finished_at else 'read'}, {state}\n"
             f"  input {record.key.input_sha256[:16]}, settings {record.key.settings_sha256[:16]}, "
             f"code {record.key.code[:16]}, address {record.key.digest[:16]}",
             highlight=False,

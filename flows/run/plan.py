@@ -29,7 +29,7 @@ from cohorts.store.records import (
 from cohorts.tables.rows import MapUse
 from flows.cases.case import SIDECAR_OF, Case, CaseFile, MapReference, StepSettings, step_key
 from flows.cases.label_maps import VASCULAR_MAP
-from flows.run.commands import with_versions
+from flows.run.commands import Commands, with_versions
 from flows.run.methods import STEP_METHODS
 from flows.run.stated import stated_records
 from flows.sources.code import PACKAGES, ROOT, code_version, earlier_parts
@@ -91,7 +91,7 @@ class Plan:
         return [(key[1], case) for key, case in self.cases.items() if key not in self.records]
 
 
-def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = (), allow_commands: bool = False) -> Plan:
+def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = (), commands: Commands = "refuse") -> Plan:
     """Read the cohort, digest its files and look up what is committed.
 
     Parameters
@@ -99,19 +99,19 @@ def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = (), allow_comm
     folder : cohort folder
     out : output folder
     labels : participants to restrict the run to; empty means all
-    allow_commands : whether commands that the study declares may be run, if only to ask for their versions
+    commands : whether programs that the study declares may be run, if only to ask for their versions
 
     Raises
     ------
     CohortError
         The study has problems that stop it before any work.
     """
-    return plan_of(_subset(read_cohort(folder), labels), out, allow_commands=allow_commands)
+    return plan_of(_subset(read_cohort(folder), labels), out, commands=commands)
 
 
-def plan_of(cohort: Cohort, out: Path, *, allow_commands: bool = False) -> Plan:
+def plan_of(cohort: Cohort, out: Path, *, commands: Commands = "refuse") -> Plan:
     """Digest the files of a cohort that was read, and look up what is committed; see ``make_plan``."""
-    config, refused = with_versions(cohort.config, is_allowed=allow_commands)
+    config, refused = with_versions(cohort.config, out, commands)
     cohort = replace(cohort, config=config)
     folder = cohort.folder
     maps, problems = load_maps(cohort.config, folder)

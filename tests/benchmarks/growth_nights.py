@@ -2,25 +2,31 @@
 
     python -m tests.benchmarks.growth_nights --work DIR [--patients 40] [--nights 30]
 
-Every night is a real ``aspects run`` of synthetic patients with lesion masks. Fewer nights than 30 are extrapolated:
-what a night adds grows with the patients, so that the sum is taken from a straight line through the nights measured.
+Every night measures synthetic patients with lesion masks and publishes tables, report and pages, as ``aspects run``
+does, in one process without Prefect, whose database in ``OUT/work`` may be deleted between runs. Fewer nights than 30
+are extrapolated: what a night adds grows with the patients, so that the sum follows a straight line through those
+measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 from numpy.polynomial import Polynomial
+from rich.console import Console
 
+from flows.commands.prune import prune
+from flows.run.plan import make_plan, with_records
+from flows.run.publishing import RunFacts, is_current, publish_results
+from flows.run.running import new_run_id
+from flows.run.steps import run_case
 from tests.flows.conftest import BOXES, STUDY, TinyCohort
 
 ALL_NIGHTS = 30
-PARTS = ("results", "records", "derivatives", "work")
+PARTS = ("results", "records", "derivatives")
 
 
 def main() -> None:
@@ -54,7 +60,7 @@ def main() -> None:
     whole = float(np.sum(a_night(every)))
     print(f"growth over {ALL_NIGHTS} nights with one new patient each: {whole:.1f} MB", flush=True)
     before = sum(_sizes(cohort.out).values())
-    subprocess.run([sys.executable, "-m", "flows", "prune", cohort.out, "--keep", str(asked.keep), "--yes"], check=True)
+    prune(cohort.out, asked.keep, Console(), is_agreed=True)
     after = _sizes(cohort.out)
     _show("pruned", asked.patients + asked.nights, after)
     kept = float(np.sum(a_night(every[-asked.keep :])))
@@ -65,15 +71,24 @@ def main() -> None:
 def _night(cohort: TinyCohort, n: int) -> None:
     """One run."""
     cohort.write_tables(n)
-    arguments = ("run", str(cohort.folder), str(cohort.out), "--n-cpus", "1")
-    subprocess.run([sys.executable, "-m", "flows", *arguments], check=True, stdout=subprocess.DEVNULL)
+    plan = make_plan(cohort.folder, cohort.out)
+    if not plan.pending and is_current(plan, cohort.out):
+        return
+    for measurement, case in plan.pending:
+        run_case(case, plan.settings[measurement], cohort.out)
+    facts = RunFacts(new_run_id(), "2026-12-01T02:00:00+00:00", "aspects run")
+    publish_results(with_records(plan, cohort.out, with_failed=True), cohort.out, facts)
 
 
 def _sizes(out: Path) -> dict[str, float]:
-    """MB of each part of an output folder."""
-    return {
-        part: sum(path.lstat().st_size for path in (out / part).rglob("*") if path.is_file()) / 1e6 for part in PARTS
-    }
+    """MB of each part of an output folder; a file with several names counts once."""
+    seen: set[int] = set()
+    sizes = {}
+    for part in PARTS:
+        found = {path.lstat().st_ino: path.lstat().st_size for path in (out / part).rglob("*") if path.is_file()}
+        sizes[part] = sum(size for inode, size in found.items() if inode not in seen) / 1e6
+        seen |= set(found)
+    return sizes
 
 
 def _show(night: object, n: int, sizes: dict[str, float]) -> None:

@@ -19,6 +19,7 @@ from cohorts.images.mask import ImageProblemError
 from flows.cases import command as running
 from flows.cases.case import Case, CaseFile, OpenCase
 from flows.cases.command import CommandFailedError, run_command, scratch_folder, version_of_command
+from flows.run.latest import switch_latest
 from flows.run.plan import make_plan, why_stale
 from flows.run.steps import run_case
 from flows.sources.registry import METHODS, STUDY
@@ -266,13 +267,20 @@ def _write_cohort(folder, vendor, n=3):
 
 def test_nothing_runs_unless_it_is_allowed(vendor, tmp_path):
     folder = _write_cohort(tmp_path / "cohort", vendor)
+    version_of_command.cache_clear()
     plan = make_plan(folder, tmp_path / "out")
     assert plan.cases == {}
-    assert "runs only with" not in plan.absent["vendor"]
     assert "is run only with --allow-commands" in plan.absent["vendor"]
+    assert make_plan(folder, tmp_path / "out", commands="remember").absent == plan.absent  # no run has asked yet
+    run = tmp_path / "out" / "results" / "one"
+    run.mkdir(parents=True)
+    asked = {"name": "vendor", "version": [str(vendor.path), "--version"], "version_text": "1.0"}
+    (run / "summary.json").write_text(json.dumps({"run_id": "one", "config": {"source": [asked]}}))
+    switch_latest(run.parent, run)
+    vendor.path.unlink()
+    assert len(make_plan(folder, tmp_path / "out", commands="remember").pending) == 3
+    assert "must start" in make_plan(folder, tmp_path / "out", commands="run").absent["vendor"]
     assert not vendor.seen_path.exists()
-    version_of_command.cache_clear()
-    assert len(make_plan(folder, tmp_path / "out", allow_commands=True).pending) == 3
 
 
 def test_results_are_kept_by_content_command_and_version_and_not_by_limits(vendor, tmp_path):
@@ -280,7 +288,7 @@ def test_results_are_kept_by_content_command_and_version_and_not_by_limits(vendo
 
     def pending():
         version_of_command.cache_clear()
-        plan = make_plan(folder, out, allow_commands=True)
+        plan = make_plan(folder, out, commands="run")
         return plan, [case.participant_id for _, case in plan.pending]
 
     plan, due = pending()
@@ -304,6 +312,7 @@ def test_results_are_kept_by_content_command_and_version_and_not_by_limits(vendo
     assert "source vendor:" in pending()[0].absent["vendor"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_ends_its_program_and_goes_on_where_it_was(vendor, tmp_path):
     folder, out = _write_cohort(tmp_path / "cohort", vendor, 2), tmp_path / "out"
     vendor.write("if 'sub-02' in scan: time.sleep(60)")
@@ -317,7 +326,7 @@ def test_a_run_that_is_stopped_ends_its_program_and_goes_on_where_it_was(vendor,
     _wait_for(lambda: not _is_alive(vendor.seen[1]["pid"]))
     assert not Path(vendor.seen[1]["folder"]).exists()
     version_of_command.cache_clear()
-    plan = make_plan(folder, out, allow_commands=True)
+    plan = make_plan(folder, out, commands="run")
     assert [case.participant_id for _, case in plan.pending] == ["sub-02"]
 
 
