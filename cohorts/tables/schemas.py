@@ -352,6 +352,7 @@ PROVENANCE = Table(
         text("software_run_on", "When it was run, as its table says", nullable=True),
         STATUS,
         REASON,
+        text("detail", "What was found, the rule and the remedy, where it is not fine", nullable=True),
     ),
 )
 

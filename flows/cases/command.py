@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cohorts.folder.problems import printable
-from flows.engine.cancelled import is_cancelled
+from flows.cases.cancelled import is_cancelled
 
 GUARD = Path(__file__).with_name("command_guard.py")
 PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_.-]+)\}")

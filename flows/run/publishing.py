@@ -327,4 +327,5 @@ def _provenance(steps: list[str], rows: list[Record]) -> dict[str, list[Any]]:
         "software_run_on": [stated.run_on for stated in said],
         "status": [record.status for record in rows],
         "reason": [record.reason for record in rows],
+        "detail": [record.detail if record.status != "ok" else None for record in rows],
     }

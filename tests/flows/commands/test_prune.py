@@ -52,6 +52,7 @@ class Nights:
             "software_run_on": [None] * len(keys),
             "status": ["ok"] * len(keys),
             "reason": [None] * len(keys),
+            "detail": [None] * len(keys),
         }
         write_table(PROVENANCE, [rows], folder / "tables")
         (folder / "report.html").write_text("x" * BYTES)

@@ -210,7 +210,7 @@ def test_the_validator_of_bids_finds_no_error(dataset):
     assert (dataset / ".bidsignore").read_text().splitlines() == list(IGNORED)
     (dataset / ".bidsignore").unlink()
     ignored = _validate(program, dataset)
-    assert {code for code, _ in ignored} == {"NOT_INCLUDED"}
+    assert "NOT_INCLUDED" in {code for code, _ in ignored}
     assert all("/ct/" in place or "_xfm." in place for _, place in ignored)
 
 

@@ -164,11 +164,12 @@ def test_two_settings_of_one_kind_are_two_measurements_of_one_step():
 def test_what_lies_on_one_scan_declares_once_how_regions_come_onto_it():
     shared = {"forms", "registration"}
     on_scan = {kind: method.source for kind, method in METHODS.items() if issubclass(method.source, OnScanSource)}
-    assert set(on_scan) == {"native_mask", "density_ratio", "dwi_threshold", "dwi_unet", "ncct_overlap", "radiomics"}
+    own = {"native_mask", "density_ratio", "dwi_threshold", "dwi_unet", "ncct_overlap", "radiomics"}
+    assert set(on_scan) == own | {"command"}
     for kind, source in on_scan.items():
         assert not shared & set(source.__annotations__), kind
-        drawn = source.model_validate({"name": "a", "kind": kind, "registration": "network"})
-        plain = source.model_validate({"name": "a", "kind": kind})
+        plain = source.model_validate({"name": "a", "kind": kind, **source.needed})
+        drawn = plain.model_copy(update={"registration": "network"})
         assert set(drawn.weights) - set(plain.weights) == {"region-net"}
         method = METHODS[kind]
         assert method.memory_of(drawn.settings) == max(1500, method.memory_mib)  # PyTorch

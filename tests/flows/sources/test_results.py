@@ -127,6 +127,7 @@ def test_volumes_stand_among_the_lesions_and_versions_in_the_provenance(tables):
     steps = _of(tables["provenance"], step="results-acme").set_index("participant_id")
     assert steps.loc["sub-001", ["software_version", "software_run_on"]].tolist() == ["2.1", "2025-04-03"]
     assert steps.loc["sub-002", "software_version"] == "2.1"  # of a failure, too
+    assert steps.loc["sub-002", "detail"] == "acme.csv, row 3: the software says Failed: motion."
 
 
 def test_named_regions_are_affected_on_the_side_of_the_row_and_nothing_is_said_of_the_other(tables):
