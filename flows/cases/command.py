@@ -56,6 +56,11 @@ class Scratch:
         """What it says."""
         return self.folder / "log"
 
+    @property
+    def errors(self) -> Path:
+        """What it says on standard error, where that is kept apart."""
+        return self.folder / "errors"
+
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Scratch]:
@@ -76,7 +81,9 @@ def filled(command: Sequence[str], values: Mapping[str, str]) -> list[str]:
     return [PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), part) for part in command]
 
 
-def run_command(command: Sequence[str], scratch: Scratch, wall_limit_s: float, n_cpus: int) -> None:
+def run_command(
+    command: Sequence[str], scratch: Scratch, wall_limit_s: float, n_cpus: int, *, keeps_apart: bool = False
+) -> None:
     """Run a command to its end.
 
     Parameters
@@ -85,6 +92,7 @@ def run_command(command: Sequence[str], scratch: Scratch, wall_limit_s: float, n
     scratch : its folder, in which it runs
     wall_limit_s : after which it is ended
     n_cpus : threads that it may use, told in the usual variables
+    keeps_apart : standard error is not mixed into what it says
 
     Raises
     ------
@@ -97,6 +105,7 @@ def run_command(command: Sequence[str], scratch: Scratch, wall_limit_s: float, n
         "folder": str(scratch.out),
         "scratch": str(scratch.folder),
         "log": str(scratch.log),
+        "errors": str(scratch.errors if keeps_apart else scratch.log),
         "wall_limit_s": wall_limit_s,
     }
     guard = subprocess.Popen(
@@ -118,10 +127,10 @@ def run_command(command: Sequence[str], scratch: Scratch, wall_limit_s: float, n
             return
         case "exit":
             how = f"exit code {told['code']}" if told["code"] > 0 else f"signal {-told['code']}"
-            detail = f"{name} must end with exit code 0, got {how}. {_words(scratch.log)}"
+            detail = f"{name} must end with exit code 0, got {how}. {_words(scratch)}"
             raise CommandFailedError("command_failed", detail)
         case "limit":
-            detail = f"{name} must end within wall_limit_s = {wall_limit_s:g} s, and was ended. {_words(scratch.log)}"
+            detail = f"{name} must end within wall_limit_s = {wall_limit_s:g} s, and was ended. {_words(scratch)}"
             raise CommandFailedError("command_timed_out", detail)
         case "not_started":
             detail = f"{name} must start, got: {told['detail']}. Install it where the workers are, or correct its path."
@@ -150,8 +159,9 @@ def version_of_command(command: tuple[str, ...]) -> str:
         It does not answer.
     """
     with scratch_folder() as scratch:
-        run_command(command, scratch, VERSION_LIMIT_S, 1)
-        text = " ".join(scratch.log.read_text(errors="replace").split())
+        run_command(command, scratch, VERSION_LIMIT_S, 1, keeps_apart=True)  # warnings are no version
+        said = (path.read_text(errors="replace").split() for path in (scratch.log, scratch.errors))
+        text = " ".join(next(filter(None, said), []))
     if not text:
         detail = f"version must be a command that prints a version, got nothing from {printable(' '.join(command))}."
         raise CommandFailedError("command_failed", detail)
@@ -174,7 +184,7 @@ def one_file(scratch: Scratch, pattern: str) -> Path:
     there = sorted(str(path.relative_to(scratch.out)) for path in scratch.out.rglob("*"))
     shown = ", ".join(map(printable, there[:5])) + (", ..." if len(there) > 5 else "") or "nothing"
     got = f"{len(inside)} files" if inside else "a link out of it" if found else shown
-    detail = f"the command must write one file {printable(pattern)} into {{out}}, got {got}. {_words(scratch.log)}"
+    detail = f"the command must write one file {printable(pattern)} into {{out}}, got {got}. {_words(scratch)}"
     raise CommandFailedError("command_output_missing", detail)
 
 
@@ -184,10 +194,12 @@ def _environment(n_cpus: int) -> dict[str, str]:
     return kept | dict.fromkeys(_THREADS, str(n_cpus))
 
 
-def _words(log: Path) -> str:
+def _words(scratch: Scratch) -> str:
     """What a command said last, on one line."""
-    with contextlib.suppress(OSError):
-        text = " ".join(log.read_bytes()[-4 * LONGEST_WORDS :].decode(errors="replace").split())
-        said = "".join(letter if letter.isprintable() else "?" for letter in text)[-LONGEST_WORDS:]
-        return f"It said: {said}" if said else "It said nothing."
-    return "It said nothing."
+    tails = []
+    for path in (scratch.log, scratch.errors):
+        with contextlib.suppress(OSError):
+            tails.append(path.read_bytes()[-4 * LONGEST_WORDS :].decode(errors="replace"))
+    text = " ".join(" ".join(tails).split())
+    said = "".join(letter if letter.isprintable() else "?" for letter in text)[-LONGEST_WORDS:]
+    return f"It said: {said}" if said else "It said nothing."

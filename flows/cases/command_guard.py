@@ -36,20 +36,20 @@ def main() -> None:
     """Run the command that the argument names."""
     asked = json.loads(sys.argv[1])
     told: dict[str, object]
-    with open(asked["log"], "ab") as log:  # noqa: PTH123
+    with open(asked["log"], "ab") as log, open(asked["errors"], "ab") as errors:  # noqa: PTH123
         try:
             running = subprocess.Popen(
                 asked["command"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=errors,
                 cwd=asked["folder"],
                 start_new_session=True,
             )
-        except OSError as error:
-            told = {"ended": "not_started", "detail": error.strerror}
+        except (OSError, ValueError) as error:
+            told = {"ended": "not_started", "detail": getattr(error, "strerror", None) or str(error)}
         else:
-            told = _follow(running, asked["wall_limit_s"], log.fileno())
+            told = _follow(running, asked["wall_limit_s"], (log.fileno(), errors.fileno()))
             end_group(running.pid, lambda: True)  # what it left behind in its group
     if told["ended"] == "owner":
         shutil.rmtree(asked["scratch"], ignore_errors=True)
@@ -57,7 +57,7 @@ def main() -> None:
         print(json.dumps(told), flush=True)
 
 
-def _follow(running: subprocess.Popen[bytes], wall_limit_s: float, log: int) -> dict[str, object]:
+def _follow(running: subprocess.Popen[bytes], wall_limit_s: float, logs: tuple[int, int]) -> dict[str, object]:
     """Wait for the end of the command, of its owner or of its time."""
     until = time.monotonic() + wall_limit_s
     while running.poll() is None:
@@ -67,8 +67,9 @@ def _follow(running: subprocess.Popen[bytes], wall_limit_s: float, log: int) -> 
         if time.monotonic() > until:
             end_group(running.pid, lambda: running.poll() is not None)
             return {"ended": "limit"}
-        if os.fstat(log).st_size > LARGEST_LOG:
-            os.ftruncate(log, 0)  # it is written at its end, wherever that is
+        for log in logs:
+            if os.fstat(log).st_size > LARGEST_LOG:
+                os.ftruncate(log, 0)  # it is written at its end, wherever that is
     return {"ended": "exit", "code": running.returncode}
 
 

@@ -89,8 +89,11 @@ class CommandSource(OnScanSource, LesionSource, StatedSource):
         if self.table is not None and not self.gives:
             problems.append("columns must lead to a score, regions, a probability or a volume")
         for name, part in (("mask", self.mask), ("table", self.table)):
-            if part is not None and (PurePosixPath(part).is_absolute() or ".." in PurePosixPath(part).parts):
-                problems.append(f"{name} must lie in the folder {{out}}, got {part}")
+            parts = PurePosixPath("x" if part is None else part).parts
+            if part is not None and (not parts or parts[0] == "/" or ".." in parts):
+                problems.append(f"{name} must lie in the folder {{out}}, got {part!r}")
+            elif any("**" in one and one != "**" for one in parts):
+                problems.append(f"{name} must have ** alone between /, got {part}")
         known = (*self.inputs, *TOLD)
         for place in [found for part in self.command for found in PLACEHOLDER.findall(part) if found not in known]:
             problems.append(f"command must name inputs ({', '.join(known)}) in braces, got {{{place}}}")

@@ -198,8 +198,23 @@ def test_a_program_that_is_not_there_or_of_another_version_is_a_reason(vendor):
     outcome = _measure(vendor.source(command=["/nowhere/program", "{ct}"], version_text="1.0"))
     assert (outcome.status, outcome.reason) == ("failed", "command_not_started")
     assert "must start, got: No such file" in outcome.detail
+    nothing = vendor.source(command=[str(vendor.path), "{ct}", "{out}", "\0"])
+    assert "embedded null byte" in _measure(nothing).detail
     outcome = _measure(vendor.source(version_text="0.9"))
     assert (outcome.status, outcome.reason) == ("failed", "command_version_differs")
+
+
+def test_its_version_is_what_it_prints_and_no_warning(vendor):
+    vendor.path.write_text("#!/bin/sh\necho warning $$ >&2\necho 2.0\n")
+    version_of_command.cache_clear()
+    assert version_of_command((str(vendor.path),)) == "2.0"
+    vendor.path.write_text("#!/bin/sh\necho 2.1 >&2\n")
+    version_of_command.cache_clear()
+    assert version_of_command((str(vendor.path),)) == "2.1"
+    vendor.path.write_text("#!/bin/sh\n")
+    version_of_command.cache_clear()
+    with pytest.raises(CommandFailedError, match="must be a command that prints a version"):
+        version_of_command((str(vendor.path),))
 
 
 def test_its_time_ends_it_with_all_that_it_started(vendor):
@@ -338,6 +353,9 @@ def test_a_run_that_is_stopped_ends_its_program_and_goes_on_where_it_was(vendor,
         ({"table": None, "mask": "m.nii"}, "image must be given"),
         ({"table": "../x.csv"}, "must lie in the folder"),
         ({"table": "/etc/passwd"}, "must lie in the folder"),
+        ({"table": "."}, "must lie in the folder"),
+        ({"table": ""}, "must lie in the folder"),
+        ({"table": "**x.csv"}, "alone between"),
         ({"command": ["run", "{dwi}"]}, "must name inputs"),
         ({"command": ["bin/run", "{ct}"]}, "absolute path"),
         ({"inputs": ["ct", "ct"]}, "each modality once"),
