@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -37,10 +38,11 @@ _TYPES = {"lesion": "Lesion", "core": "Lesion", "hypoperfusion": "ROI"}
 def keep_derivatives(plan: Plan, out: Path) -> None:
     """Bring the data set up to date with the records of a plan."""
     labels = bids_labels(_participants(plan))
+    descs = _told_apart({name: _alphanumeric(name) for name in plan.cohort.config.measurements})
     wanted: dict[str, Wanted] = {}
     for (participant_id, measurement), record in sorted(plan.records.items()):
         source = plan.cohort.config.measurements[measurement][0]
-        wanted |= _files_of(plan, record, source, measurement, labels[participant_id])
+        wanted |= _files_of(plan, record, source, descs[measurement], labels[participant_id])
     keep_dataset(out, DERIVATIVES_FOLDER, wanted | _about(plan, labels))
 
 
@@ -50,14 +52,17 @@ def bids_labels(participant_ids: Iterable[str]) -> dict[str, str]:
     >>> bids_labels(["sub-01", "sub-st_2"])
     {'sub-01': 'sub-01', 'sub-st_2': 'sub-st2'}
     >>> sorted(bids_labels(["sub-a.1", "sub-a1"]).values())
-    ['sub-a1x3a2cef', 'sub-a1xd8f3d9']
+    ['sub-a1xec066c', 'sub-a1xfb0b9a']
     """
     plain = {name: f"sub-{_alphanumeric(name.removeprefix('sub-'))}" for name in participant_ids}
-    spelt = [label.casefold() for label in plain.values()]
+    return _told_apart(plain)
+
+
+def _told_apart(plain: Mapping[str, str]) -> dict[str, str]:
+    """Name -> its plain form; those that share one, upper and lower case aside, get a digest of their own behind it."""
+    spelt = Counter(label.casefold() for label in plain.values())
     return {
-        name: label
-        if spelt.count(label.casefold()) == 1
-        else f"{label}x{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+        name: label if spelt[label.casefold()] == 1 else f"{label}x{hashlib.sha256(name.encode()).hexdigest()[:6]}"
         for name, label in plain.items()
     }
 
@@ -88,7 +93,7 @@ def bids_name(label: str, stored: str, desc: str, maps: Mapping[str, str]) -> st
     return "_".join([label, *named, suffix])
 
 
-def _files_of(plan: Plan, record: Record, source: Source, measurement: str, label: str) -> dict[str, Wanted]:
+def _files_of(plan: Plan, record: Record, source: Source, desc: str, label: str) -> dict[str, Wanted]:
     """Path in the data set -> file, of one record."""
     kind = "dwi" if source.gated_as == "dwi" else "ct"
     maps = _maps(plan)
@@ -96,7 +101,7 @@ def _files_of(plan: Plan, record: Record, source: Source, measurement: str, labe
     for output in record.outputs:
         stored = Path(output["path"]).name
         prefix = next((one for one in _prefixes(record, source) if stored.startswith(one)), None)
-        name = prefix and bids_name(label, stored.removeprefix(prefix), _alphanumeric(measurement), maps)
+        name = prefix and bids_name(label, stored.removeprefix(prefix), desc, maps)
         if not name:
             continue
         path = f"{label}/{kind}/{name}"
