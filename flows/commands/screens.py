@@ -108,8 +108,15 @@ def show_plan(request: RunRequest, console: Console) -> None:
     _line(console, "Already measured", plan.n_done)
     _line(console, "To measure", f"{len(plan.pending)} {_causes_text(causes)}".strip())
     _line(console, "Workers", request.dask_address or f"{request.workers} on this machine")
+    show_absent(plan, console)
     if not plan.pending and is_current(plan, request.out):
         console.print("Nothing changed since the latest results: a run would do nothing.")
+
+
+def show_absent(plan: Plan, console: Console) -> None:
+    """The sources that cannot be measured, and why."""
+    for why in plan.absent.values():
+        console.print(f"Left out: {why}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _n_scans_read(plan: Plan) -> int:
@@ -165,6 +172,7 @@ def show_status(request: RunRequest, why: str | None, console: Console) -> None:
     _line(console, "Latest results", f"{summary['run_id']}, {summary['started_at']}" if summary else "none yet")
     _line(console, "Measurements done", f"{plan.n_done} of {len(plan.cases)}")
     _line(console, "To measure", f"{len(plan.pending)} {_causes_text(stale_causes(plan, request.out))}".strip())
+    show_absent(plan, console)
     current = is_current(plan, request.out)
     _line(console, "Results up to date", "yes" if current else "no: aspects run makes them again")
     due = sorted({case.participant_id for _, case in plan.pending}, key=natural_key)
