@@ -60,6 +60,13 @@ TlsKey = Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="
 Gpu = Annotated[
     GpuChoice, typer.Option("--gpu", help="Use a GPU: require one, try to find one, or none", show_default=True)
 ]
+AllowCommands = Annotated[
+    bool,
+    typer.Option(
+        "--allow-commands",
+        help='Run the programs that cohort.toml names (kind = "command"); look at them first: they run as you',
+    ),
+]
 
 LinkTable = Annotated[
     Path | None,
@@ -359,6 +366,7 @@ def run(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     gpu: Gpu = "try",
+    allow_commands: AllowCommands = False,
 ) -> None:
     """Run a cohort: tables, statistics and report. Only what is missing or changed is computed."""
     from flows.run.running import run_cohort
@@ -374,6 +382,7 @@ def run(
         allow_insecure=insecure,
         tls=_tls(dask, tls_ca, tls_cert, tls_key),
         gpu=gpu,
+        allow_commands=allow_commands,
         command=_command(),
     )
     if dry_run:
@@ -422,6 +431,7 @@ def nightly(
     on_change: OnChange = None,
     busy_limit: BusyLimit = BUSY_LIMIT_H,
     log: NightLog = None,
+    allow_commands: AllowCommands = False,
 ) -> None:
     """Run for cron and timers: one at a time, catches up by content, writes OUT/summary.json, runs hooks."""
     from flows.schedule.nightly import night
@@ -435,6 +445,7 @@ def nightly(
         allow_insecure=insecure,
         tls=_tls(dask, tls_ca, tls_cert, tls_key),
         gpu=gpu,
+        allow_commands=allow_commands,
         command=_command(),
     )
     hooks = Hooks(on_failure, on_change, busy_limit, log)
@@ -447,6 +458,23 @@ def verify(out: OutFolder) -> None:
     from flows.commands.verify import verify_output
 
     raise typer.Exit(verify_output(out, Console()))
+
+
+@app.command()
+def prune(
+    out: OutFolder,
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, help="Runs that stay, the latest results always among them")
+    ] = 7,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete; without it everything is only listed")] = False,
+) -> None:
+    """List what the last runs do not need, with sizes, and delete it with --yes.
+
+    Only files that this program wrote go, and only where nobody changed them.
+    """
+    from flows.commands.prune import prune as prune_output
+
+    raise typer.Exit(prune_output(out, keep, Console(), is_agreed=yes))
 
 
 @app.command(name="export-dicom")
@@ -524,11 +552,20 @@ def serve(
     on_change: OnChange = None,
     busy_limit: BusyLimit = BUSY_LIMIT_H,
     log: NightLog = None,
+    allow_commands: AllowCommands = False,
 ) -> None:
     """Keep running, and run the cohort on a schedule as a Prefect deployment, visible in Prefect's own pages."""
     from flows.schedule.serve import serve_nightly
 
-    request = RunRequest(cohort, out, n_cpus=n_cpus, work_dir=work_dir, gpu=gpu, command=_command())
+    request = RunRequest(
+        cohort,
+        out,
+        n_cpus=n_cpus,
+        work_dir=work_dir,
+        gpu=gpu,
+        allow_commands=allow_commands,
+        command=_command(),
+    )
     serve_nightly(request, Hooks(on_failure, on_change, busy_limit, log), cron=cron, port=port, console=Console())
 
 

@@ -40,6 +40,8 @@ class RegionEvidence:
     n_region_voxels, n_lesion_voxels, lesion_volume_ml : of a source that draws a lesion
     fluid_share : share of the region that looks like fluid
     atlas_dice : Dice of a region that a network drew with the registered atlas's
+    is_affected : what the source itself says, where it says so and gives no number
+    reason : why there is neither
     """
 
     side: str
@@ -52,6 +54,8 @@ class RegionEvidence:
     lesion_volume_ml: float | None = None
     fluid_share: float | None = None
     atlas_dice: float | None = None
+    is_affected: bool | None = None
+    reason: str | None = None
 
 
 class Rule(Protocol):
@@ -133,6 +137,17 @@ class ProbabilityRule:
         if evidence.region not in self.cuts or evidence.side not in HEMISPHERES or evidence.value is None:
             return None
         return evidence.value >= self.cuts[evidence.region]
+
+
+@dataclass(frozen=True)
+class AsGiven:
+    """A region counts as affected where the source says so."""
+
+    name: str = "as_given"
+
+    def judge(self, evidence: RegionEvidence) -> bool | None:
+        """What the source says."""
+        return evidence.is_affected
 
 
 #: More likely than not; a network's own operating points come with its weights.

@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from cohorts.folder import clinical, readings, scans
 from cohorts.folder.dictionary import describe_columns
-from cohorts.folder.problems import CohortError, Problem, did_you_mean
+from cohorts.folder.problems import CohortError, Problem, Refusal, did_you_mean, printable
 from cohorts.folder.readings import Reading
 from cohorts.folder.scans import CohortPaths, Scan
+from cohorts.folder.stated_rows import StatedRow, read_stated
+from cohorts.folder.stated_source import TableSource
 from cohorts.folder.study import StudyConfig
 from cohorts.folder.study_file import FILE as STUDY_FILE
 from cohorts.folder.study_file import check_study, read_study
 from cohorts.folder.suspicions import ids_problem, likely_same_ids, suspicious_values
 from cohorts.folder.tsv import Row, TsvTable, read_tsv
 from cohorts.tables.schemas import RESERVED_COLUMNS
+
+#: What a table of results may end in.
+TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm")
 
 __all__ = ["Cohort", "CohortError", "Problem", "Reading", "Scan", "natural_key", "read_cohort"]
 
@@ -48,6 +53,8 @@ class Cohort:
         Of the study first, then of participants, then warnings.
     refused_scans : tuple of Scan
         Scans whose file must not be opened, each with its reason.
+    stated : mapping
+        Name of a source whose results stand in a table -> participant -> its row there.
     """
 
     folder: Path
@@ -57,6 +64,7 @@ class Cohort:
     readings: tuple[Reading, ...]
     problems: tuple[Problem, ...]
     refused_scans: tuple[Scan, ...] = ()
+    stated: Mapping[str, Mapping[str, StatedRow]] = field(default_factory=dict)
 
     @property
     def study_problems(self) -> tuple[Problem, ...]:
@@ -121,7 +129,7 @@ def read_cohort(folder: Path | str, model: type[StudyConfig]) -> Cohort:
     problems += found
 
     scan_table = reading_table = None
-    if config.computed_sources or _exists(folder, scans.FILE):
+    if config.scan_sources or _exists(folder, scans.FILE):
         scan_table, found = read_tsv(folder, scans.FILE, scans.HEADER)
         problems += found
         if scan_table:
@@ -137,9 +145,14 @@ def read_cohort(folder: Path | str, model: type[StudyConfig]) -> Cohort:
         problems.append(Problem(readings.FILE, None, None, None, rule, remedy, "readings_not_used", is_warning=True))
     all_readings, found = readings.read_readings(reading_table)
     problems += found
-    if listed and (scan_table or not config.computed_sources) and (reading_table or not config.readings_source):
+    stated, found = _read_stated(config, paths)
+    problems += found
+    if listed and (scan_table or not config.scan_sources) and (reading_table or not config.readings_source):
         tables = {"scan": scan_table, "reading": reading_table}
-        problems += _check_membership(listed, {what: table for what, table in tables.items() if table})
+        in_results = {participant_id for rows in stated.values() for participant_id in rows}
+        problems += _check_membership(listed, {what: table for what, table in tables.items() if table}, in_results)
+        known = {row.participant_id for table in (listed, scan_table) if table for row in table.rows}
+        problems += _check_strangers(config, stated, known)
     if reading_table or not config.readings_source:
         problems += _check_agreement(config, all_readings)
 
@@ -157,6 +170,7 @@ def read_cohort(folder: Path | str, model: type[StudyConfig]) -> Cohort:
         ),
         problems=tuple(sorted(problems, key=_problem_key)),
         refused_scans=tuple(sorted(refused, key=_scan_key)),
+        stated=stated,
     )
 
 
@@ -176,17 +190,58 @@ def _problem_key(problem: Problem) -> tuple[object, ...]:
     return rank, natural_key(problem.participant_id or ""), problem.file, problem.row or 0, problem.reason
 
 
-def _check_membership(listed: TsvTable, others: dict[str, TsvTable]) -> list[Problem]:
+def _read_stated(config: StudyConfig, paths: CohortPaths) -> tuple[dict[str, dict[str, StatedRow]], list[Problem]]:
+    """Read the table of every source whose results stand in one."""
+    stated: dict[str, dict[str, StatedRow]] = {}
+    problems = []
+    for source in config.computed_sources:
+        if isinstance(source, TableSource):
+            result = paths.check(source.file, TABLES)
+            if isinstance(result, Refusal):
+                key, reason = f"source {source.name}: file", f"results_{result.reason}"
+                problems.append(Problem(STUDY_FILE, None, key, source.file, result.rule, result.remedy, reason))
+                continue
+            stated[source.name], found = read_stated(Path(result), source, source.file)
+            problems += found
+    return stated, problems
+
+
+def _check_strangers(
+    config: StudyConfig, stated: Mapping[str, Mapping[str, StatedRow]], known: Set[str]
+) -> list[Problem]:
+    """Warn of results of nobody in the cohort: they are not used."""
+    problems = []
+    for source in config.computed_sources:
+        strangers = [name for name in stated.get(source.name, {}) if name not in known]
+        if isinstance(source, TableSource) and strangers:
+            shown = ", ".join(map(printable, strangers[:3])) + (", ..." if len(strangers) > 3 else "")
+            are = "is" if len(strangers) == 1 else "are"
+            rule = f"must be listed in participants.tsv, {len(strangers)} {are} not ({shown}); their rows are not used"
+            reason = "results_without_participant"
+            problems.append(
+                Problem(
+                    source.file, None, source.id, None, rule, "Add them there, or leave them.", reason, is_warning=True
+                )
+            )
+            pairs = likely_same_ids(strangers, known - set(stated[source.name]))
+            problems += [ids_problem(source.file, pairs, len(strangers))] if pairs else []
+    return problems
+
+
+def _check_membership(
+    listed: TsvTable, others: dict[str, TsvTable], in_results: Set[str] = frozenset()
+) -> list[Problem]:
     """Check that every scan and reading belongs to a listed participant, and that each of these has one.
 
     Parameters
     ----------
     listed : participants.tsv
     others : ``scan`` and ``reading`` -> its table, for those that the study uses
+    in_results : participants of whom software states something
     """
     known = {row.participant_id for row in listed.rows}
     problems = []
-    seen: set[str] = set()
+    seen = set(in_results)
     for what, table in others.items():
         strangers = {row.participant_id: row for row in reversed(table.rows) if row.participant_id not in known}
         rule, remedy = "must be listed in participants.tsv", f"Add the participant there, or delete the {what}."

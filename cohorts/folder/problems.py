@@ -70,7 +70,7 @@ class Problem:
         >>> Problem("participants.tsv", 7, "nihss", "60", "must be <= 42", "Check the chart.", "out_of_range").text
         'participants.tsv, row 7, column nihss: value 60 must be <= 42. Check the chart.'
         """
-        key = "column" if self.file.endswith(".tsv") else "key"
+        key = "key" if self.file.endswith((".toml", ".json")) else "column"
         place = [printable(self.file)]
         place += [f"row {self.row}"] if self.row is not None else []
         place += [f"{key} {printable(self.column)}"] if self.column is not None else []

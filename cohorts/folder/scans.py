@@ -74,7 +74,10 @@ class CohortPaths:
         if "\\" in written:
             return Refusal("path_with_backslash", "must have / between folders", "Write / for each \\.")
         if not written.lower().endswith(suffixes):
-            return Refusal("not_nifti", f"must end in {' or '.join(suffixes)}", "Give the NIfTI file.")
+            remedy = "Give the NIfTI file." if suffixes == SUFFIXES else "Give a file of this kind."
+            return Refusal(
+                "not_nifti" if suffixes == SUFFIXES else "wrong_suffix", f"must end in {' or '.join(suffixes)}", remedy
+            )
         try:
             parent = self._resolved_folder(str(relative.parent))
             if parent is None:
@@ -222,7 +225,7 @@ def check_modalities(table: TsvTable, config: StudyConfig) -> list[Problem]:
     """Check that every computed source of the study, and all drawn regions, find their modality in scans.tsv."""
     present = dict.fromkeys(row.cells["modality"] for row in table.rows if not row.is_damaged)
     problems = []
-    asked = [(f"source {source.name}", source.scans[0]) for source in config.computed_sources]
+    asked = [(f"source {source.name}", source.scans[0]) for source in config.scan_sources]
     asked += [(f"drawn_regions {drawn.name}", drawn.modality) for drawn in config.drawn_regions]
     for what, modality in asked:
         if modality not in present:

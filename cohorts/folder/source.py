@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,7 +25,7 @@ FormsName = Literal["reject", "sform", "qform"]
 RegistrationName = Literal["affine", "refined", "network"]
 ImageName = Literal["dwi", "ncct", "cta"]
 #: What a source may give; the tables ask for nothing else.
-Gives = Literal["regions", "score", "low_score_probability", "lesion", "features"]
+Gives = Literal["regions", "score", "low_score_probability", "lesion", "volume", "features"]
 
 #: Raises the mean Dice of regions from .690 to .710 on three CT; on DWI, where no regions are drawn, by .02 to .10 on
 #: displaced phantoms, and takes nothing from those without displacement (tests/benchmarks/accuracy_refinement.py).
@@ -88,6 +88,10 @@ class Source(Part):
 
     #: One line for people: what this kind is.
     about: ClassVar[str] = ""
+    #: Keys that no default can stand for, with values as people write them.
+    needed: ClassVar[Mapping[str, Any]] = {}
+    #: Somebody else's software: where it fails, its rows say so, and the participant stays with what else there is.
+    is_foreign: ClassVar[bool] = False
     findings: ClassVar[type[Findings]] = Findings
     gives: ClassVar[frozenset[Gives]] = frozenset({"regions", "score"})
     #: The rules that it knows by name, and whether a study's own [[rule]] may stand in their place.
@@ -124,6 +128,31 @@ class Source(Part):
     def weights(self) -> tuple[str, ...]:
         """Names of the trained weights that it cannot do without."""
         return ()
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        """The command that it runs, where whoever starts the run allows it; none of most."""
+        return ()
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The command by which that program says its version."""
+        return ()
+
+    def answered(self, version: str) -> Self:
+        """The same source with the version that its program says.
+
+        Raises
+        ------
+        ValueError
+            It is not the one that the study declares.
+        """
+        return self
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What a case may take, JSON-able; it says nothing of the result, so that another value measures nothing."""
+        return {}
 
     @property
     def lies_on(self) -> str:
@@ -163,8 +192,8 @@ class Source(Part):
         """The lesion that it draws; None where it draws none."""
         return None
 
-    def lesion_columns(self, found: Any) -> Mapping[str, float | None]:
-        """Columns of ``lesions`` besides those that follow from the lesion."""
+    def lesion_columns(self, found: Any) -> Mapping[str, float | str | None]:
+        """Columns of ``lesions`` besides those that follow from the lesion; all of them where a volume is stated."""
         return {}
 
     def score(self, found: Any) -> Score | None:
@@ -193,6 +222,11 @@ class OnScanSource(Source):
     def image_kind(self) -> ImageName:
         """What its scan is."""
         raise NotImplementedError
+
+    @property
+    def brings_regions(self) -> bool:
+        """Whether it brings regions onto its scan, as all do that measure there."""
+        return True
 
     @property
     def gated_as(self) -> ScanContrast:

@@ -225,6 +225,16 @@ class StudyConfig(Part):
         """The computed sources that draw a lesion, in their order."""
         return tuple(source for source in self.computed_sources if "lesion" in source.gives)
 
+    @property
+    def volume_sources(self) -> tuple[Source, ...]:
+        """The computed sources that give a volume, of a lesion that they draw or state, in their order."""
+        return tuple(source for source in self.computed_sources if not source.gives.isdisjoint({"lesion", "volume"}))
+
+    @property
+    def scan_sources(self) -> tuple[Source, ...]:
+        """The computed sources that read scans, in their order."""
+        return tuple(source for source in self.computed_sources if source.scans)
+
     @cached_property
     def measurements(self) -> dict[str, tuple[Source, ...]]:
         """Measurement -> the sources that share it, in their order.
@@ -273,7 +283,7 @@ class StudyConfig(Part):
         """
         ways: dict[tuple[str, ...], OnScanSource] = {}
         for source in self.computed_sources:
-            if isinstance(source, OnScanSource) and source.lies_on == scan:
+            if isinstance(source, OnScanSource) and source.brings_regions and source.lies_on == scan:
                 way = (source.image_kind, source.forms, source.registration, self.regions_of(source))
                 ways.setdefault(way, source)
         return tuple(ways.values())

@@ -23,7 +23,7 @@ def with_table(text: str, mapping: TableMapping, columns: Iterable[ClinicalColum
     """
     document = tomlkit.parse(text)
     added = [_plain(column) for column in columns]
-    table = _plain(mapping) | {"name": mapping.name, "into": mapping.into}
+    table = {"name": mapping.name, "into": mapping.into} | _plain(mapping)
     expected = tomllib.loads(text)
     expected["clinical"] = [*expected.get("clinical", []), *added]
     if not expected["clinical"]:

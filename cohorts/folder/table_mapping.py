@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cohorts.folder.clinical_column import ClinicalColumn, clinical_column
-from cohorts.folder.foreign_dates import DateOrder
-from cohorts.folder.foreign_table import TableForm
-from cohorts.folder.foreign_values import Decimal, Habits
 from cohorts.folder.problems import did_you_mean, printable
 from cohorts.folder.readings import READER
-from cohorts.folder.source import NAME, Part
+from cohorts.folder.source import NAME
+from cohorts.folder.table_reading import TableReading
 from cohorts.tables.schemas import READING_FLAGS
 from tasks.anatomy import MAXIMUM_SCORE, SHORT_CODES
 
@@ -38,44 +36,13 @@ READING_COLUMNS: Mapping[str, ClinicalColumn] = {
 }
 
 
-class TableMapping(Part):
+class TableMapping(TableReading):
     """How one table of somebody else becomes rows of the cohort folder."""
 
     name: str = Field("participants", pattern=NAME)
     into: Into = Field("participants", description="participants or readings: which table of the folder it fills")
-    id: str = Field(description="Column of the file that names the participant")
-    id_digits: int | None = Field(None, ge=1, le=64, description="Ids of digits are filled with zeros to this length")
-    sheet: str | None = Field(None, description="Sheet of a workbook")
-    header_row: int = Field(1, ge=1, description="Row that names the columns")
-    separator: str | None = Field(
-        None, min_length=1, max_length=1, description="What separates the cells of a text file"
-    )
-    encoding: str | None = Field(None, description="Encoding of a text file, such as cp1252")
-    decimal: Decimal | None = Field(None, description="point or comma, before the decimals")
-    dates: DateOrder | None = Field(None, description="dmy, mdy or ymd: the order of day, month and year")
-    missing: tuple[str, ...] = Field((), description="Further texts and numbers that mean missing")
     blanks: Literal["keep", "erase"] = Field("keep", description="What an empty cell does to a value that is there")
-    columns: dict[str, str] = Field({}, description="Column of the file -> column of the folder")
     ignored: tuple[str, ...] = Field((), description="Columns of the file that are not imported")
-    values: dict[str, dict[str, str]] = Field({}, description="Column of the folder -> text -> what it becomes")
-
-    @model_validator(mode="after")
-    def _columns_are_once(self) -> Self:
-        targets = list(self.columns.values())
-        twice = [name for name in dict.fromkeys(targets) if targets.count(name) > 1]
-        if twice:
-            raise ValueError(f"columns must fill each column once, got {', '.join(twice)} twice. Map one of them.")
-        return self
-
-    @property
-    def form(self) -> TableForm:
-        """What it says of the file's form."""
-        return TableForm(self.separator, self.encoding, self.sheet, self.header_row)
-
-    @property
-    def habits(self) -> Habits:
-        """How its cells are written."""
-        return Habits(self.decimal, self.dates, frozenset(self.missing), self.values)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from cohorts.folder.problems import Read, Refusal, printable
 from cohorts.folder.readings import READER
 from cohorts.folder.suspicions import plain
 from cohorts.folder.table_mapping import READER_PREFIX, REGIONS, TableMapping, column_of, named_regions
+from cohorts.folder.table_reading import TableReading
 from cohorts.folder.tsv import MISSING, as_participant_id, is_valid_participant_id
 from cohorts.tables.schemas import READING_FLAGS
 
@@ -102,7 +103,7 @@ def read_rows(
         )
     found: dict[str, list[tuple[ForeignRow, dict[str, str]]]] = defaultdict(list)
     for row in table.rows:
-        participant_id = _participant(row, mapping, links, intake)
+        participant_id = participant_of(row, mapping, links, intake)
         if participant_id is not None:
             found[participant_id].append((row, _values(row, participant_id, mapping, clinical, habits, intake)))
     _twins(table, found, mapping, intake)
@@ -130,7 +131,9 @@ def _habits(
     return habits
 
 
-def _participant(row: ForeignRow, mapping: TableMapping, links: Mapping[str, str] | None, intake: Intake) -> str | None:
+def participant_of(
+    row: ForeignRow, mapping: TableReading, links: Mapping[str, str] | None, intake: Intake
+) -> str | None:
     """The participant that a row names; None where it names none, which is listed."""
     written = row.cells[mapping.id]
     label = mapping.values.get(ID, {}).get(written, written)

@@ -106,8 +106,11 @@ def record_path(root: Path, participant_id: str, key: StepKey) -> Path:
 
 
 def output_folder(participant_id: str, key: StepKey) -> str:
-    """Where the files of a step's result live below the output folder: results of other settings stay beside it."""
-    return f"{DERIVATIVES_FOLDER}/{participant_id}/{key.step}-{key.digest[:20]}"
+    """Where the files of a step's result live below the output folder: results of other settings stay beside it.
+
+    Versions before 2026-12 kept them below ``DERIVATIVES_FOLDER``; a record says where its own are.
+    """
+    return f"{RECORDS_FOLDER}/{participant_id}/{key.step}-{key.digest[:20]}"
 
 
 def write_outputs(root: Path, folder: str, files: Mapping[str, bytes]) -> tuple[Mapping[str, Any], ...]:
@@ -235,7 +238,7 @@ def is_complete(root: Path, record: Record) -> bool:
 
 def remove_leftovers(root: Path) -> None:
     """Remove what killed writers left below the output folder; the caller holds its lock."""
-    places = ("", f"{RECORDS_FOLDER}/*/", f"{DERIVATIVES_FOLDER}/*/*/")
+    places = ("", f"{RECORDS_FOLDER}/*/", f"{RECORDS_FOLDER}/*/*/", f"{DERIVATIVES_FOLDER}/*/*/")
     for path in (path for place in places for path in root.glob(f"{place}{TEMPORARY}*")):
         with suppress(OSError):
             path.unlink()

@@ -17,8 +17,8 @@ from tasks.anatomy import HEMISPHERES
 
 
 def lesion_measurements(config: StudyConfig) -> tuple[str, ...]:
-    """Measurements that give a lesion, each once, in the order of their sources."""
-    return tuple(dict.fromkeys(config.measurement_of[source.name] for source in config.lesion_sources))
+    """Measurements that give a lesion or its volume, each once, in the order of their sources."""
+    return tuple(dict.fromkeys(config.measurement_of[source.name] for source in config.volume_sources))
 
 
 def lesions_batch(cohort: Cohort, measured: Measured, standings: Mapping[str, Standing]) -> Batch:
@@ -33,18 +33,22 @@ def lesions_batch(cohort: Cohort, measured: Measured, standings: Mapping[str, St
             status, reason = state_of(record, standing)
             is_ok = record is not None and record.status == "ok"
             values = lesion_values(source, record.payload, measured.vascular) if record is not None and is_ok else {}
+            if is_ok and values["volume_ml"] is None:
+                status, reason, values = "excluded", "no_volume_given", {}
             rows.add(participant_id=participant_id, source=measurement, status=status, reason=reason, **values)
     return rows.columns
 
 
 def lesion_values(source: Source, found: Findings, vascular: MapUse) -> dict[str, Any]:
-    """Numeric columns of one ``lesions`` row; shares of no lesion are null.
+    """Numeric columns of one ``lesions`` row; shares of no lesion are null, as all that a stated volume does not tell.
 
     Raises
     ------
     ValueError
         The source draws a lesion, yet the record of its step has none.
     """
+    if "lesion" not in source.gives:
+        return dict(source.lesion_columns(found))
     lesion = source.lesion(found)
     if lesion is None:
         raise ValueError(f"a record of {source.name} must hold a lesion, got none. Run again.")

@@ -84,28 +84,34 @@ def standings(
         if problem.participant_id is not None and problem.excludes_participant:
             found[problem.participant_id].append(Exclusion(problem.stage, problem.reason, "excluded", problem.text))
     usable = {participant_id for (participant_id, _), record in records.items() if record.status == "ok"}
-    for (participant_id, _), record in records.items():
+    read = {reading.participant_id for reading in cohort.readings}
+    foreign = {name for name, sources in cohort.config.measurements.items() if sources[0].is_foreign}
+    for (participant_id, measurement), record in records.items():
+        if measurement in foreign and participant_id in usable | read:  # its own rows say why it has no result
+            continue
         if record.status == "excluded" and participant_id not in usable:  # the row of the scan says why it is refused
             found[participant_id].append(
                 Exclusion("intake", record.reason or "excluded", "excluded", record.detail or "")
             )
         elif record.status == "failed":
             found[participant_id].append(Exclusion("scoring", record.reason or "failed", "failed", record.detail or ""))
-    measured = {
-        sources[0].scans[0]: measurement for measurement, sources in cohort.config.measurements.items()
-    }  # by the modality that must be there
+    measured: dict[str, list[str]] = defaultdict(list)  # by the modality that must be there
+    for measurement, sources in cohort.config.measurements.items():
+        if sources[0].scans:
+            measured[sources[0].scans[0]].append(measurement)
     for scan in cohort.scans:
-        if scan.modality in measured and (scan.participant_id, measured[scan.modality]) not in records:
+        needing = measured.get(scan.modality)
+        if needing and not any((scan.participant_id, one) in records for one in needing):
             detail = f"{scan.path} must be measured, got no result. Check that the file can be read and run again."
             found[scan.participant_id].append(Exclusion("scoring", NOT_MEASURED, "failed", detail))
     used = {scan.participant_id for scan in cohort.scans if scan.modality in measured}
-    used |= {reading.participant_id for reading in cohort.readings}
+    used |= read | usable
     for participant_id in (listed - used - set(found)) if measured else ():
         detail = (
             f"{participant_id} must have a scan of {' or '.join(measured)}, got others. Correct the modality or add it."
         )
         found[participant_id].append(Exclusion("intake", NO_SCAN_OF_MODALITY, "excluded", detail))
-    measured_ids = usable | {reading.participant_id for reading in cohort.readings}
+    measured_ids = usable | read
     clinical = cohort.participants.set_index("participant_id", drop=False)
     known = list(dict.fromkeys([*cohort.participants["participant_id"], *_further(cohort, records, found)]))
     result = {}

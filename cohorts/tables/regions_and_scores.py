@@ -114,8 +114,8 @@ def _not_judged(evidence: RegionEvidence, source: Source, lost: Mapping[str, str
         return "region_not_covered"
     if (evidence.fluid_share or 0.0) > source.most_fluid:
         return "region_not_tissue"
-    if evidence.value is None:
-        return lost.get(evidence.region, "region_not_covered")
+    if evidence.value is None and evidence.is_affected is None:
+        return evidence.reason or lost.get(evidence.region, "region_not_covered")
     return None
 
 
@@ -143,8 +143,12 @@ def _score_columns(
             lesion_side=affected_side(affected) if lesion is None else lesion.side,
             clinical_side=clinical_side,
         )
+    elif score is not None and score.score is None and score.left is not None and score.right is not None:
+        score = choose_side(score.left, score.right, laterality=source.laterality, clinical_side=clinical_side)
     if score is None:
         score = Score(None, None, None, None, None if low is not None else "no_score_given")
+    if source.laterality == "clinical_side" and {score.scored_side, clinical_side} == {*HEMISPHERES}:
+        score = Score(score.left, score.right, None, None, "clinical_side_not_read")  # only the other side was stated
     is_ok = score.score is not None or low is not None
     return columns | {
         "score_left": score.left,

@@ -348,8 +348,11 @@ PROVENANCE = Table(
         text("settings_sha256", "Digest of the settings, label maps included"),
         text("weights_sha256", "Digest of the weights", nullable=True),
         text("code", "Step name and version"),
+        text("software_version", "What software of others calls itself", nullable=True),
+        text("software_run_on", "When it was run, as its table says", nullable=True),
         STATUS,
         REASON,
+        text("detail", "What was found, the rule and the remedy, where it is not fine", nullable=True),
     ),
 )
 

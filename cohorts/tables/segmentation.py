@@ -47,7 +47,7 @@ def lesion_pairs(config: StudyConfig) -> tuple[LesionPair, ...]:
     """
     grids: dict[str, str] = {}
     for source in config.computed_sources:
-        if isinstance(source, LesionSource):
+        if isinstance(source, LesionSource) and "lesion" in source.gives:
             grids.setdefault(config.measurement_of[source.name], source.lesion_grid)
     of = config.measurement_of
     asked = {(of.get(pair.reference), of.get(pair.candidate)) for pair in config.agreement}

@@ -37,6 +37,7 @@ class StepSettings:
     parameters : what its sources declare besides, JSON-able
     code : digest of the code that measures (``flows.sources.code``)
     weights_sha256 : digest of the trained weights; None without any
+    limits : what a case may take; no part of the address of its result
     """
 
     kind: str
@@ -44,6 +45,7 @@ class StepSettings:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
     weights_sha256: str | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:

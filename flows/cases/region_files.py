@@ -12,12 +12,12 @@ from flows.cases.case import MapReference
 from flows.cases.label_maps import VASCULAR_MAP
 from flows.cases.native_scan import PreparedScan
 
-_MAP_CHARACTERS = 8  # of a label map's digest, as in the names of pictures
+MAP_CHARACTERS = 8  # of a label map's digest, as in the names of pictures
 
 
 def regions_stem(prefix: str, map_sha256: str) -> str:
     """Name, without suffix, of the regions of a label map (BIDS: a segmentation named by its atlas)."""
-    return f"{prefix}_seg-{map_sha256[:_MAP_CHARACTERS]}_dseg"
+    return f"{prefix}_seg-{map_sha256[:MAP_CHARACTERS]}_dseg"
 
 
 def region_files(prefix: str, scan: PreparedScan, references: Sequence[MapReference]) -> dict[str, bytes]:

@@ -96,7 +96,7 @@ def export_dicom(request: ExportRequest, console: Console) -> int:
 
 def _published(request: ExportRequest) -> Published:
     """The latest run, if it answers the study as it is now."""
-    plan = make_plan(request.cohort, request.out)
+    plan = make_plan(request.cohort, request.out, commands="remember")
     if not plan.cohort.config.study.may_reidentify:
         raise PreflightError(
             "the study must say that it may re-identify, and does not. Set may_reidentify = true in [study] of "

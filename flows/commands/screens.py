@@ -100,16 +100,23 @@ def problems_tsv(problems: Sequence[Problem]) -> str:
 
 def show_plan(request: RunRequest, console: Console) -> None:
     """What a run would do, without doing it."""
-    plan = make_plan(request.cohort, request.out, labels=request.labels)
+    plan = make_plan(request.cohort, request.out, labels=request.labels, commands=request.commands)
     causes = stale_causes(plan, request.out)
     _line(console, "Participants listed", len(plan.cohort.participants))
     _line(console, "Scans that are read", f"{_n_scans_read(plan)} of {len(plan.cohort.scans)}")
     _line(console, "Measurements of them", len(plan.cases))
-    _line(console, "Already measured", len(plan.records))
+    _line(console, "Already measured", plan.n_done)
     _line(console, "To measure", f"{len(plan.pending)} {_causes_text(causes)}".strip())
     _line(console, "Workers", request.dask_address or f"{request.workers} on this machine")
+    show_absent(plan, console)
     if not plan.pending and is_current(plan, request.out):
         console.print("Nothing changed since the latest results: a run would do nothing.")
+
+
+def show_absent(plan: Plan, console: Console) -> None:
+    """The sources that cannot be measured, and why."""
+    for why in plan.absent.values():
+        console.print(f"Left out: {why}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _n_scans_read(plan: Plan) -> int:
@@ -157,14 +164,15 @@ def show_status(request: RunRequest, why: str | None, console: Console) -> None:
     owner = current_owner(request.out)
     if owner is not None:
         console.print(f"At work now: {owner.text}", highlight=False, markup=False)
-    plan = make_plan(request.cohort, request.out)
+    plan = make_plan(request.cohort, request.out, commands="remember")
     if why is not None:
         _show_why(plan, request, why, console)
         return
     summary = latest_summary(request.out)
     _line(console, "Latest results", f"{summary['run_id']}, {summary['started_at']}" if summary else "none yet")
-    _line(console, "Measurements done", f"{len(plan.records)} of {len(plan.cases)}")
+    _line(console, "Measurements done", f"{plan.n_done} of {len(plan.cases)}")
     _line(console, "To measure", f"{len(plan.pending)} {_causes_text(stale_causes(plan, request.out))}".strip())
+    show_absent(plan, console)
     current = is_current(plan, request.out)
     _line(console, "Results up to date", "yes" if current else "no: aspects run makes them again")
     due = sorted({case.participant_id for _, case in plan.pending}, key=natural_key)
@@ -177,7 +185,7 @@ def show_status(request: RunRequest, why: str | None, console: Console) -> None:
 def _show_why(plan: Plan, request: RunRequest, label: str, console: Console) -> None:
     """Everything known about one participant."""
     participant_id = label if label.startswith("sub-") else f"sub-{label}"
-    cases = {key: case for key, case in plan.cases.items() if key[0] == participant_id}
+    cases = [key for key in (*plan.cases, *plan.stated) if key[0] == participant_id]
     for problem in plan.cohort.problems:
         if problem.participant_id == participant_id:
             console.print(problem.text, markup=False, highlight=False, soft_wrap=True)
@@ -191,7 +199,7 @@ def _show_why(plan: Plan, request: RunRequest, label: str, console: Console) -> 
             continue
         state = record.status + (f", {record.reason}: {record.detail}" if record.reason else "")
         console.print(
-            f"{participant_id}, {key[1]}: done {record.finished_at}, {state}\n"
+            f"{participant_id}, {key[1]}: {f'done {record.finished_at}' if record.finished_at else 'read'}, {state}\n"
             f"  input {record.key.input_sha256[:16]}, settings {record.key.settings_sha256[:16]}, "
             f"code {record.key.code[:16]}, address {record.key.digest[:16]}",
             highlight=False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +17,7 @@ _GIVES = {
     "score": "score",
     "low_score_probability": "low-score probability",
     "lesion": "lesion",
+    "volume": "volumes",
     "features": "features",
 }
 
@@ -28,11 +31,14 @@ def show_sources(console: Console) -> None:
         source = _declared(method)
         table.add_row(kind, method.source.about)
         table.add_row("", f"reads  {_reads(source)}")
-        table.add_row("", f"needs  {_needs(method, source)}")
+        if source.scans:
+            table.add_row("", f"needs  {_needs(method, source)}")
         if isinstance(source, OnScanSource):
             drawn = source.model_copy(update={"registration": "network"})
             table.add_row("", f'       with registration = "network": {_needs(method, drawn)}')
         table.add_row("", f"gives  {', '.join(word for name, word in _GIVES.items() if name in source.gives)}")
+        for place, (key, value) in enumerate(source.needed.items()):
+            table.add_row("", f"{'         ' if place else 'declare  '}{key} = {_toml(value)}")
         table.add_row("", "")
     table.add_row("readings", "every reader of readings.tsv becomes a source reader:<name>")
     console.print(table, highlight=False, markup=False)
@@ -42,15 +48,24 @@ def show_sources(console: Console) -> None:
 
 
 def _declared(method: Method) -> Source:
-    """A source of this kind as it is declared with nothing but its name."""
-    return method.source.model_validate({"name": "any", "kind": method.kind})
+    """A source of this kind as it is declared with nothing but its name and what it cannot do without."""
+    return method.source.model_validate({"name": "any", "kind": method.kind, **method.source.needed})
 
 
 def _reads(source: Source) -> str:
     """The modalities of scans.tsv, with what may be missing in brackets."""
+    if not source.scans:
+        return "a table in the cohort folder (.csv, .tsv, .txt, .xlsx)"
     first, *others = source.scans
     optional = f" [{', '.join(others)}]" if others else ""
     return f"{first}{optional}{', with its sidecar' if source.reads_sidecar else ''}"
+
+
+def _toml(value: object) -> str:
+    """A value as cohort.toml has it, on one line."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{json.dumps(key)} = {_toml(item)}' for key, item in value.items())} }}"
+    return json.dumps(value)
 
 
 def _needs(method: Method, source: Source) -> str:

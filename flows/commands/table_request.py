@@ -25,7 +25,7 @@ from cohorts.folder.table_mapping import (
     parse_value,
     target_problems,
 )
-from cohorts.folder.workbook import SUFFIXES, read_workbook
+from cohorts.folder.table_reading import read_foreign_table
 from flows.run.plan import UsageError
 
 ID = "participant_id"
@@ -92,7 +92,7 @@ def stored_mapping(config: StudyConfig, request: TableRequest) -> TableMapping:
 
 def read_file(path: Path, form: TableForm) -> ForeignTable:
     """Read a table of any kind; events and instances of REDCap become columns."""
-    table = read_workbook(path, form) if path.suffix.lower() in SUFFIXES else read_delimited(path, form)
+    table = read_foreign_table(path, form)
     return widened(table) if is_long(table) else table
 
 

@@ -58,6 +58,7 @@ class Watch:
         self._root = root
         self._clock = time.pthread_getcpuclockid(threading.get_ident())
         self._note: int | None = None
+        self._may_wait_s = 0.0
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
@@ -69,8 +70,14 @@ class Watch:
         self._ended.set()
 
     @contextmanager
-    def limiting(self, key: StepKey, participant_id: str, cpu_limit_s: float) -> Iterator[None]:
-        """End this process where the block takes more CPU seconds, or stands still."""
+    def limiting(
+        self, key: StepKey, participant_id: str, cpu_limit_s: float, may_wait_s: float = 0.0
+    ) -> Iterator[None]:
+        """End this process where the block takes more CPU seconds, or stands still.
+
+        ``may_wait_s`` is how long it may wait for another program, whose own limit ends that.
+        """
+        self._may_wait_s = may_wait_s
         path = note_path(self._root, participant_id, key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +104,7 @@ class Watch:
             if note is None:
                 faulthandler.cancel_dump_traceback_later()
             else:
-                faulthandler.dump_traceback_later(STANDSTILL_S, exit=True, file=note)
+                faulthandler.dump_traceback_later(STANDSTILL_S + self._may_wait_s, exit=True, file=note)
 
     def _follow(self) -> None:
         """Put the end off again as long as the case makes progress."""
@@ -108,4 +115,4 @@ class Watch:
                 used = now
                 with self._lock:
                     if self._note is not None:
-                        faulthandler.dump_traceback_later(STANDSTILL_S, exit=True, file=self._note)
+                        faulthandler.dump_traceback_later(STANDSTILL_S + self._may_wait_s, exit=True, file=self._note)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,7 @@ from cohorts.tables.segmentation import lesion_pairs, region_pairs
 from flows.cases.case import Case, step_key
 from flows.engine.cluster import WORKERLESS_S, resources_offered
 from flows.engine.devices import GPU
+from flows.engine.limits import memory_bytes
 from flows.engine.progress import CaseProgress
 from flows.run.limits import STANDSTILL_S, ended_by_limit
 from flows.run.methods import STEP_METHODS
@@ -53,10 +55,36 @@ class CaseLimitError(RuntimeError):
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some cases, computed by one Prefect task: (measurement, case), those of one participant together."""
+    """Some cases, computed by one Prefect task: (measurement, case), those of one participant together.
+
+    ``n_shares`` is how many of the run's workers rest while it is at work, its own included.
+    """
 
     cases: tuple[tuple[str, Case], ...]
     wants_gpu: bool = False
+    n_shares: int = 1
+
+
+class Shares:
+    """The workers of a run as shares of its machine, of which a program of many threads takes several."""
+
+    def __init__(self) -> None:
+        self.n_free = 1
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taking(self, n_shares: int, stopped: threading.Event) -> Iterator[None]:
+        """Hold shares for a block, once they are free; at once where the run is being stopped."""
+        with self._changed:
+            while self.n_free < n_shares and not stopped.is_set():
+                self._changed.wait(POLL_S)
+            self.n_free -= n_shares
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.n_free += n_shares
+                self._changed.notify_all()
 
 
 @dataclass
@@ -71,13 +99,19 @@ class Measuring:
     seconds: dict[str, float]
     stopping_error: StorageFailedError | ClusterLostError | None = None
     may_use_gpu: bool = True
+    shares: Shares = field(default_factory=Shares)
 
     def method_of(self, measurement: str) -> Method:
         """How a measurement is made."""
         return STEP_METHODS[self.plan.settings[measurement].kind]
 
 
-def chunks_of(pending: list[tuple[str, Case]], n_workers: int, on_gpu: Iterable[str] = ()) -> list[Chunk]:
+def chunks_of(
+    pending: list[tuple[str, Case]],
+    n_workers: int,
+    on_gpu: Iterable[str] = (),
+    shares: Mapping[str, int] | None = None,
+) -> list[Chunk]:
     """Split pending cases into chunks.
 
     Parameters
@@ -85,14 +119,17 @@ def chunks_of(pending: list[tuple[str, Case]], n_workers: int, on_gpu: Iterable[
     pending : (measurement, case) of each
     n_workers : that take chunks at one time
     on_gpu : measurements whose cases go to a worker with a GPU, in chunks of their own
+    shares : measurements that run a program, with how many workers it takes; each of their cases is a chunk
     """
     size = max(1, min(LARGEST_CHUNK, math.ceil(len(pending) / (CHUNKS_PER_WORKER * n_workers))))
-    chosen = set(on_gpu)
-    chunks = []
+    chosen, alone = set(on_gpu), shares or {}
+    chunks = [
+        Chunk(((name, case),), name in chosen, min(n_workers, alone[name])) for name, case in pending if name in alone
+    ]
     for wants_gpu in (False, True):
         by_participant: dict[str, list[tuple[str, Case]]] = {}
         for measurement, case in pending:
-            if (measurement in chosen) == wants_gpu:
+            if measurement not in alone and (measurement in chosen) == wants_gpu:
                 by_participant.setdefault(case.participant_id, []).append((measurement, case))
         filling: list[tuple[str, Case]] = []
         for cases in by_participant.values():
@@ -126,6 +163,7 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
     from prefect.task_runners import ThreadPoolTaskRunner
 
     n_workers, resources = _workers(measuring.client)
+    measuring.shares.n_free = n_workers
     at_work = [measuring]  # and, once the lesions are there, what compares them
     chunks: list[Chunk] = []
 
@@ -154,7 +192,7 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
             try:
                 if at_work[-1] is not (now := stage()):
                     at_work.append(now)
-                chunks[:] = chunks_of(now.plan.pending, n_workers, _on_gpu(now, resources))
+                chunks[:] = chunks_of(now.plan.pending, n_workers, _on_gpu(now, resources), _shares(now, n_workers))
                 with now.progress.shown():
                     _measure_all(now, chunks, measure.submit, measure_alone.submit)
             except BaseException:
@@ -194,7 +232,21 @@ def _on_gpu(measuring: Measuring, resources: frozenset[str]) -> list[str]:
     """Measurements that go to a worker with a GPU: those that want one, where one is offered and was not declined."""
     if GPU not in resources or not measuring.may_use_gpu:
         return []
-    return [name for name in measuring.plan.settings if measuring.method_of(name).wants_gpu]
+    return [
+        name
+        for name, settings in measuring.plan.settings.items()
+        if settings.limits.get("gpu", measuring.method_of(name).wants_gpu)
+    ]
+
+
+def _shares(measuring: Measuring, n_workers: int) -> dict[str, int]:
+    """How many workers rest while a program is at work: as many cores and as much memory as it is declared to take."""
+    whole_mib = memory_bytes() / 2**20
+    return {
+        name: max(settings.limits["cpus"], math.ceil(n_workers * settings.limits["memory_mib"] / whole_mib))
+        for name, settings in measuring.plan.settings.items()
+        if "cpus" in settings.limits
+    }
 
 
 def _measure_all(
@@ -225,13 +277,21 @@ def _measure_all(
 
 def _submit_and_wait(measuring: Measuring, chunk: Chunk) -> None:
     """Submit a chunk to Dask and wait for it, or for the end of the run or of the cluster."""
-    from distributed.scheduler import KilledWorker
-
     client = measuring.client
     if client is None:
         raise RuntimeError("a chunk must have workers, got no client")
     if measuring.stopped.is_set():
         raise StoppedError("the run is being stopped")
+    with measuring.shares.taking(chunk.n_shares, measuring.stopped):
+        if measuring.stopped.is_set():
+            raise StoppedError("the run is being stopped")
+        _compute(measuring, client, chunk)
+
+
+def _compute(measuring: Measuring, client: Client, chunk: Chunk) -> None:
+    """Let a worker compute a chunk."""
+    from distributed.scheduler import KilledWorker
+
     future = client.submit(
         run_chunk,
         [(measurement, case.to_json()) for measurement, case in chunk.cases],

@@ -27,7 +27,7 @@ def overlap_plan(plan: Plan, out: Path) -> Plan:
         if pair.source.name not in plan.absent:
             settings[pair.name], found = _regions(plan, pair)
             cases |= found
-    return with_records(replace(plan, settings=settings, cases=cases, records={}), out)
+    return with_records(replace(plan, settings=settings, cases=cases, records={}, stated={}), out)
 
 
 def overlap_records(plan: Plan, out: Path) -> Mapping[tuple[str, str], Record]:

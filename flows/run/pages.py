@@ -85,7 +85,7 @@ def _sides(plan: Plan, participants: list[Row], rows: Mapping[str, dict[str, lis
     from reports.pages.sides import affected_sides
 
     config = plan.cohort.config
-    measurements = {source.name: config.measurement_of[source.name] for source in config.lesion_sources}
+    measurements = {source.name: config.measurement_of[source.name] for source in config.volume_sources}
     sides = {}
     for one in participants:
         name, clinical = one["participant_id"], one.get(config.clinical_side or "")

@@ -29,7 +29,9 @@ from cohorts.store.records import (
 from cohorts.tables.rows import MapUse
 from flows.cases.case import SIDECAR_OF, Case, CaseFile, MapReference, StepSettings, step_key
 from flows.cases.label_maps import VASCULAR_MAP
+from flows.run.commands import Commands, with_versions
 from flows.run.methods import STEP_METHODS
+from flows.run.stated import stated_records
 from flows.sources.code import PACKAGES, ROOT, code_version, earlier_parts
 from flows.sources.registry import METHODS, read_cohort
 from models.anatomy.template import LABEL_MAPS, LabelMap, load_label_map, read_label_table
@@ -63,6 +65,7 @@ class Plan:
     weights : name of a source -> the trained weights it uses
     absent : name of a source that cannot be measured -> why
     drawn : name of drawn regions -> what their numbers mean
+    stated : (participant, measurement) -> what a table of other software says, as records
     """
 
     cohort: Cohort
@@ -75,6 +78,12 @@ class Plan:
     weights: dict[str, tuple[Weights, ...]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     drawn: dict[str, LabelTable] = field(default_factory=dict)
+    stated: dict[tuple[str, str], Record] = field(default_factory=dict)
+
+    @property
+    def n_done(self) -> int:
+        """Cases with a valid record."""
+        return sum(key in self.records for key in self.cases)
 
     @property
     def pending(self) -> list[tuple[str, Case]]:
@@ -82,7 +91,7 @@ class Plan:
         return [(key[1], case) for key, case in self.cases.items() if key not in self.records]
 
 
-def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = ()) -> Plan:
+def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = (), commands: Commands = "refuse") -> Plan:
     """Read the cohort, digest its files and look up what is committed.
 
     Parameters
@@ -90,17 +99,20 @@ def make_plan(folder: Path, out: Path, *, labels: Iterable[str] = ()) -> Plan:
     folder : cohort folder
     out : output folder
     labels : participants to restrict the run to; empty means all
+    commands : whether programs that the study declares may be run, if only to ask for their versions
 
     Raises
     ------
     CohortError
         The study has problems that stop it before any work.
     """
-    return plan_of(_subset(read_cohort(folder), labels), out)
+    return plan_of(_subset(read_cohort(folder), labels), out, commands=commands)
 
 
-def plan_of(cohort: Cohort, out: Path) -> Plan:
+def plan_of(cohort: Cohort, out: Path, *, commands: Commands = "refuse") -> Plan:
     """Digest the files of a cohort that was read, and look up what is committed; see ``make_plan``."""
+    config, refused = with_versions(cohort.config, out, commands)
+    cohort = replace(cohort, config=config)
     folder = cohort.folder
     maps, problems = load_maps(cohort.config, folder)
     drawn, found = _drawn_tables(cohort.config, folder)
@@ -109,14 +121,16 @@ def plan_of(cohort: Cohort, out: Path) -> Plan:
         raise CohortError((*cohort.study_problems, *problems))
     vascular = load_label_map(VASCULAR_MAP)
     weights, absent = _weights(cohort.config)
+    absent = refused | absent
     settings = {
         measurement: _settings(sources, cohort.config, folder, maps, vascular, weights)
         for measurement, sources in cohort.config.measurements.items()
-        if sources[0].name not in absent
+        if sources[0].scans and sources[0].name not in absent
     }
     files = _digests(cohort, out)
     cases = _cases(cohort, files, settings)
-    plan = Plan(cohort, maps, _use(vascular), settings, cases, files, {}, weights, absent, drawn)
+    stated = stated_records(cohort)
+    plan = Plan(cohort, maps, _use(vascular), settings, cases, files, {}, weights, absent, drawn, stated)
     return with_records(plan, out)
 
 
@@ -154,6 +168,7 @@ def _settings(
         first.settings,
         code_version(METHODS[first.kind]).digest,
         digest_of(used) if used else None,
+        first.limits,
     )
 
 
@@ -196,7 +211,7 @@ def case_files(cohort: Cohort, files: dict[str, tuple[str, int]]) -> dict[tuple[
 
 def with_records(plan: Plan, out: Path, *, with_failed: bool = False) -> Plan:
     """Look up again which cases are committed; a failed one is due again, and counts only when the results are made."""
-    records = {}
+    records = dict(plan.stated)
     for (participant_id, measurement), case in plan.cases.items():
         path = record_path(out, participant_id, step_key(case, plan.settings[measurement]))
         record = load(path, STEP_METHODS[plan.settings[measurement].kind].source.findings)
@@ -312,6 +327,7 @@ def run_digest(plan: Plan) -> str:
             "cases": {"/".join(key): step_key(case, plan.settings[key[1]]).digest for key, case in plan.cases.items()},
             "maps": {name: use.sha256 for name, use in plan.maps.items()},
             "absent": plan.absent,
+            "stated": {"/".join(key): [one.key.digest, one.detail] for key, one in plan.stated.items()},
             "drawn": {name: repr(table) for name, table in plan.drawn.items()},
             "drawn_files": {
                 f"{scan.participant_id}/{scan.modality}": plan.files[scan.path][0]

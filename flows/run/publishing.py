@@ -18,9 +18,10 @@ from typing import Any
 from cohorts.store.hashing import file_sha256
 from cohorts.store.records import Record, write_bytes
 from cohorts.store.share import rename
+from cohorts.store.stated_findings import StatedResult
 from cohorts.tables.features import features_batch
 from cohorts.tables.gates import gated
-from cohorts.tables.lesions import lesion_measurements, lesion_values, lesions_batch
+from cohorts.tables.lesions import lesion_values, lesions_batch
 from cohorts.tables.participants import (
     Standing,
     exclusions_batch,
@@ -47,6 +48,7 @@ from cohorts.tables.schemas import (
 )
 from cohorts.tables.segmentation import segmentation_batch
 from cohorts.tables.storage import columns_of, data_dictionary, read_table, tsv_text, write_table
+from flows.run.bids import keep_derivatives
 from flows.run.latest import (
     DRAFT,
     OWN_DIGEST,
@@ -148,6 +150,7 @@ def publish_results(plan: Plan, out: Path, facts: RunFacts) -> tuple[Path, dict[
     if facts.is_subset:
         rename(draft, final)
     else:
+        keep_derivatives(plan, out)
         publish_folder(draft, final)
     return final, summary
 
@@ -173,7 +176,7 @@ def write_tables(plan: Plan, folder: Path, out: Path) -> dict[str, Standing]:
     records = gated(plan.records, cohort.config)
     states = {name: weights[0].state for name, weights in plan.weights.items()}
     measured = Measured(records, plan.maps, plan.vascular, plan.absent, states)
-    leading = lesion_measurements(cohort.config)[:1]
+    leading = [cohort.config.measurement_of[source.name] for source in cohort.config.lesion_sources[:1]]
     lesions = {
         participant_id: lesion_values(cohort.config.measurements[measurement][0], record.payload, plan.vascular)
         for (participant_id, measurement), record in records.items()
@@ -197,7 +200,8 @@ def write_tables(plan: Plan, folder: Path, out: Path) -> dict[str, Standing]:
     steps = [*_steps(plan, ordered), *(name for _, name in overlaps)]
     done = [*ordered.values(), *overlaps.values()]
     write_table(TIMINGS, [_timings(steps, done)], folder)
-    write_table(PROVENANCE, [_provenance(steps, done)], folder)
+    stated = list(plan.stated.values())
+    write_table(PROVENANCE, [_provenance([*steps, *(one.key.step for one in stated)], [*done, *stated])], folder)
     tables = [people, *list(TABLES.values())[1:]]
     dictionary = data_dictionary(tables)
     write_bytes(folder / "dictionary.tsv", tsv_text(dictionary).encode())
@@ -310,6 +314,7 @@ def _timings(steps: list[str], rows: list[Record]) -> dict[str, list[Any]]:
 
 def _provenance(steps: list[str], rows: list[Record]) -> dict[str, list[Any]]:
     """Rows of ``provenance``."""
+    said = [getattr(record.payload, "stated", None) or StatedResult() for record in rows]
     return {
         "participant_id": [record.participant_id for record in rows],
         "step": steps,
@@ -318,6 +323,9 @@ def _provenance(steps: list[str], rows: list[Record]) -> dict[str, list[Any]]:
         "settings_sha256": [record.key.settings_sha256 for record in rows],
         "weights_sha256": [record.key.weights_sha256 for record in rows],
         "code": [record.key.code for record in rows],
+        "software_version": [stated.version for stated in said],
+        "software_run_on": [stated.run_on for stated in said],
         "status": [record.status for record in rows],
         "reason": [record.reason for record in rows],
+        "detail": [record.detail if record.status != "ok" else None for record in rows],
     }

@@ -32,6 +32,7 @@ from flows.engine.limits import available_cpus, default_workers, memory_bytes
 from flows.engine.lock import run_lock
 from flows.engine.progress import CaseProgress
 from flows.engine.reconcile import crash_stale_runs_on
+from flows.run.commands import Commands
 from flows.run.latest import RESULTS, latest_folder, settle
 from flows.run.methods import COMPARISONS
 from flows.run.overlaps import overlap_plan
@@ -61,6 +62,7 @@ class RunRequest:
     allow_insecure: bool = False
     tls: TlsFiles | None = None  # for dask_address
     gpu: GpuChoice = "try"
+    allow_commands: bool = False
     is_scheduled: bool = False  # a flow run of serve's own Prefect server is at work here
     command: str = ""
 
@@ -68,6 +70,11 @@ class RunRequest:
     def workers(self) -> int:
         """Local workers: as asked, or one per core where memory feeds so many."""
         return self.n_cpus or default_workers(available_cpus(), memory_bytes())
+
+    @property
+    def commands(self) -> Commands:
+        """Whether programs that the study declares are run."""
+        return "run" if self.allow_commands else "refuse"
 
     @property
     def work(self) -> Path:
@@ -127,7 +134,9 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
     with storage_failures(request.out, request.work), run_lock(request.out, request.command) as dead_owner:
         if dead_owner is not None:
             console.print(f"Taking over from {dead_owner.text}, which ended without a word.", highlight=False)
-        plan = make_plan(request.cohort, request.out, labels=request.labels)
+        plan = make_plan(request.cohort, request.out, labels=request.labels, commands=request.commands)
+        for why in plan.absent.values():
+            console.print(f"Left out: {why}", highlight=False, markup=False, soft_wrap=True)
         for settings in plan.settings.values():
             keep_manifest(request.out, code_version(METHODS[settings.kind]))
         for method in COMPARISONS:

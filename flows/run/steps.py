@@ -59,7 +59,8 @@ def run_chunk(
                 shared, participant_id = SharedWork(), case.participant_id
             chosen = step_settings[measurement]
             limit_s = STEP_METHODS[chosen.kind].cpu_limit_of(chosen.parameters)
-            with watch.limiting(step_key(case, chosen), participant_id, limit_s):
+            may_wait_s = chosen.limits.get("wall_limit_s", 0.0)
+            with watch.limiting(step_key(case, chosen), participant_id, limit_s, may_wait_s):
                 record = run_case(case, chosen, Path(root), shared)
             states.append((participant_id, measurement, record.status))
     return states
@@ -126,7 +127,7 @@ def examine(case: Case, settings: StepSettings, shared: SharedWork | None = None
             detail = f"{name} must not change during a run, got {found[:12]} for {file.sha256[:12]}. Run again."
             return Outcome("failed", "input_changed", detail)
     try:
-        source = STEP_METHODS[settings.kind].declared(settings.parameters)
+        source = STEP_METHODS[settings.kind].declared({**settings.parameters, **settings.limits})
         return source.measure(OpenCase(case, contents, settings.maps, shared or SharedWork()))
     except ImageProblemError as problem:
         return Outcome("excluded", problem.reason, str(problem))

@@ -44,6 +44,7 @@ def nightly_flow() -> State[None] | None:
         n_cpus=asked["n_cpus"],
         work_dir=Path(asked["work_dir"]),
         gpu=asked["gpu"],
+        allow_commands=asked["allow_commands"],
         is_scheduled=True,
         command="aspects serve",
     )

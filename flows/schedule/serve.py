@@ -106,6 +106,7 @@ def _start_waiting(request: RunRequest, hooks: Hooks, cron: str, home: Path) -> 
         "n_cpus": request.n_cpus,
         "work_dir": str(request.work),
         "gpu": request.gpu,
+        "allow_commands": request.allow_commands,
         "on_failure": hooks.on_failure,
         "on_change": hooks.on_change,
         "busy_limit_h": hooks.busy_limit_h,

@@ -14,9 +14,8 @@ from cohorts.folder.source import CONTRASTS, ImageName, LesionSource, OnScanSour
 from cohorts.images.mask import LesionMask, read_mask
 from cohorts.store.findings import Findings, ScanFacts
 from flows.cases.case import OpenCase, Outcome, excluded
-from flows.cases.drawn_on_scan import BRAIN_MARGIN_MM, LEAST_SHARE_IN_BRAIN, NO_SCAN, lesion_on, outside_of_brain
-from flows.cases.found_lesion import found_lesion
-from flows.cases.native_scan import begun, drawn, prepared, refused
+from flows.cases.drawn_on_scan import BRAIN_MARGIN_MM, LEAST_SHARE_IN_BRAIN, NO_SCAN
+from flows.cases.given_mask import measured_mask
 from flows.sources.interface import Method
 from tasks.space.axis_order import SAME_VOXEL
 
@@ -91,16 +90,7 @@ class NativeMaskSource(OnScanSource, LesionSource):
         if file is None:
             detail = NO_SCAN.format(self.scan)
             return excluded(case.case, "scan_of_mask_missing", detail, _found(mask, self.modality), {})
-        lesion = lesion_on(case.image(file, self.image_kind, self.forms), mask, name, file.name)
-        scan = prepared(case, file, self.image_kind, self.forms, self.registration)
-        findings, files = begun(case, scan, Findings, self.scan)
-        findings = findings.adding(scans=_found(mask, self.modality).scans)
-        if not scan.registration.is_usable:
-            return refused(case, scan, findings, files)
-        if detail := outside_of_brain(lesion, scan, file.name):
-            files |= drawn(case, scan, lesion)
-            return excluded(case.case, "lesion_outside_scan", detail, findings, files)
-        return found_lesion(case, scan, lesion, findings, files)
+        return measured_mask(case, mask, name, file, self, _found(mask, self.modality))
 
 
 METHOD = Method(NativeMaskSource)

@@ -8,6 +8,7 @@ from cohorts.folder import manifest
 from cohorts.folder.study import study_model
 from flows.sources import (
     cbf_map,
+    command,
     ctp_core,
     density_ratio,
     dwi_dichotomy,
@@ -18,6 +19,7 @@ from flows.sources import (
     ncct_overlap,
     radiomics,
     region_classifier,
+    results,
 )
 from flows.sources.interface import Method
 
@@ -36,6 +38,8 @@ METHODS: dict[str, Method] = {
         radiomics.METHOD,
         region_classifier.NCCT,
         region_classifier.CTA,
+        results.METHOD,
+        command.METHOD,
     )
 }
 #: A study whose sources may be of these kinds.

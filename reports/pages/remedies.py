@@ -54,6 +54,10 @@ _PLACING = (
     'diffusion scans with the classic regions let the network draw them (registration = "network" of this source); '
     "otherwise look at the page of the scan, and allow more fluid (most_fluid) where the regions lie well."
 )
+_VENDOR = (
+    "The software reports that it failed on this patient, in the words of the detail. That is a result of a "
+    "validation: leave it, unless the scan that it was given was the wrong one."
+)
 _PATH = "Put the file as an ordinary NIfTI file inside the cohort folder, correct its path in scans.tsv, and run again."
 _TABLE = "Correct the line of the table that the detail names, and run again: only this patient is redone."
 
@@ -154,6 +158,31 @@ REMEDIES = {
     "other patients are not affected.",
     "scan_not_readable": "The reader looked at the scan and could not read it. Nothing has to be fixed; if another "
     "scan of the same examination can be read, list that one in scans.tsv, and have it read.",
+    "scan_of_command_missing": "This program needs several scans of a patient, and one of them is not listed. List it "
+    "in scans.tsv, under the modality that the source names in inputs.",
+    "command_not_started": "The program could not be started where the workers are. Install it there, or correct its "
+    "path in cohort.toml; it is tried again in the next run.",
+    "command_version_differs": "The program on the machine of this worker has another version than the one with which "
+    "the run began. Install one version on all machines; it is tried again in the next run.",
+    "command_failed": "The program ended with an error; its last words are in the detail. It is tried again in the "
+    "next run. If it cannot do this scan, that is a result of a validation.",
+    "command_timed_out": "The program took longer than the study allows. Allow more (wall_limit_s of the source): only "
+    "the patients that reached the limit are run again.",
+    "command_stopped": "The run was stopped while the program was at work. Run again.",
+    "command_output_missing": "The program ended without an error and did not write the one file that was expected; "
+    "its last words are in the detail. Look at its manual for the name of the file, and correct it in cohort.toml.",
+    "not_in_results": "The table of this software has no row of this patient. Ask whoever ran it: run the software on "
+    "this patient, or add the row in which it says why it could not.",
+    "results_differ": "The table of this software has several rows of this patient that do not say the same. Keep the "
+    "one that counts, and say in the study's notes why.",
+    "result_empty": "The software has a row of this patient without any result, and does not say why. Ask whoever ran "
+    "it, and write the reason into the column of failures.",
+    "result_unreadable": "A cell of this patient cannot be read as what its column is. Correct it in the table, or say "
+    "what it means (values of this source in cohort.toml).",
+    "region_not_given": "The software says nothing of some regions, as where it scores one side alone. Nothing has to "
+    "be fixed where that is how it works.",
+    "no_volume_given": "The software gives no volume of this patient. Nothing has to be fixed where that is how it "
+    "works.",
     "not_measured": "Nothing was measured. Run again; finished patients are not redone.",
 }  # fmt: skip
 
@@ -172,4 +201,6 @@ def remedy(stage: str, reason: str) -> str:
     >>> remedy("eligibility", "lacunar")[:24]
     'Nothing has to be fixed:'
     """
+    if reason.startswith("vendor_"):
+        return _VENDOR
     return REMEDIES.get(reason, BY_STAGE.get(stage, BY_STAGE["intake"]))

@@ -93,7 +93,11 @@ def _steps(view: PatientView) -> Chapter | None:
         timing = spent.get(row["step"], {})
         digests = (_digest(row.get(name)) for name in ("digest", "input_sha256", "settings_sha256", "weights_sha256"))
         seconds = (Cell(decimal(timing.get(name), 2)) for name in ("seconds", "cpu_seconds"))
-        rows.append((Cell(str(row["step"]), text_of(row.get("code"))), *digests, *seconds, _state(row)))
+        version = given(row.get("software_version"))
+        step = Cell(str(row["step"]), f"version {version}" if version else text_of(row.get("code")))
+        detail = given(row.get("detail"))
+        state = Cell(str(row["status"]), str(detail), wraps=True) if detail else _state(row)
+        rows.append((step, *digests, *seconds, state))
     columns = ("Step", "Result", "Input", "Settings", "Weights", "Seconds", "CPU seconds", "Status")
     caption = "What was done: the first characters of each sha256; rest the pointer on one to see it whole"
     return _chapter("steps", "What was done", caption, columns, rows)

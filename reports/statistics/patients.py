@@ -80,7 +80,7 @@ class Patients:
 
     def volumes_of(self, source: str) -> dict[str, FloatArray]:
         """The volumes to set beside a score: a lesion source's own lesion, every lesion for other sources."""
-        lesion_sources = {item.name for item in self.config.lesion_sources}
+        lesion_sources = {item.name for item in self.config.volume_sources}
         own = self.config.measurement_of[source] if source in lesion_sources else None
         return {lesion: values for lesion, values in self.volumes.items() if own in (None, lesion)}
 
@@ -184,7 +184,7 @@ def _source_order(data: ReportInput) -> list[str]:
 
 def _lesion_order(data: ReportInput) -> list[str]:
     """Measurements of lesions in the order of their sources: the study's first lesion leads."""
-    return list(dict.fromkeys(data.config.measurement_of[source.name] for source in data.config.lesion_sources))
+    return list(dict.fromkeys(data.config.measurement_of[source.name] for source in data.config.volume_sources))
 
 
 def _wide(rows: pd.DataFrame, value: str, ids: pd.Index, first: list[str]) -> dict[str, FloatArray]:

@@ -11,7 +11,7 @@ from cohorts.tables.schemas import TABLES
 from reports.document.page import Block, Chapter, Folded, Group, Listing, Material, Pre, TableView, Text
 from reports.document.tables import OPERATOR_SIGNS, Cell, words
 from tasks.density.rule import DensityRule
-from tasks.scoring import ProbabilityRule, RegionRule, Rule
+from tasks.scoring import AsGiven, ProbabilityRule, RegionRule, Rule
 
 _LATERALITY = {
     "worst": "the lower of the two hemispheres' scores counts",
@@ -174,7 +174,7 @@ def _source_sentences(material: Material) -> Iterable[str]:
             name = material.data.map_names.get(source.name, config.regions_of(source))
             is_drawn = isinstance(source, OnScanSource) and source.registration == "network"
             by = f" drawn by {REGION_NETWORK} with the atlas" if is_drawn else ""
-            how = f"{source.phrase}, label map {name}{by}"
+            how = f"{source.phrase}, label map {name}{by}" if source.scans else source.phrase
             if not source.is_scoring:
                 yield f"{source.name}: {how}; it describes regions and gives no score.{about}"
                 continue
@@ -186,6 +186,8 @@ def _rule_text(material: Material, rule: Rule) -> str:
     """When a region counts as affected."""
     if isinstance(rule, DensityRule):
         return rule.source
+    if isinstance(rule, AsGiven):
+        return "affected where the software says so"
     if isinstance(rule, ProbabilityRule):
         return ", ".join(f"{words(region)} {OPERATOR_SIGNS['ge']} {cut:.3g}" for region, cut in rule.cuts.items())
     declared = next((item for item in material.data.config.rule if item.name == rule.name), None)

@@ -57,7 +57,7 @@ required_columns = "age"
 """
     kinds = (
         "mask, native_mask, density_ratio, dwi_threshold, dwi_unet, ctp_core, cbf_map, ncct_overlap, radiomics, "
-        "readings"
+        "results, command, readings"
     )
     source_keys = "kind, name, regions, laterality, most_fluid, description, rule, modality"
     assert refusals(folder, text) == [

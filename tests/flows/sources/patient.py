@@ -5,11 +5,15 @@ The head is turned, shifted and smaller than the template; the infarct lies on t
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -20,6 +24,7 @@ from tasks.space.affines import MIRROR
 from tasks.space.resample import Grid, resample_labels
 from tests.flows import scan_phantom
 from tests.flows.sources import test_ctp_core as perfusion
+from tests.flows.sources.threshold_program import VERSION, write_program
 from tests.tasks.stored_order import stored
 
 
@@ -74,6 +79,23 @@ IMAGES: dict[str, Callable] = {
 }
 #: What a kind is shown in its place: the perfusion's own head shows no infarct before contrast agent comes.
 IMAGES_OF: dict[tuple[str, str], Callable] = {("ncct_overlap", "ncct"): scan_phantom.ct}
+
+
+@cache
+def _program():
+    """A program that others might sell, kept for the session."""
+    path = write_program(Path(tempfile.mkdtemp(prefix="aspects-test-")) / "threshold")
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    return {
+        "command": [str(path), "{dwi}", "{out}", "180"],
+        "version": [str(path), "--version"],
+        "version_text": VERSION,
+        "mask": "lesion.nii",
+    }
+
+
+#: Kind -> what a study must declare of it.
+NEEDED: dict[str, Callable] = {"command": _program}
 SIDECARS = {"ctp": perfusion.TIMED, "cbf": {"Units": "ml/100 g/min"}}
 
 

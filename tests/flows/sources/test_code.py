@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cohorts.folder.source import LesionSource
 from flows.sources import code
 from flows.sources.code import CodeVersion, code_version, earlier_parts, keep_manifest, version_of
 from flows.sources.registry import METHODS
@@ -123,7 +124,7 @@ def test_what_a_digest_stood_for_is_kept_with_the_records(tree, tmp_path):
 def test_the_methods_share_what_they_share_and_no_more():
     """A change of the lesion's volume is due for every source that draws one; one of perfusion for perfusion alone."""
     with_lesion = {kind for kind, method in METHODS.items() if "tasks/lesion.py" in code_version(method).parts}
-    assert with_lesion >= {kind for kind, method in METHODS.items() if "lesion" in method.source.gives}
+    assert with_lesion >= {kind for kind, method in METHODS.items() if issubclass(method.source, LesionSource)}
     series = "tasks/perfusion/series.py"
     assert {kind for kind, method in METHODS.items() if series in code_version(method).parts} == {"ctp_core", "cbf_map"}
     assert not [

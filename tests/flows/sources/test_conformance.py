@@ -13,6 +13,7 @@ import pytest
 
 from cohorts.folder.manifest import Scan
 from cohorts.folder.soop import write_label_table
+from cohorts.folder.stated_source import TableSource
 from cohorts.store.records import is_complete
 from cohorts.tables.features import features_batch
 from cohorts.tables.gates import gated
@@ -32,20 +33,27 @@ from models.weights import WeightsMissingError, find_weights
 from reports.pages.remedies import remedy
 from tasks.scoring import RegionEvidence
 from tests.cohorts.hand_made import hand_made_cohort, stands
+from tests.flows.sources import patient
 from tests.flows.sources.patient import as_it_is, case_of, mirrored, nifti, reordered
 
 OTHER_SIDE = {"left": "right", "right": "left"}
 
 
 def _can_be_measured(kind):
-    """Whether its weights ship; what a kind without them is, its own tests say."""
+    """Whether it reads scans and its weights ship; what another kind is, its own tests say."""
+    if issubclass(METHODS[kind].source, TableSource):
+        return False
     try:
         return all(find_weights(name) for name in METHODS[kind].source.model_construct(kind=kind).weights)
     except WeightsMissingError:
         return False
 
 
-KINDS = [kind for kind in METHODS if _can_be_measured(kind)]
+KINDS = [
+    pytest.param(kind, marks=pytest.mark.processes) if METHODS[kind].source.is_foreign else kind
+    for kind in METHODS
+    if _can_be_measured(kind)
+]
 #: How the classic map may be stored without saying anything else; "2 mm" says it more coarsely.
 STORED = ("classic", "flipped", "axes", "shifted", "float", "2 mm")
 #: Largest difference of a region's fraction or relative difference: the same voxels fall into other blocks. Features
@@ -55,7 +63,8 @@ MEAN_TOLERANCE = {"fraction": 0.02, "relative_difference": 0.01, "probability": 
 
 
 def _declared(kind, **changes):
-    return METHODS[kind].source.model_validate({"name": "tested", "kind": kind} | changes)
+    needed = patient.NEEDED[kind]() if kind in patient.NEEDED else {}
+    return METHODS[kind].source.model_validate({"name": "tested", "kind": kind} | needed | changes)
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +295,9 @@ def test_its_code_and_its_limits_are_declared(kind):
     assert module in version.parts
     assert any(name.startswith("library numpy") for name in version.parts)
     assert method.cpu_limit_s > 0
-    assert STUDY.model_validate({"study": {"name": "a"}, "source": [{"name": "a", "kind": kind}]})
+    assert STUDY.model_validate(
+        {"study": {"name": "a"}, "source": [{"name": "a", "kind": kind, **method.source.needed}]}
+    )
 
 
 @pytest.mark.real_data

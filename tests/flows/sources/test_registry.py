@@ -171,11 +171,11 @@ def test_what_lies_on_one_scan_declares_once_how_regions_come_onto_it():
         "ncct_radiomics": "ct",
         "cta_radiomics": "cta",
     }
-    assert set(on_scan) == {"native_mask", "dwi_threshold", "dwi_unet", *on_ct}
+    assert set(on_scan) == {"native_mask", "dwi_threshold", "dwi_unet", "command", *on_ct}
     for kind, source in on_scan.items():
         assert not shared & set(source.__annotations__), kind
-        drawn = source.model_validate({"name": "a", "kind": kind, "registration": "network"})
-        plain = source.model_validate({"name": "a", "kind": kind})
+        plain = source.model_validate({"name": "a", "kind": kind, **source.needed})
+        drawn = plain.model_copy(update={"registration": "network"})
         assert set(drawn.weights) - set(plain.weights) == {"region-net"}
         method = METHODS[kind]
         assert method.memory_of(drawn.settings) == max(1500, method.memory_mib)  # PyTorch
