@@ -264,5 +264,3 @@ def _converted(row: ReportRow, volume: Volume, path: str, unfit: tuple[str, ...]
 def _fault_numbers(faults: Iterable[Fault]) -> dict[str, float]:
     """All measured numbers of faults."""
     return numbers_text({name: value for fault in faults for name, value in fault.numbers.items()})
-
-
