@@ -58,7 +58,7 @@ def _kinds():
 def test_the_contract_of_the_registry_names_every_kind():
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
     contract = next(one for one in settings["contracts"] if one["type"] == "protected")
-    assert contract["protected_modules"] == sorted(f"flows.sources.{path.stem}" for path in _kinds())
+    assert contract["protected_modules"] == sorted({f"flows.sources.{path.stem}" for path in _kinds()})
 
 
 @pytest.mark.processes

@@ -20,11 +20,13 @@ from pydicom.tag import BaseTag
 
 from cohorts.dicom.attributes import text_of
 from cohorts.dicom.headers import read_headers, silent_pydicom
-from cohorts.dicom.patient_header import KEYWORDS, PatientHeader
+from cohorts.dicom.patient_header import PATIENT_KEYWORDS, PatientHeader
 
 _LAST_TAG = 0x0020000D  # StudyInstanceUID
 _TAGS = [
-    tag for tag in map(tag_for_keyword, ("SpecificCharacterSet", "SOPClassUID", *KEYWORDS.values())) if tag is not None
+    tag
+    for tag in map(tag_for_keyword, ("SpecificCharacterSet", "SOPClassUID", *PATIENT_KEYWORDS.values()))
+    if tag is not None
 ]
 #: Progress is reported, and pydicom kept silent, for so many files at once.
 BATCH = 500

@@ -21,9 +21,9 @@ from typing import Any
 import pydicom
 
 from cohorts.dicom.attributes import text_of
+from cohorts.dicom.key import OWNER_ALONE
 from cohorts.store.records import atomic_writer
 
-OWNER_ALONE = 0o600
 PATIENT_ID = "patient_id"
 LINK_COLUMNS = (
     "participant_id",

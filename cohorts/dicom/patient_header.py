@@ -57,7 +57,9 @@ class PatientHeader:
     @classmethod
     def of(cls, dataset: pydicom.Dataset, folder: str = "") -> PatientHeader:
         """Take it out of a data set."""
-        return cls(**{name: text_of(dataset, keyword).strip() for name, keyword in KEYWORDS.items()}, folder=folder)
+        return cls(
+            **{name: text_of(dataset, keyword).strip() for name, keyword in PATIENT_KEYWORDS.items()}, folder=folder
+        )
 
     @property
     def identity(self) -> str:
@@ -119,7 +121,7 @@ class PatientHeader:
 
 
 #: Field of ``PatientHeader`` -> attribute.
-KEYWORDS = {
+PATIENT_KEYWORDS = {
     "patient_id": "PatientID",
     "issuer": "IssuerOfPatientID",
     "name": "PatientName",

@@ -41,7 +41,7 @@ from flows.run.storage import remedy
 from reports.pages.pdf import PdfMissingError, page_pdf
 from reports.pages.view import PAGES_FOLDER, page_name
 
-OWNER_ALONE = 0o700
+FOLDER_OWNER_ALONE = 0o700
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def export_dicom(request: ExportRequest, console: Console) -> int:
         links = read_links(request.link_table, request.cohort)
     except LinkTableError as error:
         raise PreflightError(str(error)) from None
-    request.folder.mkdir(parents=True, exist_ok=True, mode=OWNER_ALONE)
+    request.folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_OWNER_ALONE)
     with run_lock(request.folder, "aspects export-dicom"):
         rows = _export(request, run, links)
     _show(rows, request, console)
@@ -232,7 +232,7 @@ def _written(request: ExportRequest, row: ExportRow, name: str, dataset: pydicom
     file = f"{row.participant_id}/{name if row.modality is None else f'{row.modality}_{name}'}.dcm"
     path = request.folder / file
     try:
-        path.parent.mkdir(mode=OWNER_ALONE, exist_ok=True)
+        path.parent.mkdir(mode=FOLDER_OWNER_ALONE, exist_ok=True)
         with atomic_writer(path) as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
     except OSError as error:

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.networks.unet import NetworkProfile
 from tasks.arrays import AnyArray, FloatArray
 
-Profile = Literal["corrected", "as-paper"]
 #: Width and number of convolutions of each block of VGG16 (Simonyan and Zisserman, arXiv 1409.1556, configuration D).
 VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
@@ -39,7 +39,7 @@ class DichotomyPreset:
     kind: Literal["residual", "vgg", "volume"]
     widths: tuple[int, ...]
     hidden: int
-    profile: Profile = "corrected"
+    profile: NetworkProfile = "corrected"
 
 
 DICHOTOMY_PRESETS: Mapping[str, DichotomyPreset] = {

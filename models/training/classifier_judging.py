@@ -14,12 +14,12 @@ import numpy as np
 
 from models.classifier import RegionClassifier
 from models.training.described import RegionTable, Rows
+from models.training.judging import INTERVAL_LEVEL
 from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS
 from tasks.arrays import AnyArray, FloatArray, Mask
 
-N_RESAMPLES = 500
+RESAMPLED = 500  # times
 PATIENTS = "patients"
-INTERVAL_LEVEL = 0.95
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "all regions": ASPECTS_REGIONS,
     "deep": DEEP_REGIONS,
@@ -102,7 +102,7 @@ def _metric(group: str, metric: str, rows: Rows, value_of: Any, seed: int | None
     rng = np.random.default_rng(seed)
     resampled = [
         value_of(np.concatenate([of_patient[one] for one in rng.integers(len(of_patient), size=len(of_patient))]))
-        for _ in range(N_RESAMPLES if seed is not None and len(of_patient) > 1 else 0)
+        for _ in range(RESAMPLED if seed is not None and len(of_patient) > 1 else 0)
     ]
     value = value_of(everyone)
     known = np.array(resampled)[np.isfinite(resampled)] if resampled else np.zeros(0)

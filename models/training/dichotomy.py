@@ -20,6 +20,7 @@ from torch import nn
 
 from models.networks.recurrent import DichotomyNetwork, build_dichotomy
 from models.training.checkpoints import Learner, keep_checkpoint, log_row, resumed
+from models.training.dwi import CONTRAST
 from models.training.trainer import Plan, rate_at
 from tasks.anatomy import aspects_label_table
 from tasks.arrays import AnyArray, Float32Array, FloatArray, Mask
@@ -30,7 +31,7 @@ from tasks.segmentation import INFARCT
 METHOD = "dwi-dichotomy"
 LOW = 6  # a score of at most this is low: paper 5, groups 1 to 6 and 7 to 10
 RULE = BUILT_IN_RULES["wei"]
-TURN_DEG, NOISE, CONTRAST = 15.0, 0.15, (0.8, 1.25)  # the first is paper 5's; the others were chosen here
+LARGEST_TURN_DEG, LARGEST_NOISE = 15.0, 0.15  # the first is paper 5's, the other was chosen here
 AUGMENTED = 0.5  # share of patients that are turned, and of those that are noisier
 
 
@@ -161,12 +162,12 @@ def _varied(slices: Float32Array, rng: np.random.Generator) -> Float32Array:
     if rng.random() < 0.5:
         slices, inside = slices[:, ::-1], inside[:, ::-1]
     if rng.random() < AUGMENTED:
-        turn = float(rng.uniform(-TURN_DEG, TURN_DEG))
+        turn = float(rng.uniform(-LARGEST_TURN_DEG, LARGEST_TURN_DEG))
         slices = ndimage.rotate(slices, turn, axes=(1, 2), reshape=False, order=1)
         inside = slices != 0
     slices = slices * np.float32(np.exp(rng.uniform(*np.log(CONTRAST))))
     if rng.random() < AUGMENTED:
-        slices = slices + inside * rng.normal(0, rng.uniform(0, NOISE), slices.shape).astype(np.float32)
+        slices = slices + inside * rng.normal(0, rng.uniform(0, LARGEST_NOISE), slices.shape).astype(np.float32)
     return np.ascontiguousarray(slices, dtype=np.float32)
 
 

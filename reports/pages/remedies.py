@@ -90,7 +90,7 @@ REMEDIES = {
     **dict.fromkeys(("path_escapes_cohort", "path_with_backslash", "path_is_folder", "not_a_file", "missing_path"),
                     _PATH),
     **dict.fromkeys(("missing_modality", "duplicate_scan", "same_file_twice", "invalid_participant_id"), _TABLE),
-    **dict.fromkeys(("wrong_grid", "lesion_outside_brain"), _SPACE),
+    **dict.fromkeys(("wrong_grid", "lesion_outside_brain", "unlike_template"), _SPACE),
     "no_brain_found": "No head was found on this scan. Check that the row of scans.tsv names the right series and "
     "modality: scouts, dose pages and scans of other body parts end here.",
     "head_tilt_too_large": "The head lies at an angle at which nobody is scanned. Check the orientation that the "
