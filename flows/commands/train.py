@@ -10,7 +10,9 @@ from rich.console import Console
 from flows.training.flow import Trained, train_network
 from flows.training.publishing import REPORT
 from flows.training.request import TrainRequest
+from models.training.classifier_judging import EVERY_REGION, PATIENTS
 
+WHOLE = (EVERY_REGION, PATIENTS)
 SHOWN = (("with an infarct", "dice"), ("with an infarct", "volume_error_ml"), ("no infarct", "false_ml"))
 
 
@@ -40,14 +42,15 @@ def _show(trained: Trained, request: TrainRequest, console: Console) -> None:
 
 
 def _classifier_lines(card: Mapping[str, Any]) -> list[str]:
-    """Of a classifier of regions."""
+    """Of a classifier of regions, or of a dichotomy."""
     lines = []
     for one in card["metrics"]:
-        if (one["split"], one["stratum"]) == ("test", "all regions") and one["value"] is not None:
+        if one["split"] == "test" and one["stratum"] in WHOLE and one["value"] is not None:
             interval = f" ({one['lower']:.3f} to {one['upper']:.3f})" if one["lower"] is not None else ""
-            lines.append(f"  {one['metric']}, all regions: {one['value']:.3f}{interval}, n = {one['n']} patients")
+            lines.append(f"  {one['metric']}, {one['stratum']}: {one['value']:.3f}{interval}, n = {one['n']} patients")
     point = card["operating_point"]
-    return [*lines, f"Cuts of each region, chosen on {point['chosen_on']}: {point['criterion']}."]
+    what = "Cuts of each region" if "cuts" in point else f"Threshold {point['threshold']:g}"
+    return [*lines, f"{what}, chosen on {point['chosen_on']}: {point['criterion']}."]
 
 
 def _network_lines(card: Mapping[str, Any]) -> list[str]:

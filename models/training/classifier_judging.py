@@ -19,9 +19,9 @@ from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS
 from tasks.arrays import AnyArray, FloatArray, Mask
 
 RESAMPLED = 500  # times
-PATIENTS = "patients"
+EVERY_REGION, PATIENTS = "all regions", "patients"
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "all regions": ASPECTS_REGIONS,
+    EVERY_REGION: ASPECTS_REGIONS,
     "deep": DEEP_REGIONS,
     "cortical": CORTICAL_REGIONS,
     **{region: (region,) for region in ASPECTS_REGIONS},
@@ -66,7 +66,7 @@ def judge_patients(chance: FloatArray, truth: Mask, threshold: float, seed: int)
 
 def nested_area(rows: Rows, decided: FloatArray, seed: int) -> dict[str, Any]:
     """Area of decisions that were made without the patient, over all regions of the training."""
-    return _metric("all regions", "auc", rows, lambda at: area(rows.is_affected[at], decided[at]), seed)
+    return _metric(EVERY_REGION, "auc", rows, lambda at: area(rows.is_affected[at], decided[at]), seed)
 
 
 def area(truth: Mask, values: FloatArray) -> float:
