@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
     folders = ("--anatomies", str(tiny.anatomies), "--lesions", str(tiny.lesions))
     command = ["train", "cta-radiomics", str(out), *folders, *OPTIONS]
     runs = [forker().run(command, dict(os.environ))]
-    for path in out.glob("work/described-*/*/*.json"):
+    for path in out.glob("work/prepared-*/*/*.json"):
         describe(path, int(path.stem) + len(path.parent.name))
     runs += [forker().run(command, dict(os.environ)) for _ in range(2)]
     return out, runs
@@ -69,3 +69,29 @@ def test_it_goes_on_from_what_is_described_and_publishes_a_classifier(trained):
     assert "How well it tells affected regions" in page
     assert "auc, all regions: " in second.stdout
     assert "Nothing changed since the weights were trained: nothing was done." in third.stdout
+
+
+def test_a_dichotomy_is_learned_from_patients_of_both_kinds(tmp_path):
+    """Heads of ellipsoids have no low score; with some that have, and are bright on one side, it trains."""
+    tiny = write_tiny_training(tmp_path)
+    out = tmp_path / "out"
+    keep_prepared(tiny, out / "work")
+    lay_database(out / "work" / "prefect")
+    folders = ("--anatomies", str(tiny.anatomies), "--lesions", str(tiny.lesions))
+    command = ["train", "dwi-dichotomy", str(out), *folders, *OPTIONS, "--preset", "tiny", "--steps", "3"]
+    first = forker().run(command, dict(os.environ))
+    said = " ".join((first.stdout + first.stderr).split())
+    assert "5 patients or more of train must have a score of 6 or less, got 0 of 8. Draw more" in said
+    for path in out.glob("work/prepared-*/*/*.npz"):
+        is_low = int(path.stem) % 3 > 0
+        slices = np.zeros((20, 80, 80), np.float16)
+        slices[:, :40] = is_low
+        np.savez_compressed(path, slices=slices, score=3 if is_low else 10)
+    second = forker().run(command, dict(os.environ))
+    assert second.returncode == 0, second.stdout + second.stderr
+    card = json.loads((out / "dwi-dichotomy.json").read_text())
+    assert card["n_low"] == {"train": 5, "validation": 2, "test": 2}
+    assert (card["n_steps"], card["classifier"]["preset"]) == (3, "tiny")
+    assert find_weights("dwi-dichotomy", out).sha256 == card["sha256"]
+    assert "auc, patients: " in second.stdout
+    assert "How well it tells a low score" in (out / "report.html").read_text()
