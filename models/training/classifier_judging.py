@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from models.classifier import RegionClassifier
 from models.training.described import RegionTable, Rows
@@ -75,9 +76,11 @@ def area(truth: Mask, values: FloatArray) -> float:
     >>> area(np.array([False, True, True]), np.array([0.1, 0.1, 0.4]))
     0.75
     """
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(truth, values)) if 0 < truth.sum() < len(truth) else float("nan")
+    n_true = int(truth.sum())
+    if not 0 < n_true < len(truth):
+        return float("nan")
+    ranks = stats.rankdata(values)  # ties have the mean of their ranks
+    return float((ranks[truth].sum() - n_true * (n_true + 1) / 2) / (n_true * (len(truth) - n_true)))
 
 
 def _of_group(group: str, rows: Rows, said: tuple[FloatArray, Mask], seed: int | None) -> Iterator[dict[str, Any]]:

@@ -33,7 +33,7 @@ def describe(path, number):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Run on heads that cannot be used, described by hand and run again, and once more: output and what was printed."""
+    """Run on heads that cannot be used, described by hand and run again: output and what was printed."""
     tiny = write_tiny_training(tmp_path_factory.mktemp("training"))
     out = tiny.folder / "out"
     keep_prepared(tiny, out / "work")
@@ -43,12 +43,12 @@ def trained(tmp_path_factory):
     runs = [forker().run(command, dict(os.environ))]
     for path in out.glob("work/prepared-*/*/*.json"):
         describe(path, int(path.stem) + len(path.parent.name))
-    runs += [forker().run(command, dict(os.environ)) for _ in range(2)]
+    runs.append(forker().run(command, dict(os.environ)))
     return out, runs
 
 
 def test_too_few_that_can_be_used_are_refused_with_their_reasons(trained):
-    _, (first, *_) = trained
+    _, (first, _) = trained
     assert first.returncode != 0
     said = " ".join((first.stdout + first.stderr).split())
     assert "5 patients or more of train must have an affected region and an image that can be used, got 0 of 8" in said
@@ -56,7 +56,7 @@ def test_too_few_that_can_be_used_are_refused_with_their_reasons(trained):
 
 
 def test_it_goes_on_from_what_is_described_and_publishes_a_classifier(trained):
-    out, (_, second, third) = trained
+    out, (_, second) = trained
     assert second.returncode == 0, second.stdout + second.stderr
     card = json.loads((out / "cta-radiomics.json").read_text())
     found = load_classifier(find_weights("cta-radiomics", out))
@@ -68,7 +68,6 @@ def test_it_goes_on_from_what_is_described_and_publishes_a_classifier(trained):
     page = (out / "report.html").read_text()
     assert "How well it tells affected regions" in page
     assert "auc, all regions: " in second.stdout
-    assert "Nothing changed since the weights were trained: nothing was done." in third.stdout
 
 
 def test_a_dichotomy_is_learned_from_patients_of_both_kinds(tmp_path):
