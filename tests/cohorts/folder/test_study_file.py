@@ -56,8 +56,8 @@ outcome = "mrs"
 required_columns = "age"
 """
     kinds = (
-        "mask, native_mask, density_ratio, dwi_threshold, dwi_unet, ctp_core, cbf_map, ncct_overlap, radiomics, "
-        "results, command, readings"
+        "mask, native_mask, density_ratio, dwi_threshold, dwi_unet, dwi_dichotomy, ctp_core, cbf_map, ncct_overlap, "
+        "radiomics, ncct_radiomics, cta_radiomics, results, command, readings"
     )
     source_keys = "kind, name, regions, laterality, most_fluid, description, rule, modality"
     assert refusals(folder, text) == [

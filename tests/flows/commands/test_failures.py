@@ -31,6 +31,7 @@ def scene(tiny: TinyCohort, tmp_path: Path) -> Path:
     (tmp_path / "soop" / "lesions" / "notes.txt").write_text("")
     (tmp_path / "dicom").mkdir()
     (tmp_path / "short.key").write_text("00")
+    (tmp_path / "short.key").chmod(0o600)
     (tmp_path / "listed").mkdir()
     (tmp_path / "listed" / "scans.tsv").write_text("who,what\n")
     (tmp_path / "cohort").symlink_to(tiny.folder)
@@ -62,7 +63,7 @@ USAGE = [
 ]
 PREFLIGHT = [
     ("verify {0}/none", "OUT must be an output folder of a run"),
-    ("import {0}/dicom {0}/new --key {0}/short.key", "key file must hold at least"),
+    ("import {0}/dicom {0}/new --key {0}/short.key", "key file must hold 32 random bytes"),
     ("import {0}/dicom {0}/listed", "scans.tsv must have the columns"),
     ("init {0}/new --from-soop {0}/soop", "lesions must hold"),
     ("init {0}/new --from-soop {0}/none", "source must hold the public cohort"),

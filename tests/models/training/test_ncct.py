@@ -12,7 +12,7 @@ from models.networks.overlap import OVERLAP_PRESETS
 from models.training.methods import METHODS, PROFILES_OF, plan_for
 from models.training.ncct import LEAST_LOWERING_HU, NCCT_TASK
 from models.training.pool import IGNORED
-from models.training.trainer import HALF_CYCLE, Plan, _optimiser, _rate
+from models.training.trainer import HALF_CYCLE, Plan, _optimiser, rate_at
 from tasks.density.channels import CHANNELS, ncct_channels
 from tasks.segmentation import INFARCT
 
@@ -65,7 +65,7 @@ def test_the_papers_plan_is_the_papers():
 
 def test_a_cyclic_rate_goes_up_and_down_in_straight_lines():
     plan = Plan(learning_rate=1.0, schedule="cyclic")
-    rates = [_rate(plan, step) for step in (0, HALF_CYCLE // 2, HALF_CYCLE, 3 * HALF_CYCLE // 2, 2 * HALF_CYCLE)]
+    rates = [rate_at(plan, step) for step in (0, HALF_CYCLE // 2, HALF_CYCLE, 3 * HALF_CYCLE // 2, 2 * HALF_CYCLE)]
     assert rates == pytest.approx([0.1, 0.55, 1.0, 0.55, 0.1])
 
 
