@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import expit
 
 from models.weights import Weights
 from tasks.arrays import AnyArray, FloatArray
@@ -130,9 +131,13 @@ class RegionClassifier:
         rows : (n, C) float array of ``columns``; NaN where one could not be taken
         regions : the region of each row
         """
-        slope, intercept = self.calibration
-        decided = self.model.decided(self.scaling.scaled(rows), regions)
-        return np.asarray(1 / (1 + np.exp(-(slope * decided + intercept))), np.float64)
+        return chance_of(self.model.decided(self.scaling.scaled(rows), regions), self.calibration)
+
+
+def chance_of(decided: FloatArray, calibration: Sequence[float]) -> FloatArray:
+    """Probabilities of decisions, by slope and intercept of a logistic curve."""
+    slope, intercept = calibration
+    return np.asarray(expit(slope * decided + intercept), np.float64)
 
 
 def columns_of(own: FloatArray, other: FloatArray, names: Sequence[str], columns: Sequence[Column]) -> FloatArray:

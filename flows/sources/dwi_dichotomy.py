@@ -7,7 +7,6 @@ weights that ship know synthetic patients alone.
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +18,7 @@ from cohorts.store.findings import Findings
 from flows.cases.case import OpenCase, Outcome
 from flows.cases.native_scan import begun, drawn, prepared, refused
 from flows.sources.interface import Method
+from models.classifier import card_facts, chance_of
 from models.weights import Weights, find_weights, has_patient_images, load_weights
 from tasks.diffusion.slab import slab_of
 from tasks.modality import ScanContrast
@@ -88,10 +88,9 @@ class DwiDichotomySource(Source):
         grid = network_grid(scan.brain_mask, affine)
         b_high = to_network_grid(scan.image.values, affine, grid)
         brain = to_network_grid(scan.brain_mask.astype(np.float32), affine, grid) > 0.5
-        network, (slope, intercept) = _loaded(find_weights(self.network))
-        logit = logits_of(network, slab_of(b_high, brain)[None])[0]
+        network, curve = _loaded(find_weights(self.network))
+        chance = float(chance_of(logits_of(network, slab_of(b_high, brain)[None]), curve)[0])
         files |= drawn(case, scan)
-        chance = float(1 / (1 + np.exp(-(slope * logit + intercept))))
         return Outcome("ok", findings=findings.adding(low_score_probability=chance), files=files)
 
 
@@ -100,7 +99,7 @@ def _loaded(weights: Weights) -> tuple[Any, tuple[float, float]]:
     """The network, ready to be asked, and its curve from logit to probability; once per process."""
     from models.networks.recurrent import build_dichotomy
 
-    facts = json.loads(weights.path.with_suffix(".json").read_bytes())["classifier"]
+    facts = card_facts(weights)
     network = build_dichotomy(facts["preset"])
     network.load_state_dict(load_weights(weights))
     network.eval()

@@ -18,7 +18,7 @@ from cohorts.folder.source import ImageName
 from cohorts.store.records import atomic_writer, write_bytes
 from flows.training.describing import Description, describe_patient
 from models.anatomy.template import load_label_map
-from models.classifier import arrays_of, facts_of
+from models.classifier import arrays_of, chance_of, facts_of
 from models.networks.recurrent import logits_of
 from models.training import dichotomy
 from models.training.classifier_judging import judge, judge_patients, nested_area
@@ -151,13 +151,13 @@ def _fit_dichotomy(_method: str, plan: Plan, files: Files, path: Path) -> dict[s
     judged: tuple[Split, ...] = ("validation", "test")
     logits = {split: logits_of(network, slabs[split].slices) for split in judged}
     truth = {split: one.is_low for split, one in slabs.items()}
-    slope, intercept = platt(logits["validation"], truth["validation"])
-    chances = {split: 1 / (1 + np.exp(-(slope * one + intercept))) for split, one in logits.items()}
+    curve = platt(logits["validation"], truth["validation"])
+    chances = {split: chance_of(one, curve) for split, one in logits.items()}
     threshold = dichotomy.youden_threshold(chances["validation"], truth["validation"])
     with atomic_writer(path) as temporary:
         save_file({name: value.contiguous() for name, value in network.state_dict().items()}, temporary)
     return {
-        "classifier": {"kind": "rrcnn", "preset": plan.preset, "calibration": [slope, intercept]},
+        "classifier": {"kind": "rrcnn", "preset": plan.preset, "calibration": list(curve)},
         "preset": plan.preset,
         "metrics": [
             {"split": split, **row}

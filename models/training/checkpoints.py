@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 CHECKPOINT = "checkpoint.pt"
+LARGEST_GRADIENT = 5.0  # norm over all weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,13 @@ class Learner:
     network: nn.Module
     optimiser: torch.optim.Optimizer
     averaged: dict[str, torch.Tensor]
+
+    def learn(self, loss: torch.Tensor) -> None:
+        """One step down the gradient, which is held to ``LARGEST_GRADIENT``."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        self.optimiser.step()
 
     def average(self, decay: float) -> None:
         """Move the running average towards the network's weights."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from models.classifier import LEAF, Column, Forests, RegionClassifier, Scaling, SupportVectors
+from models.classifier import LEAF, ClassifierKind, Column, Forests, RegionClassifier, Scaling, SupportVectors
 from models.training.classifier_judging import area
 from models.training.described import RegionTable, Rows
 from tasks.anatomy import ASPECTS_REGIONS
@@ -38,14 +38,14 @@ class ClassifierRecipe:
     Attributes
     ----------
     image : ``ncct`` or ``cta``
-    kind : ``svm`` or ``forest``
+    kind : how it decides
     modes : each is a column of every feature
     feature_list : what is described
     label_map : whose regions
     """
 
     image: str
-    kind: str
+    kind: ClassifierKind
     modes: tuple[FeatureMode, ...]
     feature_list: FeatureList = "pyradiomics2_105"
     label_map: str = "classic"

@@ -18,6 +18,7 @@ import torch
 from scipy import ndimage
 from torch import nn
 
+from cohorts.store.records import atomic_writer
 from models.networks.recurrent import DichotomyNetwork, build_dichotomy
 from models.training.checkpoints import Learner, keep_checkpoint, log_row, resumed
 from models.training.dwi import CONTRAST
@@ -82,9 +83,8 @@ def prepare(path: Path, kept: Path) -> Path:
             slices = slab_of(patient["b_high"].astype(np.float32), patient["brain"].astype(bool))
             score = true_score(patient["classes"], patient["classic"])
         kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_name(f"{kept.stem}.tmp.npz")
-        np.savez_compressed(temporary, slices=slices.astype(np.float16), score=score)
-        temporary.replace(kept)
+        with atomic_writer(kept) as temporary:
+            np.savez_compressed(temporary, slices=slices.astype(np.float16), score=score)
     return kept
 
 
@@ -127,10 +127,7 @@ def train_dichotomy(slabs: Slabs, out: Path, plan: Plan) -> DichotomyNetwork:
         for group in optimiser.param_groups:
             group["lr"] = rate_at(plan, step)
         loss = nn.functional.binary_cross_entropy_with_logits(network(images), truth)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
+        learner.learn(loss)
         step += 1
         learner.average(min(plan.average, (1 + step) / (10 + step)))
         losses.append(float(loss.detach()))

@@ -165,10 +165,7 @@ def train(
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=is_mixed):
             logits = network(images)
         loss = loss_of(logits.float(), labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
+        learner.learn(loss)
         step += 1
         learner.average(min(plan.average, (1 + step) / (10 + step)))
         losses.append(float(loss.detach()))
