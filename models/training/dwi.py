@@ -3,9 +3,9 @@
 In training the ADC is left out for every second patient, so that one network serves b-high alone as well, and scaled
 for some; the contrast of b-high is stretched. With fewer left out, large infarcts were not found without an ADC, though
 a plain threshold finds them.
-Signal piles up beside the petrous bones, whose air cells no label map holds: bright on both sides of the cerebellum and
-the temporal lobes, with a normal ADC. Without an ADC nothing but its place and its likeness on both sides tells it from
-an infarct, so that more of those patients have it.
+Signal piles up where brain lies on air that no label map holds: the cells of the petrous bones and mastoids, the ear
+canals, the frontal sinuses. It is bright on both sides, up to eight times normal tissue, with a normal ADC. Without
+an ADC nothing but its place and its likeness on both sides tells it from an infarct: more of those patients have it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,17 @@ from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, dwi_channels, t
 LEAST_BRIGHTER, LEAST_LOWER = 0.1, 0.06
 NO_ADC = 0.5  # share of training patients whose ADC is left out
 CONTRAST = (0.8, 1.25)  # by which the logarithm of the signal is stretched, logarithmic: b-value and echo time
-PILED_UP, PILED_UP_ALONE = 0.35, 0.65  # share of training patients with an ADC, and of those without
-#: Where: beside the right petrous bone and mastoid, template mm; the left is its mirror-image. How far from there, how
-#: large (standard deviation, mm), and the largest natural logarithm of the signal's gain, by either side.
-PETROUS_MM, SCATTER_MM, PILE_MM, PILE_GAIN = (32.0, -42.0, -34.0), (11.0, 14.0, 9.0), (4.0, 13.0), (0.2, 1.3)
+PILED_UP, PILED_UP_ALONE = 0.5, 0.65  # share of training patients with an ADC, and of those without
+#: Where, on the right, template mm (the left is its mirror-image), and how far from there: beside the petrous bone,
+#: under the temporal lobe at ear canal and mastoid, above the frontal sinus.
+PILED_AT_MM = (
+    ((32.0, -42.0, -34.0), (11.0, 14.0, 9.0)),
+    ((52.0, -14.0, -30.0), (6.0, 14.0, 7.0)),
+    ((14.0, 60.0, -8.0), (8.0, 6.0, 7.0)),
+)
+AT_EACH = 0.6  # share of the patients with it who have it at each place
+#: How large (standard deviation, mm), and the largest natural logarithm of the signal's gain, by either side.
+PILE_MM, PILE_GAIN = (2.5, 13.0), (0.2, 2.0)
 
 
 def _channels(patient: PooledPatient, rng: np.random.Generator | None) -> Float32Array:
@@ -50,7 +57,7 @@ def _without_adc(patient: PooledPatient, _rng: np.random.Generator | None) -> Fl
 
 
 def piled_up(to_template: FloatArray, shape: tuple[int, ...], rng: np.random.Generator) -> Float32Array:
-    """By what the signal is multiplied where it piles up beside the petrous bones, (X, Y, Z); much alike on both sides.
+    """By what the signal is multiplied where it piles up at the base, (X, Y, Z); much alike on both sides.
 
     Parameters
     ----------
@@ -60,12 +67,16 @@ def piled_up(to_template: FloatArray, shape: tuple[int, ...], rng: np.random.Gen
     """
     places = template_places(to_template, shape)
     gain = np.zeros(shape, np.float32)
-    place, size = rng.normal(PETROUS_MM, SCATTER_MM), rng.uniform(*PILE_MM, 3)
-    strength = rng.uniform(*PILE_GAIN)
-    for side in (1.0, -1.0):
-        own = place * (side, 1.0, 1.0) + rng.normal(0, 3.0, 3)
-        distance = sum(((axis - at) / width) ** 2 for axis, at, width in zip(places, own, size, strict=True))
-        gain += np.exp(-0.5 * distance) * np.float32(strength * rng.uniform(0.4, 1.0))
+    for middle, scatter in PILED_AT_MM:
+        if rng.random() >= AT_EACH:
+            continue
+        place, size = rng.normal(middle, scatter), rng.uniform(*PILE_MM, 3)
+        strength = rng.uniform(*PILE_GAIN)
+        for side in (1.0, -1.0):
+            own = place * (side, 1.0, 1.0) + rng.normal(0, 3.0, 3)
+            distance = sum(((axis - at) / width) ** 2 for axis, at, width in zip(places, own, size, strict=True))
+            piled = np.exp(-0.5 * distance) * np.float32(strength * rng.uniform(0.4, 1.0))
+            gain = np.maximum(gain, piled)
     return np.asarray(np.exp(gain), np.float32)
 
 

@@ -1,7 +1,7 @@
 """What each part of the synthetic patients and of the recipe of ``dwi-unet`` is worth: trainings that leave one out.
 
     python -m tests.benchmarks.ablations_dwi OUT ANATOMIES LESIONS JUDGED DATA [--steps 600] [--patients 120]
-        [--preset tiny] [--first 60] [--only NAME ...]
+        [--preset tiny] [--patch 80 96 80] [--first 60] [--only NAME ...]
 
 ANATOMIES holds prepared anatomies (``aspects train`` keeps them in ``work/anatomies``), LESIONS masks in template
 space, JUDGED a pool of patients whose anatomies and masks no variant is drawn from (``work/pool-.../test``), DATA the
@@ -34,7 +34,7 @@ from models.training.pool import lesions_by_size, pooled_files, read_lesion, rea
 from models.training.splits import lesion_split
 from models.training.synthetic import Recipe, with_settings
 from models.training.trainer import Plan, network_from, train
-from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, dwi_channels
+from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, WINDOW, dwi_channels
 from tasks.space.affines import voxel_volume_mm3
 from tests.benchmarks.accuracy_baselines_dwi import dice
 from tests.benchmarks.accuracy_dwi_unet import probability_on, real_cases
@@ -93,6 +93,8 @@ def trained(name: str, given: argparse.Namespace) -> tuple[Path, Plan]:
     size = {"n_steps": given.steps, "pool": given.patients, "pool_at_start": given.patients, "n_threads": given.threads}
     preset = given.preset if variant.profile == "corrected" else "small"
     plan = replace(plan_for(variant.profile, preset, **size), **variant.plan)
+    if variant.profile == "corrected":
+        plan = replace(plan, patch=tuple(given.patch))
     if variant.profile == "as-paper":  # the same number of patients seen: a step has four
         plan = replace(plan, n_steps=given.steps // plan.batch)
     with variant.switched():
@@ -167,6 +169,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--patients", type=int, default=120)
     parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--patch", type=int, nargs=3, default=WINDOW, help="voxels of 2 mm; smaller ones learn faster")
     parser.add_argument("--first", type=int, default=60)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
