@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -27,6 +27,9 @@ EXIT_CODES = (
     "2 wrong usage; 3 the study must be fixed first; 70 internal error; 74 the output folder cannot be written; "
     "75 another run is at work there, or the workers are gone: run again later; 130 and 143 stopped by a signal."
 )
+
+if TYPE_CHECKING:
+    from flows.engine.slurm import SlurmProfile
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,6 +53,12 @@ WorkDir = Annotated[
 ]
 DaskAddress = Annotated[
     str | None, typer.Option("--dask", metavar="ADDRESS", help="Use a running Dask scheduler instead of local workers")
+]
+ClusterFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster", metavar="FILE", help="Use jobs of SLURM instead of local workers, as FILE says ([cluster], TOML)"
+    ),
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Allow --dask beyond this machine without TLS")]
 TlsCa = Annotated[
@@ -361,6 +370,7 @@ def run(
     work_dir: WorkDir = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and why, and do nothing")] = False,
     dask: DaskAddress = None,
+    cluster: ClusterFile = None,
     insecure: Insecure = False,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
@@ -381,6 +391,7 @@ def run(
         dask_address=dask,
         allow_insecure=insecure,
         tls=_tls(dask, tls_ca, tls_cert, tls_key),
+        profile=_profile(cluster, dask),
         gpu=gpu,
         allow_commands=allow_commands,
         command=_command(),
@@ -422,6 +433,7 @@ def nightly(
     n_cpus: Cpus = 0,
     work_dir: WorkDir = None,
     dask: DaskAddress = None,
+    cluster: ClusterFile = None,
     insecure: Insecure = False,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
@@ -444,6 +456,7 @@ def nightly(
         dask_address=dask,
         allow_insecure=insecure,
         tls=_tls(dask, tls_ca, tls_cert, tls_key),
+        profile=_profile(cluster, dask),
         gpu=gpu,
         allow_commands=allow_commands,
         command=_command(),
@@ -659,6 +672,7 @@ def train(
     n_cpus: Cpus = 0,
     work_dir: WorkDir = None,
     dask: DaskAddress = None,
+    cluster: ClusterFile = None,
     insecure: Insecure = False,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
@@ -681,6 +695,7 @@ def train(
         dask_address=dask,
         allow_insecure=insecure,
         tls=_tls(dask, tls_ca, tls_cert, tls_key),
+        profile=_profile(cluster, dask),
         gpu=gpu,
         command=_command(),
     )
@@ -793,6 +808,17 @@ def demo(
 def _command() -> str:
     """The command line, for people."""
     return " ".join(["aspects", *map(shlex.quote, sys.argv[1:])])
+
+
+def _profile(file: Path | None, address: str | None) -> SlurmProfile | None:
+    """What ``--cluster`` says."""
+    if file is None:
+        return None
+    if address is not None:
+        raise UsageError("--cluster and --dask must not both be given: each says where the workers are. Give one.")
+    from flows.engine.slurm import read_profile
+
+    return read_profile(file)
 
 
 def _tls(address: str | None, ca: Path | None, cert: Path | None, key: Path | None) -> TlsFiles | None:

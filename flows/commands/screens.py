@@ -107,7 +107,7 @@ def show_plan(request: RunRequest, console: Console) -> None:
     _line(console, "Measurements of them", len(plan.cases))
     _line(console, "Already measured", plan.n_done)
     _line(console, "To measure", f"{len(plan.pending)} {_causes_text(causes)}".strip())
-    _line(console, "Workers", request.dask_address or f"{request.workers} on this machine")
+    _line(console, "Workers", request.workers_text)
     show_absent(plan, console)
     if not plan.pending and is_current(plan, request.out):
         console.print("Nothing changed since the latest results: a run would do nothing.")

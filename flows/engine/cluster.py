@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from distributed import Client
     from distributed.security import Security
 
+    from flows.engine.slurm import SlurmProfile
+
 LOOPBACK = "127.0.0.1"
 LOOPBACK_HOSTS = {LOOPBACK, "localhost", "::1", "[::1]"}
 ONE_THREAD = {
@@ -130,8 +132,10 @@ def connect(
     allow_insecure: bool = False,
     devices: tuple[str, ...] = (),
     tls: TlsFiles | None = None,
+    profile: SlurmProfile | None = None,
+    n_cases: int = 1,
 ) -> Iterator[Client]:
-    """Give a client to a cluster of local workers that ends with the block, or to one of the site.
+    """Give a client to a cluster of local workers or of jobs that ends with the block, or to one of the site.
 
     Parameters
     ----------
@@ -141,12 +145,18 @@ def connect(
     allow_insecure : allow ``address`` beyond loopback without TLS
     devices : CUDA devices; each gets one more local worker
     tls : certificates for ``address``
+    profile : of the jobs that are workers
+    n_cases : that are due
 
     Raises
     ------
     ClusterError
         It cannot be used.
     """
+    if profile is not None:
+        with _queued(profile, n_cases, work_dir) as client:
+            yield client
+        return
     if address is None:
         with _local(n_cpus, devices, work_dir) as client:
             yield client
@@ -183,6 +193,20 @@ def _local(n_cpus: int, devices: Sequence[str], work_dir: str) -> Iterator[Clien
             client = stack.enter_context(Client(cluster, set_as_default=False))
         except (RuntimeError, PermissionError, FileNotFoundError) as error:
             raise ClusterError(f"local workers must start, got {type(error).__name__}: {error}.") from error
+        yield client
+
+
+@contextlib.contextmanager
+def _queued(profile: SlurmProfile, n_cases: int, work_dir: str) -> Iterator[Client]:
+    """Run jobs of SLURM for the length of a block, and wait for the first worker."""
+    with _settings(work_dir, is_local=True), contextlib.ExitStack() as stack:
+        from distributed import Client
+
+        from flows.engine.slurm import slurm_workers, wait_for_first
+
+        cluster, queue = stack.enter_context(slurm_workers(profile, n_cases, Path(work_dir)))
+        client = stack.enter_context(Client(cluster, set_as_default=False))
+        wait_for_first(client, queue, profile, Path(work_dir))
         yield client
 
 

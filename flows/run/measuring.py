@@ -99,6 +99,8 @@ class Measuring:
     seconds: dict[str, float]
     stopping_error: StorageFailedError | ClusterLostError | None = None
     may_use_gpu: bool = True
+    n_workers: int = 0  # that there may be, where they come and go; 0: those that are there
+    workerless_s: float = WORKERLESS_S  # after which a run without any is lost
     shares: Shares = field(default_factory=Shares)
 
     def method_of(self, measurement: str) -> Method:
@@ -163,6 +165,7 @@ def run_flow(run_id: str, measuring: Measuring, then: Callable[[], None]) -> Non
     from prefect.task_runners import ThreadPoolTaskRunner
 
     n_workers, resources = _workers(measuring.client)
+    n_workers = measuring.n_workers or n_workers
     measuring.shares.n_free = n_workers
     at_work = [measuring]  # and, once the lesions are there, what compares them
     chunks: list[Chunk] = []
@@ -328,8 +331,9 @@ def _check_cluster(measuring: Measuring, client: Client, workerless_since: float
         return None
     now = time.monotonic()
     since = workerless_since or now
-    if now - since > WORKERLESS_S:
-        _stop(measuring, ClusterLostError(f"the Dask cluster must have workers, got none for {WORKERLESS_S} s."))
+    if now - since > measuring.workerless_s:
+        text = f"the Dask cluster must have workers, got none for {measuring.workerless_s:.0f} s."
+        _stop(measuring, ClusterLostError(text))
     return since
 
 

@@ -25,7 +25,7 @@ from rich.console import Console
 
 from cohorts.store.records import remove_leftovers
 from flows.engine import prefect_server
-from flows.engine.cluster import ClusterError, TlsFiles, connect, devices_for, resources_offered
+from flows.engine.cluster import WORKERLESS_S, ClusterError, TlsFiles, connect, devices_for, resources_offered
 from flows.engine.devices import GPU, GpuChoice
 from flows.engine.environment import private_folder
 from flows.engine.limits import available_cpus, default_workers, memory_bytes
@@ -45,6 +45,8 @@ from flows.sources.registry import METHODS
 if TYPE_CHECKING:
     from distributed import Client
 
+    from flows.engine.slurm import SlurmProfile
+
 WORK = "work"
 SIGNAL_AGAIN_S = 0.05  # after which a signal that went nowhere is sent again
 
@@ -61,6 +63,7 @@ class RunRequest:
     dask_address: str | None = None
     allow_insecure: bool = False
     tls: TlsFiles | None = None  # for dask_address
+    profile: SlurmProfile | None = None  # workers are jobs of SLURM
     gpu: GpuChoice = "try"
     allow_commands: bool = False
     is_scheduled: bool = False  # a flow run of serve's own Prefect server is at work here
@@ -70,6 +73,13 @@ class RunRequest:
     def workers(self) -> int:
         """Local workers: as asked, or one per core where memory feeds so many."""
         return self.n_cpus or default_workers(available_cpus(), memory_bytes())
+
+    @property
+    def workers_text(self) -> str:
+        """Where steps are computed, in words."""
+        if self.profile is not None:
+            return f"at most {self.profile.jobs} jobs of SLURM with {self.profile.workers} each"
+        return self.dask_address or f"{self.workers} on this machine"
 
     @property
     def commands(self) -> Commands:
@@ -183,7 +193,8 @@ def _under_prefect(
     with contextlib.ExitStack() as stack:
         wait = stack.enter_context(prefect_started(request))
         is_due = plan.pending or overlap_plan(plan, request.out).pending
-        client = stack.enter_context(workers_connected(request)) if is_due else None
+        n_cases = len(plan.pending)
+        client = stack.enter_context(workers_connected(request, n_cases)) if is_due else None
         from flows.run.measuring import Measuring, run_flow
 
         wait()
@@ -197,28 +208,40 @@ def _under_prefect(
             threading.Event(),
             seconds,
             may_use_gpu=request.gpu != "none",
+            n_workers=request.profile.n_workers if request.profile else 0,
+            workerless_s=request.profile.queue_limit_s if request.profile else WORKERLESS_S,
         )
         run_flow(facts.run_id, shared, publish)
 
 
 @contextlib.contextmanager
-def workers_connected(request: RunRequest) -> Iterator[Client]:
-    """Connect to the workers of this run."""
+def workers_connected(request: RunRequest, n_cases: int = 1) -> Iterator[Client]:
+    """Connect to the workers of this run; those beyond this machine are looked at before they take a case."""
     devices = devices_for(request.gpu, request.dask_address)
     request.work.mkdir(parents=True, exist_ok=True)
     folder = private_folder(request.work / "dask")
+    is_elsewhere = request.dask_address is not None or request.profile is not None
     try:
-        with connect(
-            n_cpus=request.workers,
-            address=request.dask_address,
-            work_dir=str(folder),
-            allow_insecure=request.allow_insecure,
-            devices=devices,
-            tls=request.tls,
-        ) as client:
+        with (
+            contextlib.ExitStack() as stack,
+            connect(
+                n_cpus=request.workers,
+                address=request.dask_address,
+                work_dir=str(folder),
+                allow_insecure=request.allow_insecure,
+                devices=devices,
+                tls=request.tls,
+                profile=request.profile,
+                n_cases=n_cases,
+            ) as client,
+        ):
+            if is_elsewhere:
+                from flows.engine.worker_check import workers_checked
+
+                stack.enter_context(workers_checked(client, (request.out, folder)))
             if request.gpu == "require" and GPU not in resources_offered(client):
                 raise ClusterError(
-                    f"--gpu require must find a worker with --resources GPU=1 at {request.dask_address}, got none. "
+                    f"--gpu require must find a worker with --resources GPU=1 at {request.workers_text}, got none. "
                     "Start one there, or use --gpu try."
                 )
             yield client
