@@ -76,7 +76,8 @@ class PairTable:
 
     def rows(self) -> tuple[Rows, tuple[AnyArray, ...]]:
         """Every side of a pair that is there, a row each, without columns; and its place in the arrays."""
-        place = np.nonzero(np.broadcast_to(self.is_there.all(axis=2)[..., None], self.is_there.shape))
+        is_pair = np.asarray(self.is_there.all(axis=2))
+        place = np.nonzero(np.broadcast_to(is_pair[..., None], self.is_there.shape))
         patient, region, side = place
         named = np.array(ASPECTS_REGIONS)[region]
         nothing = np.zeros((len(patient), 0))
@@ -186,7 +187,7 @@ class Drawn:
     def __init__(self, table: PairTable, group: str, plan: Plan) -> None:
         self._table, self._plan, self._preset = table, plan, DANET_PRESETS[plan.preset]
         self._patient, self._region = table.pairs(group)
-        affected = table.is_affected[self._patient, self._region]
+        affected: Mask = np.asarray(table.is_affected)[self._patient, self._region]
         self._shown = np.flatnonzero(affected.any(axis=1))
         self._others = np.flatnonzero(~affected.any(axis=1))
         refuse_one_class(table, group, "train")
@@ -217,7 +218,8 @@ def refuse_one_class(table: PairTable, group: str, split: str) -> None:
     ValueError
         All regions of the group are affected, or none is.
     """
-    affected = table.is_affected[table.pairs(group)].any(axis=1)
+    patient, region = table.pairs(group)
+    affected = np.asarray(table.is_affected[patient, region].max(axis=1))
     if not 0 < affected.sum() < len(affected):
         raise ValueError(
             f"{split} patients must have affected and unaffected {group} regions, got {int(affected.sum())} of "

@@ -68,10 +68,10 @@ class CodeLoss:
     def __call__(self, found: Compared, is_affected: Tensor, masks: Tensor) -> Tensor:
         """The loss of (N, 2) logits by (N, 2) truth, and of attention by (N, 2, Z, Y, X) masks of 0 and 1."""
         chance = found.logits.sigmoid()
-        by_truth = sum(_weighted(chance[:, side], is_affected[:, side], is_affected[:, side]) for side in (0, 1))
+        by_truth = _weighted(chance, is_affected, is_affected)
         called = chance.detach().round()
-        by_call = sum(_weighted(chance[:, side], is_affected[:, side], called[:, side]) for side in (0, 1))
-        ratio = (by_truth / by_call).detach()  # type: ignore[operator,union-attr]
+        by_call = _weighted(chance, is_affected, called)
+        ratio = (by_truth / by_call).detach()
         both = BY_CALL if bool((chance.detach().amax(dim=0) > 0.5).all()) else 0.0
         entropy = (by_truth * ratio + by_call * both) / (ratio + both)
         attention = sum(_off_region(found, masks, side) for side in (0, 1))
@@ -80,10 +80,10 @@ class CodeLoss:
 
 
 def _weighted(chance: Tensor, truth: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy in which a sample of ``classes`` weighs as the share of the other one, and 1 in the mean."""
-    share = classes.mean()
+    """Sum over sides of cross-entropy in which a sample weighs as the share of the other class, and 1 in the mean."""
+    share = classes.mean(dim=0)
     weights = torch.where(classes > 0.5, 1 - share, share) + 0.01
-    return functional.binary_cross_entropy(chance, truth, weights / weights.mean())
+    return 2 * functional.binary_cross_entropy(chance, truth, weights / weights.mean(dim=0))
 
 
 def _off_region(found: Compared, masks: Tensor, side: int) -> Tensor:

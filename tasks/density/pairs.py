@@ -87,7 +87,7 @@ def paired_patches(
     """
     if not brain.any():
         raise ValueError("brain must hold at least one voxel, got none. Check the brain mask.")
-    grid, to_scan = patch_grid(recipe), np.linalg.inv(moving_to_fixed)
+    grid, to_scan = patch_grid(recipe), np.asarray(np.linalg.inv(moving_to_fixed), np.float64)
     level = float(np.median(image[brain])) if recipe.level_hu is None else recipe.level_hu
     shown = np.clip((image - level) * np.float32(2 / recipe.width_hu), -1, 1)
     shown = _averaged(np.where(brain, shown, OUTSIDE).astype(np.float32), moving_to_fixed @ affine, recipe)

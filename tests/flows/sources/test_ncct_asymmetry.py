@@ -1,4 +1,4 @@
-"""``ncct_asymmetry``: what the networks say of both sides, stored; cuts are applied afterwards; one CT from end to end."""
+"""``ncct_asymmetry``: what the networks say of both sides is stored; cuts come afterwards; one CT from end to end."""
 
 from __future__ import annotations
 
@@ -111,12 +111,8 @@ def test_a_region_whose_other_side_cannot_be_seen_has_no_chance():
 
 def test_the_cuts_of_the_weights_are_applied_to_what_is_stored(weights):
     source = declared()
-    judged = {
-        rule: {
-            (one.side, one.region): source.rule_choices({})[rule].judge(one) for one in source.evidence(found(), ASPECTS)
-        }
-        for rule in (OWN_CUTS, "probability-50")
-    }
+    evidence, rules = list(source.evidence(found(), ASPECTS)), source.rule_choices({})
+    judged = {name: {(one.side, one.region): rule.judge(one) for one in evidence} for name, rule in rules.items()}
     assert judged[OWN_CUTS]["left", "m1"] is True
     assert judged[OWN_CUTS]["left", "m2"] is False  # the cut is .8
     assert judged["probability-50"]["left", "m2"] is True
@@ -133,7 +129,6 @@ def test_an_infarct_raises_the_chance_of_its_regions_and_lowers_that_of_the_othe
     affected = [chances["right", region] for region in REGIONS]
     across = [chances["left", region] for region in REGIONS]
     others = np.median([value for (_, region), value in chances.items() if region not in REGIONS])
-    print(chances)
     assert min(affected) > others > max(across)
 
 

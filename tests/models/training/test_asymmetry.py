@@ -119,9 +119,9 @@ def test_without_zero_grad_every_step_goes_down_all_gradients_so_far():
 
 
 def test_the_loss_of_the_code_by_hand():
-    """Chances of a half. Cross-entropy ln 2 of either weighting, no side called; both sides' product .25, by .5;
-    rank: one affected side .5 short of its margin, .25; nobody is affected in the other pair: .3 above .2 on both sides,
-    .09 each, over 1.5. The attention lies in the region's mask alone: nothing is off it."""
+    """Chances of a half. Cross-entropy ln 2 of either weighting, no side called; both sides' product .25, by .5; rank:
+    one affected side .5 short of its margin, .25; nobody is affected in the other pair: .3 above .2 on both sides, .09
+    each, over 1.5. The attention lies in the region's mask alone: nothing is off it."""
     masks = torch.zeros(2, 2, 1, 5, 5)
     masks[..., 1:4, 1:4] = 1
     found = Compared(torch.zeros(2, 2), 10 * masks)
