@@ -588,8 +588,8 @@ def train(
         str,
         typer.Argument(
             metavar="METHOD",
-            help="A network: dwi-unet, region-net or ncct-overlap; a classifier of regions: cta-radiomics "
-            "or ncct-radiomics; of low scores: dwi-dichotomy",
+            help="A network: dwi-unet, region-net or ncct-overlap; a classifier of regions: cta-radiomics, "
+            "ncct-radiomics or ncct-asymmetry; of low scores: dwi-dichotomy",
         ),
     ],
     out: OutFolder,
@@ -649,7 +649,9 @@ def train(
         ),
     ] = "",
     preset: Annotated[str, typer.Option("--preset", help="Size of the network: small or tiny")] = "small",
-    profile: Annotated[str, typer.Option("--profile", help="corrected, or as-paper: the paper's recipe")] = "corrected",
+    profile: Annotated[
+        str, typer.Option("--profile", help="corrected; as-paper: the paper's recipe; as-code: its code's")
+    ] = "corrected",
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of training")] = 4000,
     pool: Annotated[int, typer.Option("--pool", min=1, help="Synthetic patients to train on, at most")] = 1500,
     judged: Annotated[

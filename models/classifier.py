@@ -16,12 +16,15 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import expit
 
-from models.weights import Weights
+from models.weights import Weights, WeightsMissingError, find_weights
 from tasks.arrays import AnyArray, FloatArray
 from tasks.radiomics.feature_lists import FeatureMode
+from tasks.scoring import ProbabilityRule
 
 ClassifierKind = Literal["svm", "forest"]
 LEAF = -1  # in place of a child
+#: The rule whose cuts come with weights that give chances of regions.
+OWN_CUTS = "specificity-95"
 
 
 @dataclass(frozen=True)
@@ -222,6 +225,15 @@ def load_classifier(weights: Weights) -> RegionClassifier:
     from safetensors.numpy import load_file
 
     return classifier_from(load_file(weights.path), card_facts(weights))
+
+
+def own_cuts(name: str) -> ProbabilityRule:
+    """The rule ``OWN_CUTS`` of weights; where they cannot be used it has no cuts, and there is nothing to judge."""
+    try:
+        cuts = card_facts(find_weights(name))["cuts"]
+    except WeightsMissingError:
+        cuts = {}
+    return ProbabilityRule(OWN_CUTS, {str(region): float(cut) for region, cut in cuts.items()})
 
 
 def card_facts(weights: Weights) -> Mapping[str, Any]:

@@ -21,15 +21,12 @@ from cohorts.folder.source import Gives, ImageName, MapUse
 from flows.cases.described_regions import DescribedRegion, Voxels
 from flows.sources.describing import DescribingSource, RadiomicsFindings
 from flows.sources.interface import Method
-from models.classifier import columns_of, load_classifier
-from models.weights import WeightsMissingError, find_weights, has_patient_images
+from models.classifier import OWN_CUTS, columns_of, load_classifier, own_cuts
+from models.weights import find_weights, has_patient_images
 from tasks.anatomy import HEMISPHERES, other_side
 from tasks.radiomics.features import LEARNED, FeatureSettings
-from tasks.scoring import PROBABILITY_RULES, ProbabilityRule, RegionEvidence, Rule
+from tasks.scoring import PROBABILITY_RULES, RegionEvidence, Rule
 from tasks.segmentation import STEP_MM
-
-#: The rule whose cuts come with the weights.
-OWN_CUTS = "specificity-95"
 
 
 class RegionClassifierSource(DescribingSource):
@@ -67,11 +64,7 @@ class RegionClassifierSource(DescribingSource):
 
     def rule_choices(self, declared: Mapping[str, Rule]) -> Mapping[str, Rule]:
         """Those of probabilities, and the cuts of the weights; without weights there are none, and nothing to judge."""
-        try:
-            cuts = load_classifier(find_weights(self.classifier)).cuts
-        except WeightsMissingError:
-            cuts = {}
-        return {**super().rule_choices(declared), OWN_CUTS: ProbabilityRule(OWN_CUTS, cuts)}
+        return {**super().rule_choices(declared), OWN_CUTS: own_cuts(self.classifier)}
 
     @property
     def phrase(self) -> str:

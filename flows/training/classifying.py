@@ -14,12 +14,11 @@ from cohorts.store.records import atomic_writer, digest_of, write_bytes
 from flows.run.plan import UsageError
 from flows.sources.code import ROOT, version_of
 from flows.training import steps
-from flows.training.fitting import FITTED, Files, code_of, ending_of, fit_on, least_of, prepare, usable
+from flows.training.fitting import FITTED, PREPARED, Files, fit_on, least_of, prepare
 from flows.training.inputs import Inputs, pool_parts
 from flows.training.publishing import REPORT, data_of
 from flows.training.work import Work
 from models.training.cards import Training, classifier_card, write_card
-from models.training.dichotomy import METHOD
 from models.training.splits import SPLITS, Split
 from models.training.synthetic import Recipe
 from reports.pages.classifier import ClassifierView, classifier_page
@@ -54,16 +53,20 @@ def train_classifier(
     training.say(f"Drawing {sum(sizes.values())} synthetic patients into {pool.name}, those not kept yet.")
     with training.timed("pool"):
         training.all_of("draw", [(steps.draw, (part,)) for part in drawn])
-    code = version_of(code_of(method), ROOT).digest
-    folder = request.work / f"prepared-{digest_of({'pool': pool.name, 'method': method, 'code': code})[:12]}"
+    own = PREPARED[method]
+    made_of = {"pool": pool.name, "method": method, "code": version_of(own.code, ROOT).digest}
+    if training.plan.preset:  # what a network is shown may depend on it
+        made_of["preset"] = training.plan.preset
+    folder = request.work / f"prepared-{digest_of(made_of)[:12]}"
     names = {split: [f"{number:06d}" for number in range(n)] for split, n in sizes.items()}
-    files = {split: tuple(folder / split / f"{one}{ending_of(method)}" for one in own) for split, own in names.items()}
+    files = {split: tuple(folder / split / f"{one}{own.ending}" for one in each) for split, each in names.items()}
     training.say(f"Preparing them in {folder.name}: up to two seconds of one core each.")
     jobs: list[Any] = []
-    for split, own in names.items():
-        for at in range(0, len(own), PREPARED_PART):
+    for split, each in names.items():
+        for at in range(0, len(each), PREPARED_PART):
             some = slice(at, at + PREPARED_PART)
-            jobs.append((prepare, (method, [pool / split / f"{one}.npz" for one in own[some]], files[split][some])))
+            pooled = [pool / split / f"{one}.npz" for one in each[some]]
+            jobs.append((prepare, (method, training.plan, pooled, files[split][some])))
     with training.timed("prepare"):
         training.all_of("prepare", jobs)
     _check_enough(method, files)
@@ -82,15 +85,15 @@ def _check_enough(method: str, files: Files) -> None:
     UsageError
         There are too few; it says how many, and why others are not there.
     """
-    shown = "a score of 6 or less" if method == METHOD else "an affected region and an image that can be used"
+    own = PREPARED[method]
     for split, paths in files.items():
-        found = [usable(method, path) for path in paths]
+        found = [own.told(path) for path in paths]
         n_shown = sum(is_shown for is_shown, _ in found)
         if n_shown < (wanted := least_of(split)):
             refused = Counter(reason for _, reason in found if reason)
             why = f" ({', '.join(f'{n} {reason}' for reason, n in refused.items())})" if refused else ""
             raise UsageError(
-                f"{wanted} patients or more of {split} must have {shown}, got {n_shown} of {len(paths)}{why}. Draw "
+                f"{wanted} patients or more of {split} must have {own.shown}, got {n_shown} of {len(paths)}{why}. Draw "
                 "more: --pool, --judged."
             )
 

@@ -8,9 +8,10 @@ infarct.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,9 @@ from cohorts.images.scan import read_scan
 from cohorts.store.records import write_bytes
 from flows.cases.case import MapReference
 from flows.cases.described_regions import described_regions
-from flows.cases.native_scan import prepare, refined
+from flows.cases.native_scan import PreparedScan, prepare, refined
 from models.anatomy.template import load_label_map
+from tasks.arrays import AnyArray, Float32Array
 from tasks.radiomics.features import LEARNED
 from tasks.segmentation import INFARCT, STEP_MM
 
@@ -45,6 +47,42 @@ class Description:
     label_map: str
 
 
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """What is read of a pooled patient.
+
+    Attributes
+    ----------
+    image : (X, Y, Z) float32 array, HU, on the grid of ``AFFINE``
+    classes, regions : (X, Y, Z) uint8 arrays, of ``tasks.segmentation.CLASSES`` and of a label map
+    facts : of the patient
+    """
+
+    image: Float32Array
+    classes: AnyArray
+    regions: AnyArray
+    facts: Mapping[str, Any]
+
+
+def read_pooled(path: Path, image: ImageName, label_map: str) -> Pooled:
+    """One image of a pooled patient, with what is true of it."""
+    with np.load(path, allow_pickle=False) as patient:
+        values = patient[POOLED[image]].astype(np.float32)
+        return Pooled(values, patient["classes"], patient[label_map], json.loads(str(patient["facts"])))
+
+
+def registered(values: Float32Array, name: str, image: ImageName) -> PreparedScan:
+    """The image of a pooled patient, read, masked and registered as a run does it.
+
+    Raises
+    ------
+    ImageProblemError
+        It cannot be used.
+    """
+    own = read_scan(nifti_bytes(values, AFFINE), f"{name}.nii.gz", image, forms="sform")
+    return refined(prepare(own, CONTRASTS[image]))
+
+
 def describe_patient(path: Path, how: Description, kept: Path) -> Path:
     """Describe a pooled patient and keep it as JSON; one that is kept already is left alone.
 
@@ -54,23 +92,19 @@ def describe_patient(path: Path, how: Description, kept: Path) -> Path:
     if kept.is_file():
         return kept
     label_map = load_label_map(how.label_map)
-    with np.load(path, allow_pickle=False) as patient:
-        image = patient[POOLED[how.image]].astype(np.float32)
-        classes, regions = patient["classes"], patient[how.label_map]
-        facts = json.loads(str(patient["facts"]))
+    patient = read_pooled(path, how.image, how.label_map)
     indices = [label.index for label in label_map.table.labels]
     reason, rows = "", []
     try:
-        stored = nifti_bytes(image, AFFINE)
-        own = read_scan(stored, f"{path.stem}.nii.gz", how.image, forms="sform")
-        scan = refined(prepare(own, CONTRASTS[how.image]))
+        scan = registered(patient.image, path.stem, how.image)
         reason = scan.registration.reason or ""
         if scan.registration.is_usable:
             reference = MapReference(how.label_map, label_map.sha256)
             rows = [one.model_dump() for one in described_regions(scan, reference, LEARNED, "cubes")]
     except ImageProblemError as error:
         reason = error.reason
-    content = {"reason": reason, "rows": rows, "shares": infarct_shares(classes, regions, indices), "facts": facts}
+    shares = infarct_shares(patient.classes, patient.regions, indices)
+    content = {"reason": reason, "rows": rows, "shares": shares, "facts": patient.facts}
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(kept, json.dumps(content).encode())
     return kept

@@ -26,7 +26,7 @@ from flows.sources.code import ROOT, version_of
 from flows.training import steps
 from flows.training.classifying import train_classifier
 from flows.training.cohort import Candidates, candidates_of, write_excluded
-from flows.training.fitting import is_fitted
+from flows.training.fitting import PREPARED
 from flows.training.inputs import (
     Inputs,
     files_of,
@@ -156,7 +156,7 @@ def _all_parts(training: Work, files: dict[Kind, list[Path]]) -> Trained:
     digest = digest_of(made_of | {"patients": patients_digest(inputs)})
     if (card := finished_as(request, digest)) is not None:
         return Trained(request.out / f"{request.method}.safetensors", card, True, training.seconds, inputs.warnings)
-    if is_fitted(request.method):
+    if request.method in PREPARED:
         with training.timed("anatomies"):
             kept = _prepared(training, inputs, code["prepare"])
         made_by = {"training_digest": digest, "code": learning}

@@ -6,6 +6,11 @@ maps and by their difference from the other side's. The paper's encoder pools be
 authors' code (simonsf/ct-aspects, 76899f5) halves by strided convolutions and sees the region's mask as well, in
 patches of 7 x 130 x 110. Neither says how many parameters there are.
 
+The paper's patches of 80 x 160 x 120 voxels cannot be slices of 5 mm, which would be 400 mm high: with ``as-paper``
+they are cubes of 0.5 mm, in the window of 5 to 55 HU; with ``as-code`` it is 0 to 60 HU. As we train, they are as large
+as the code's, of 4 x 2 x 2 mm, in a window around each brain's own median, and a side is judged by the mean of its map
+over the region's mask, where the paper takes the mean over the patch and asks the map to be like the mask.
+
 Arrays are (N, channels, Z, Y, X); in plane voxels are an order finer than across slices, so sizes are halved in plane.
 """
 
@@ -15,11 +20,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tasks.arrays import AnyArray, FloatArray
+from tasks.density.pairs import PatchRecipe
+
 DanetProfile = Literal["as-paper", "as-code", "corrected"]
+BATCH = 10  # pairs that are asked about at once: the regions of a patient
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,9 @@ class DanetPreset:
     n_channels : 1 sees the image, 2 the mask of the region too
     halves_by : what makes maps smaller between two blocks
     dropout : in every layer
+    patches : what it is shown
+    pools_in : where a side's map is averaged to its logit
+    attention : weight of the error of its attention in the loss
     """
 
     profile: DanetProfile
@@ -41,13 +54,25 @@ class DanetPreset:
     growth: int
     n_channels: int
     halves_by: Literal["pooling", "stride"]
+    patches: PatchRecipe
     dropout: float = 0.0
+    pools_in: Literal["patch", "mask"] = "patch"
+    attention: float = 1.0
 
 
 DANET_PRESETS: Mapping[str, DanetPreset] = {
-    "da-net-as-paper": DanetPreset("as-paper", (4, 10, 12, 8), 32, 1, "pooling"),
-    "da-net-as-code": DanetPreset("as-code", (4, 10, 12, 8), 32, 2, "stride", dropout=0.1),
-    "da-net-small": DanetPreset("corrected", (2, 3, 3, 2), 12, 2, "pooling"),
+    "da-net-as-paper": DanetPreset(
+        "as-paper", (4, 10, 12, 8), 32, 1, "pooling", PatchRecipe((80, 160, 120), (0.5, 0.5, 0.5), 50.0, 30.0)
+    ),
+    "da-net-as-code": DanetPreset(
+        "as-code", (4, 10, 12, 8), 32, 2, "stride", PatchRecipe((7, 130, 110), (5.0, 0.5, 0.5), 60.0, 30.0), 0.1
+    ),
+    "da-net-small": DanetPreset(
+        "corrected", (2, 3, 3, 2), 12, 2, "pooling", PatchRecipe((9, 32, 28), (4.0, 2.0, 2.0), 50.0), pools_in="mask"
+    ),
+    "da-net-tiny": DanetPreset(
+        "corrected", (1, 1), 4, 2, "pooling", PatchRecipe((5, 8, 8), (8.0, 8.0, 8.0), 50.0), pools_in="mask"
+    ),
 }
 
 
@@ -58,7 +83,7 @@ class Compared:
     Attributes
     ----------
     logits : (N, 2) of an affected left and right side
-    attention : (N, 2, Z, Y, X) class activation maps of both, whose means are the logits
+    attention : (N, 2, Z, Y, X) class activation maps of both, whose means over the patch or the region are the logits
     """
 
     logits: Tensor
@@ -123,13 +148,14 @@ class AsymmetryNetwork(nn.Module):
                 width //= 2
         self.encoder = nn.Sequential(*parts, nn.BatchNorm3d(width), nn.ReLU(inplace=True))
         self.classifier = nn.Conv3d(2 * width, 1, 1)
+        self.pools_in_mask = preset.pools_in == "mask"
 
     def forward(self, left: Tensor, right: Tensor) -> Compared:
         """Compare patches.
 
         Parameters
         ----------
-        left, right : (N, channels, Z, Y, X); the right ones flipped, so that both look alike
+        left, right : (N, channels, Z, Y, X), image and mask; the right ones flipped, so that both look alike
         """
         of_left, of_right = self.encoder(left), self.encoder(right)
         maps = [
@@ -137,7 +163,11 @@ class AsymmetryNetwork(nn.Module):
             for own, other in ((of_left, of_right), (of_right, of_left))
         ]
         attention = torch.cat(maps, dim=1)
-        return Compared(attention.mean(dim=(2, 3, 4)), attention)
+        if not self.pools_in_mask:
+            return Compared(attention.mean(dim=(2, 3, 4)), attention)
+        masks = at_size_of(torch.stack([left[:, 1], right[:, 1]], dim=1), attention)
+        share = masks.sum(dim=(2, 3, 4)).clamp_min(1e-3)
+        return Compared((attention * masks).sum(dim=(2, 3, 4)) / share, attention)
 
 
 def build_danet(preset: str) -> AsymmetryNetwork:
@@ -153,7 +183,9 @@ def build_danet(preset: str) -> AsymmetryNetwork:
     return AsymmetryNetwork(DANET_PRESETS[preset])
 
 
-def danet_loss(found: Compared, is_affected: Tensor, masks: Tensor, share_affected: float) -> Tensor:
+def danet_loss(
+    found: Compared, is_affected: Tensor, masks: Tensor, share_affected: float, attention: float = 1.0
+) -> Tensor:
     """Weighted cross-entropy and the squared error of the attention (section 2.5).
 
     A sample weighs as much as the share of the other class; attention is scaled from 0 to 1 in each patch, which the
@@ -165,11 +197,44 @@ def danet_loss(found: Compared, is_affected: Tensor, masks: Tensor, share_affect
     is_affected : (N, 2) float tensor, 0 or 1, left and right
     masks : (N, 2, Z', Y', X') float tensor, 0 to 1, of the region in each patch
     share_affected : of all samples of the training
+    attention : weight of its error
     """
     weights = is_affected * (1 - share_affected) + (1 - is_affected) * share_affected
     entropy = functional.binary_cross_entropy_with_logits(found.logits, is_affected, weights)
-    low, high = found.attention.amin((2, 3, 4), keepdim=True), found.attention.amax((2, 3, 4), keepdim=True)
-    scaled = (found.attention - low) / (high - low).clamp_min(1e-6)
-    z, y, x = scaled.shape[2:]
-    wanted = functional.adaptive_avg_pool3d(masks, (z, y, x))
-    return entropy + functional.mse_loss(scaled, wanted)
+    scaled = scaled_attention(found.attention)
+    return entropy + attention * functional.mse_loss(scaled, at_size_of(masks, scaled))
+
+
+def scaled_attention(attention: Tensor) -> Tensor:
+    """Maps (N, sides, Z, Y, X) from 0 to 1 in each patch."""
+    low, high = attention.amin((2, 3, 4), keepdim=True), attention.amax((2, 3, 4), keepdim=True)
+    return (attention - low) / (high - low).clamp_min(1e-6)
+
+
+def at_size_of(masks: Tensor, maps: Tensor) -> Tensor:
+    """Masks averaged to the size of maps, (N, 2, Z, Y, X) each."""
+    z, y, x = maps.shape[2:]
+    return functional.adaptive_avg_pool3d(masks, (z, y, x))
+
+
+def seen_by(preset: DanetPreset, images: AnyArray, masks: AnyArray) -> tuple[Tensor, Tensor]:
+    """Left and right input of a network, (N, channels, Z, Y, X) each.
+
+    Parameters
+    ----------
+    preset : of the network
+    images, masks : (N, 2, Z, Y, X) arrays, of ``tasks.density.pairs``
+    """
+    both = np.stack([images, masks][: preset.n_channels], axis=2).astype(np.float32)
+    given = torch.from_numpy(both)
+    return given[:, 0], given[:, 1]
+
+
+def logits_of(network: AsymmetryNetwork, preset: DanetPreset, images: AnyArray, masks: AnyArray) -> FloatArray:
+    """Logits of affected sides, (N, 2), left and right; parameters as of ``seen_by``."""
+    found = [np.zeros((0, 2))]
+    with torch.inference_mode():
+        for at in range(0, len(images), BATCH):
+            some = slice(at, at + BATCH)
+            found.append(network(*seen_by(preset, images[some], masks[some])).logits.numpy())
+    return np.concatenate(found).astype(np.float64)

@@ -221,7 +221,8 @@ def classifier_card(
         "started_from": None,
         "code": training.code,
         "made_with": {
-            name: importlib.metadata.version(name) for name in ("aspects-cohort", "scikit-learn", "pyradiomics-cuda")
+            name: importlib.metadata.version(name)
+            for name in ("aspects-cohort", "scikit-learn", "torch" if fitted.get("preset") else "pyradiomics-cuda")
         },
         "known_limits": [*CLASSIFIER_LIMITS, *KNOWN_LIMITS[2:]],
     }

@@ -18,17 +18,24 @@ LARGEST_GRADIENT = 5.0  # norm over all weights
 
 @dataclass(frozen=True, eq=False)
 class Learner:
-    """What changes while a network learns; ``averaged`` is the running average of its weights."""
+    """What changes while a network learns.
+
+    ``averaged`` is the running average of its weights. One that does not forget goes down the sum of all gradients so
+    far, as code without ``zero_grad`` does.
+    """
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
     averaged: dict[str, torch.Tensor]
+    forgets: bool = True
 
     def learn(self, loss: torch.Tensor) -> None:
-        """One step down the gradient, which is held to ``LARGEST_GRADIENT``."""
-        self.optimiser.zero_grad(set_to_none=True)
+        """One step down the gradient, which is held to ``LARGEST_GRADIENT``; a sum of gradients is not held."""
+        if self.forgets:
+            self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        if self.forgets:
+            nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         self.optimiser.step()
 
     def average(self, decay: float) -> None:

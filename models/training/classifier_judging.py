@@ -39,8 +39,20 @@ def judge(classifier: RegionClassifier, table: RegionTable, seed: int) -> list[d
     seed : of the resamples
     """
     rows = table.rows(classifier.columns)
-    chance = classifier.probabilities(rows.values, list(rows.regions))
-    is_called = chance >= np.array([classifier.cuts[region] for region in rows.regions])
+    return judge_rows(rows, classifier.probabilities(rows.values, list(rows.regions)), classifier.cuts, seed)
+
+
+def judge_rows(rows: Rows, chance: FloatArray, cuts: Mapping[str, float], seed: int) -> list[dict[str, Any]]:
+    """Metrics of every group of regions whose chances are known, as a card has them.
+
+    Parameters
+    ----------
+    rows : regions of patients
+    chance : (rows,) float array
+    cuts : region -> least chance of an affected one
+    seed : of the resamples
+    """
+    is_called = chance >= np.array([cuts[region] for region in rows.regions])
     found = []
     for group, regions in GROUPS.items():
         at = np.flatnonzero(np.isin(rows.regions, regions))

@@ -205,8 +205,7 @@ def _uncalibrated(columns: tuple[Column, ...], scaling: Scaling, model: SupportV
 def with_operating_points(classifier: RegionClassifier, table: RegionTable) -> RegionClassifier:
     """The classifier with probabilities and cuts from validation patients.
 
-    The decision becomes a probability by ``platt``. A region's cut is the least probability,
-    rounded up to a thousandth, at which ``SPECIFICITY`` of the validation's unaffected ones of that region lie below.
+    The decision becomes a probability by ``platt``.
 
     Parameters
     ----------
@@ -216,13 +215,24 @@ def with_operating_points(classifier: RegionClassifier, table: RegionTable) -> R
     rows = table.rows(classifier.columns)
     truth = rows.is_affected
     calibrated = replace(classifier, calibration=platt(decided(classifier, rows), truth))
-    chance = calibrated.probabilities(rows.values, list(rows.regions))
+    return replace(calibrated, cuts=cuts_of(rows, calibrated.probabilities(rows.values, list(rows.regions))))
+
+
+def cuts_of(rows: Rows, chance: FloatArray) -> dict[str, float]:
+    """A region's cut is the least probability, rounded up to a thousandth, at which ``SPECIFICITY`` of the unaffected
+    ones of that region lie below.
+
+    Parameters
+    ----------
+    rows : regions of validation patients
+    chance : (rows,) float array
+    """
     cuts = {}
     for region in ASPECTS_REGIONS:
-        without = np.sort(chance[(rows.regions == region) & ~truth])
+        without = np.sort(chance[(rows.regions == region) & ~rows.is_affected])
         at = without[min(len(without) - 1, int(np.ceil(SPECIFICITY * len(without))))] if len(without) else 0.5
         cuts[region] = float(min(0.999, np.ceil(at * 1000 + 1e-9) / 1000))
-    return replace(calibrated, cuts=cuts)
+    return cuts
 
 
 def platt(decisions: FloatArray, truth: Mask) -> tuple[float, float]:

@@ -8,9 +8,8 @@ contrast, as paper 5 does (flip, noise, 15 degrees either way) and a little more
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,9 @@ from torch import nn
 
 from cohorts.store.records import atomic_writer
 from models.networks.recurrent import DichotomyNetwork, build_dichotomy
-from models.training.checkpoints import Learner, keep_checkpoint, log_row, resumed
 from models.training.dwi import CONTRAST
-from models.training.trainer import Plan, rate_at
+from models.training.learning import learned
+from models.training.trainer import Plan
 from tasks.anatomy import aspects_label_table
 from tasks.arrays import AnyArray, Float32Array, FloatArray, Mask
 from tasks.diffusion.slab import slab_of
@@ -111,36 +110,12 @@ def train_dichotomy(slabs: Slabs, out: Path, plan: Plan) -> DichotomyNetwork:
     -------
     The network with the running average of its weights, ready to be asked.
     """
-    torch.set_num_threads(plan.n_threads)
-    torch.manual_seed(plan.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    network = build_dichotomy(plan.preset)
-    averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    learner = Learner(network, optimiser, averaged)
-    step, seconds = resumed(out, learner, asdict(plan))
-    began = kept = time.monotonic()
-    losses: list[float] = []
-    network.train()
-    while step < plan.n_steps:
+
+    def loss_at(network: DichotomyNetwork, step: int) -> torch.Tensor:
         images, truth = batch_of(slabs, plan, step)
-        for group in optimiser.param_groups:
-            group["lr"] = rate_at(plan, step)
-        loss = nn.functional.binary_cross_entropy_with_logits(network(images), truth)
-        learner.learn(loss)
-        step += 1
-        learner.average(min(plan.average, (1 + step) / (10 + step)))
-        losses.append(float(loss.detach()))
-        is_last = step == plan.n_steps
-        if step % 20 == 0 or is_last:
-            log_row(out, {"step": step, "loss": float(np.mean(losses)), "seconds": seconds + time.monotonic() - began})
-            losses.clear()
-        if time.monotonic() - kept > plan.checkpoint_s or is_last:
-            keep_checkpoint(out, learner, step, seconds + time.monotonic() - began, asdict(plan))
-            kept = time.monotonic()
-    network.load_state_dict(averaged)
-    network.eval()
-    return network
+        return nn.functional.binary_cross_entropy_with_logits(network(images), truth)
+
+    return learned(lambda: build_dichotomy(plan.preset), loss_at, out, plan)
 
 
 def batch_of(slabs: Slabs, plan: Plan, step: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from models.networks.da_net import DANET_PRESETS, DanetPreset
 from models.networks.overlap import OVERLAP_PRESETS, OverlapPreset
 from models.networks.recurrent import DICHOTOMY_PRESETS, DichotomyPreset
 from models.networks.unet import PRESETS, UNetPreset
-from models.training import dichotomy
+from models.training import asymmetry, dichotomy
 from models.training.classifiers import CLASSIFIERS
 from models.training.dwi import DWI_TASK
 from models.training.ncct import NCCT_TASK
@@ -29,20 +30,25 @@ PROFILES_OF: Mapping[str, tuple[str, ...]] = {
     "region-net": ("corrected",),
     "ncct-overlap": ("corrected", "as-paper"),
     dichotomy.METHOD: ("corrected", "as-paper"),
+    asymmetry.METHOD: ("corrected", "as-paper", "as-code"),
 }
 #: The networks of a method; of a profile the first is ``small``.
-PRESETS_OF: Mapping[str, Mapping[str, UNetPreset | OverlapPreset | DichotomyPreset]] = {
+PRESETS_OF: Mapping[str, Mapping[str, UNetPreset | OverlapPreset | DichotomyPreset | DanetPreset]] = {
     "dwi-unet": PRESETS,
     "region-net": PRESETS,
     "ncct-overlap": OVERLAP_PRESETS,
     dichotomy.METHOD: DICHOTOMY_PRESETS,
+    asymmetry.METHOD: DANET_PRESETS,
 }
 #: As we train, where that differs from ``Plan``: misses cost more than false voxels where an infarct is hard to see, as
 #: Salehi et al. (MLMI 2017:379-387) found best for small lesions.
 CORRECTED: Mapping[str, Mapping[str, Any]] = {
     "ncct-overlap": {"false_positive": 0.3, "false_negative": 0.7},
     dichotomy.METHOD: {"batch": 8, "learning_rate": 1e-3, "average": 0.99},
+    asymmetry.METHOD: {"batch": 32, "learning_rate": 2e-3, "average": 0.99},
 }
+#: simonsf/ct-aspects, 76899f5, config.py; the paper names neither optimiser nor batch.
+_DANET = {"batch": 30, "learning_rate": 6e-5, "weight_decay": 0.0, "average": 0.0}
 AS_PAPER: Mapping[str, Mapping[str, Any]] = {
     # paper 4 (Wei et al., Brain Communications fcag053): Adam at 1e-2, batches of 32, loss not named: Dice. On a CPU a
     # batch is 4, the least that batch normalisation can use
@@ -63,7 +69,9 @@ AS_PAPER: Mapping[str, Mapping[str, Any]] = {
     },
     # paper 5 (RRCNN), section 2.4: Adam at 1e-6, batches of 32
     dichotomy.METHOD: {"batch": 32, "learning_rate": 1e-6, "weight_decay": 0.0},
+    asymmetry.METHOD: _DANET,
 }
+SETTINGS = {"corrected": CORRECTED, "as-paper": AS_PAPER, "as-code": {asymmetry.METHOD: _DANET}}
 
 
 #: Of the learning rate where training starts from trained weights: chosen here.
@@ -90,13 +98,13 @@ def check_method(method: str) -> None:
     ValueError
         It is not.
     """
-    known = (*METHODS, *CLASSIFIERS, dichotomy.METHOD)
+    known = (*METHODS, *CLASSIFIERS, asymmetry.METHOD, dichotomy.METHOD)
     if method not in known:
         raise ValueError(f"METHOD must be one of {', '.join(known)}, got {method!r}. Choose one of them.")
 
 
 def plan_for(profile: str, preset: str, method: str = "dwi-unet", **settings: Any) -> Plan:
-    """The plan of a profile: ``corrected`` as we train, ``as-paper`` as the paper says.
+    """The plan of a profile: ``corrected`` as we train, ``as-paper`` as the paper says, ``as-code`` as its code does.
 
     Parameters
     ----------
@@ -125,7 +133,7 @@ def plan_for(profile: str, preset: str, method: str = "dwi-unet", **settings: An
     if isinstance(chosen, OverlapPreset):
         settings = {"patch": chosen.window, **settings}
     plan = Plan(preset=own[0], **settings)
-    return replace(plan, **(AS_PAPER if profile == "as-paper" else CORRECTED).get(method, {}))
+    return replace(plan, **SETTINGS[profile].get(method, {}))
 
 
 def with_start(plan: Plan, sha256: str) -> Plan:

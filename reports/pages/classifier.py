@@ -15,7 +15,12 @@ from reports.document.tables import DASH, Cell, number
 from reports.pages.training import SPLIT_TITLES, data_blocks, rendered, setting_blocks
 
 _METRICS = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
-_KINDS = {"svm": "support vector machine", "forest": "random forests, one a region", "rrcnn": "recurrent network"}
+_KINDS = {
+    "svm": "support vector machine",
+    "forest": "random forests, one a region",
+    "rrcnn": "recurrent network",
+    "da-net": "two networks that compare both sides, for deep and for cortical regions",
+}
 MOST_SHOWN = 20  # columns
 
 
@@ -42,10 +47,11 @@ def classifier_page(view: ClassifierView) -> str:
             ("Kind", _KINDS[card["classifier"]["kind"]]),
             ("Preset", f"{card['preset']}, {card['profile']}"),
             ("Steps", str(card["n_steps"])),
-            ("Patients", f"{card['n_patients']['train']}, {card['n_low']['train']} with a low score"),
+            ("Patients", _patients(card)),
             ("Weights", str(card["sha256"])[:12]),
         )
-        own: tuple[Chapter, ...] = (Chapter("metrics", "How well it tells a low score", _metrics(card)),)
+        what = "a low score" if "n_low" in card else "affected regions"
+        own: tuple[Chapter, ...] = (Chapter("metrics", f"How well it tells {what}", _metrics(card)),)
         searched: Mapping[str, Any] = {}
     else:
         facts = (
@@ -66,6 +72,12 @@ def classifier_page(view: ClassifierView) -> str:
         Chapter("training", "Settings and limits", setting_blocks(card, searched)),
     )
     return rendered(card, facts, chapters, (view.run_id, view.version))
+
+
+def _patients(card: Mapping[str, Any]) -> str:
+    """How many it learned from, and how many of them had a low score where that is learned."""
+    n = str(card["n_patients"]["train"])
+    return f"{n}, {card['n_low']['train']} with a low score" if "n_low" in card else n
 
 
 def _metrics(card: Mapping[str, Any]) -> tuple[Text | TableView, ...]:

@@ -11,7 +11,7 @@ rest one in five, for in most of them nothing of the ten regions is touched. ``o
 ``tests.benchmarks.accuracy_regions``, whose regions and lesions come over from the template by registration; infarcts
 of patients that no training saw, by 1-2, 2-3, 3-5 and 5-9 HU less dense in turn, and none in one of five. With
 ``--weights FILE`` what ``ncct-overlap`` says is laid over the same regions: the mean of its probability; of
-``ncct-radiomics`` it is what the classifier says of each. A classifier knows one label map: ``--map classic``.
+``ncct-radiomics`` and ``ncct-asymmetry`` it is what these say of each, which know one label map: ``--map classic``.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from flows.cases.case import MapReference
 from flows.cases.described_regions import described_regions
 from flows.cases.native_scan import PreparedScan, prepare, refined
 from flows.sources.describing import RadiomicsFindings
+from flows.sources.ncct_asymmetry import compared_regions
 from flows.sources.ncct_overlap import infarct_probability
 from flows.sources.region_classifier import NcctRadiomicsSource
 from models.anatomy.template import load_label_map, mca_territory
@@ -81,17 +82,29 @@ def measured(image: ScanImage) -> Rows | None:
     scan = refined(prepare(image, "ct"))
     if not scan.registration.is_usable:
         return None
+    rows = densities_of(scan)
+    if (path := ASKED.weights) is not None:
+        for row, chance in zip(rows, said_by(path, scan, [int(row["index"]) for row in rows]), strict=True):
+            row["mean_probability"] = chance
+    return rows
+
+
+def densities_of(scan: PreparedScan) -> Rows:
+    """Of a registered scan, in the order of the label table."""
     label_map = load_label_map(ASKED.label_map)
     own = (label_map.labels, label_map.table, label_map.affine)
     regions = place_regions(scan.working, own, mca_territory(), scan.registration.moving_to_fixed, scan.warp)
     found = measure_density(scan.working, scan.brain.mask, regions, scan.registration.matrix)
     fluid = fluid_shares(regions.labels, looks_like_fluid(scan.working.values, scan.brain.mask, "ct"), tuple(found))
-    rows = [asdict(row) | {"fluid_share": share} for row, share in zip(found.values(), fluid, strict=True)]
-    if (path := ASKED.weights) is not None:
-        said = _said_by_classifier if "classifier" in json.loads(path.with_suffix(".json").read_text()) else _overlaid
-        for row, chance in zip(rows, said(scan, path, tuple(found)), strict=True):
-            row["mean_probability"] = chance
-    return rows
+    return [asdict(row) | {"fluid_share": share} for row, share in zip(found.values(), fluid, strict=True)]
+
+
+def said_by(path: Path, scan: PreparedScan, indices: Sequence[int]) -> list[float | None]:
+    """What weights say of each region of a registered scan."""
+    facts = json.loads(path.with_suffix(".json").read_text()).get("classifier")
+    if facts is None:
+        return _overlaid(scan, path, indices)
+    return (_compared if facts["kind"] == "da-net" else _said_by_classifier)(scan, path)
 
 
 def _overlaid(scan: PreparedScan, path: Path, indices: Sequence[int]) -> list[float | None]:
@@ -103,7 +116,14 @@ def _overlaid(scan: PreparedScan, path: Path, indices: Sequence[int]) -> list[fl
     return [one.mean_probability for one in overlay(stored, labels, indices)]
 
 
-def _said_by_classifier(scan: PreparedScan, path: Path, _indices: Sequence[int]) -> list[float | None]:
+def _compared(scan: PreparedScan, path: Path) -> list[float | None]:
+    """Chance of each region by networks that compare both sides."""
+    reference = MapReference(ASKED.label_map, load_label_map(ASKED.label_map).sha256)
+    with patch.object(models.weights, "FOLDER", path.parent):
+        return [one.probability for one in compared_regions(scan, reference, path.stem)]
+
+
+def _said_by_classifier(scan: PreparedScan, path: Path) -> list[float | None]:
     """Chance of each region by a classifier."""
     label_map = load_label_map(ASKED.label_map)
     described = described_regions(scan, MapReference(ASKED.label_map, label_map.sha256), LEARNED, "cubes")
@@ -242,7 +262,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="the pool, or the shared real data")
     parser.add_argument("--first", type=int, help="patients")
     parser.add_argument("--brains", type=int, help="of oasis; each takes minutes once")
-    parser.add_argument("--weights", type=Path, help="of ncct-overlap, a .safetensors file with its card")
+    parser.add_argument("--weights", type=Path, help="a .safetensors file with its card beside it")
     parser.add_argument("--map", choices=("territory", "classic"), default=MAP)
     given = parser.parse_args()
     ASKED.label_map, ASKED.weights = given.map, given.weights

@@ -57,7 +57,7 @@ required_columns = "age"
 """
     kinds = (
         "mask, native_mask, density_ratio, dwi_threshold, dwi_unet, dwi_dichotomy, ctp_core, cbf_map, ncct_overlap, "
-        "radiomics, ncct_radiomics, cta_radiomics, results, command, readings"
+        "ncct_asymmetry, radiomics, ncct_radiomics, cta_radiomics, results, command, readings"
     )
     source_keys = "kind, name, regions, laterality, most_fluid, description, rule, modality"
     assert refusals(folder, text) == [

@@ -167,6 +167,7 @@ def test_what_lies_on_one_scan_declares_once_how_regions_come_onto_it():
     on_ct = {
         "density_ratio": "ct",
         "ncct_overlap": "ct",
+        "ncct_asymmetry": "ct",
         "radiomics": "ct",
         "ncct_radiomics": "ct",
         "cta_radiomics": "cta",

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.networks.recurrent import DICHOTOMY_PRESETS, build_dichotomy, logits_of
-from models.training import checkpoints, dichotomy
+from models.training import checkpoints, learning
 from models.training.dichotomy import Slabs, batch_of, train_dichotomy, true_score
 from models.training.methods import plan_for
 from tasks.anatomy import aspects_label_table
@@ -81,7 +81,7 @@ def test_what_is_easy_is_learned_and_a_kill_changes_nothing(tmp_path, monkeypatc
     logits = logits_of(network, unseen.slices.astype(np.float32))
     assert logits[unseen.is_low].min() > logits[~unseen.is_low].max()
 
-    monkeypatch.setattr(dichotomy, "keep_checkpoint", _then_killed(3))
+    monkeypatch.setattr(learning, "keep_checkpoint", _then_killed(3))
     with pytest.raises(KeyboardInterrupt):
         train_dichotomy(slabs, tmp_path / "killed", plan)
     monkeypatch.undo()
