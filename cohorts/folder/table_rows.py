@@ -160,9 +160,7 @@ def participant_of(
     return participant_id
 
 
-def _linked(
-    number: int, label: str, mapping: TableReading, links: Mapping[str, str], intake: Intake
-) -> str | None:
+def _linked(number: int, label: str, mapping: TableReading, links: Mapping[str, str], intake: Intake) -> str | None:
     """The participant of a hospital's number, which is never shown; None where the link table has none."""
     padded = label.zfill(mapping.id_digits) if mapping.id_digits and label.isdecimal() else label
     if label in links or padded not in links:
