@@ -1,5 +1,5 @@
-# "make demo" to see it, "make check", "make quick" and "make test" to change it (CONTRIBUTING.md). Each sets up what it
-# needs the first time and says what it does.
+# "make demo" to see it, "make docs" to read about it, "make check", "make quick" and "make test" to change it
+# (CONTRIBUTING.md). Each sets up what it needs the first time and says what it does.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,12 +9,17 @@ READY := $(VENV)/.ready
 PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 QUICK := not (slow or simulation or processes or real_data)
 
-.PHONY: demo check style format types contracts quick test clean
+.PHONY: demo docs check style format types contracts quick test clean
 
 demo: $(READY)
 	@echo "Running the demo: a synthetic cohort, scored and reported (two to four minutes)"
 	@$(BIN)/aspects demo demo
 	@echo "Open demo/out/results/latest/report.html in a browser"
+
+docs: $(READY)
+	@echo "Building the documentation, from the program itself"
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
+	@echo "Open build/site/index.html in a browser; it needs no network"
 
 check: $(READY)
 	@echo "Checking style, types and import contracts, side by side"

@@ -18,7 +18,8 @@ LOCK = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text(
 
 def test_the_lock_holds_names_and_versions_only_and_satisfies_every_dependency() -> None:
     locked = {canonicalize_name(name): version for name, version in LOCK.items()}
-    wanted = [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+    extras = (needs for extra in PROJECT["optional-dependencies"].values() for needs in extra)
+    wanted = [Requirement(text) for text in (*PROJECT["dependencies"], *extras)]
     assert [str(need) for need in wanted if locked.get(canonicalize_name(need.name)) not in need.specifier] == []
     assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in LOCK.values())  # no local build such as +cpu
 

@@ -1,5 +1,7 @@
 """The link table: which volume of a cohort was made from which series of which patient. It identifies people.
 
+A patient none of whose series could be used has a row without a volume: a clinical table knows that patient too.
+
 It lies outside the cohort folder, is readable by its owner alone (mode 600), and is written only where somebody asked
 for it. With it results go back to the original series (``aspects export-dicom``) and clinical tables are joined.
 """
@@ -25,6 +27,7 @@ from cohorts.dicom.key import OWNER_ALONE
 from cohorts.store.records import atomic_writer
 
 PATIENT_ID = "patient_id"
+NO_VOLUME = "n/a"
 LINK_COLUMNS = (
     "participant_id",
     "path",
@@ -43,11 +46,11 @@ class LinkTableError(ValueError):
 
 @dataclass(frozen=True)
 class Link:
-    """One volume of the cohort and the series that it was made from.
+    """One volume of the cohort and the series that it was made from; or a patient without any.
 
     Attributes
     ----------
-    participant_id, path : pseudonym; path of the volume inside the cohort folder
+    participant_id, path : pseudonym; path of the volume inside the cohort folder, ``NO_VOLUME`` where there is none
     patient_id, issuer_of_patient_id : as the hospital writes them
     study_instance_uid, series_instance_uid : of the original series
     folder, files : where the DICOM files lay, and their paths inside that folder
@@ -64,8 +67,15 @@ class Link:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Which volume."""
+        """Which volume; of a patient without any, which of the hospital's numbers."""
+        if self.path == NO_VOLUME:
+            return self.participant_id, " ".join((NO_VOLUME, *self.person[1:]))
         return self.participant_id, self.path
+
+    @property
+    def person(self) -> tuple[str, str, str]:
+        """Whose it is: pseudonym, issuer, number in the hospital."""
+        return self.participant_id, self.issuer_of_patient_id, self.patient_id
 
     @property
     def cells(self) -> tuple[str, ...]:

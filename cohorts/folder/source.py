@@ -82,9 +82,11 @@ class Source(Part):
     kind: str
     name: str = Field(pattern=NAME)
     regions: str | None = Field(None, description="Label map; default [template] regions")
-    laterality: LateralityName = Field("worst", description="Which side's score counts (METHODS A.6 S2)")
+    laterality: LateralityName = Field(
+        "worst", description="Whose score counts: of the worse side, the lesion's, the clinical one, or both"
+    )
     most_fluid: float = Field(MOST_FLUID, gt=0, le=1, description="Largest share of fluid of a region to be scored")
-    description: str = ""
+    description: str = Field("", description="Words of your own, for the pages")
 
     #: One line for people: what this kind is.
     about: ClassVar[str] = ""

@@ -143,11 +143,7 @@ def participant_of(
         intake.left_out.append(Change("left out", None, row.number, mapping.id, "", "", "the row names no participant"))
         return None
     if links is not None:
-        if label not in links:
-            rule = "the id is not in the link table"
-            intake.left_out.append(Change("left out", None, row.number, mapping.id, "", "", rule))
-            return None
-        return as_participant_id(links[label])
+        return _linked(row.number, label, mapping, links, intake)
     if mapping.id_digits and label.removeprefix("sub-").isdecimal():
         label = label.removeprefix("sub-").zfill(mapping.id_digits)
     participant_id = as_participant_id(label)
@@ -162,6 +158,24 @@ def participant_of(
         rule = "zeros are put in front" if label.endswith(written) else "the id is written as in the folder"
         intake.changes.append(Change("read", participant_id, row.number, mapping.id, written, label, rule))
     return participant_id
+
+
+def _linked(number: int, label: str, mapping: TableReading, links: Mapping[str, str], intake: Intake) -> str | None:
+    """The participant of a hospital's number, which is never shown; None where the link table has none."""
+    padded = label.zfill(mapping.id_digits) if mapping.id_digits and label.isdecimal() else label
+    if label in links or padded not in links:
+        padded = label
+    if padded in links:
+        participant_id = as_participant_id(links[padded])
+        if padded != label:
+            intake.changes.append(Change("read", participant_id, number, mapping.id, "", "", "zeros are put in front"))
+        return participant_id
+    rule = "the id is not in the link table"
+    digits = {len(one) for one in links if label.isdecimal() and one.lstrip("0") == label.lstrip("0")}
+    if len(digits) == 1:
+        rule += f"; with zeros in front it is: give --id-digits {digits.pop()}"
+    intake.left_out.append(Change("left out", None, number, mapping.id, "", "", rule))
+    return None
 
 
 def _values(

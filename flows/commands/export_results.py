@@ -104,12 +104,16 @@ def refused_sources(run: Published, participant_id: str, modality: str) -> Itera
 
 
 def _source_result(run: Published, participant_id: str, measurement: str, source: Source) -> SourceResult | None:
-    """What a source says; None where it was refused, or only describes."""
+    """What a source says; None where it was refused, or only describes.
+
+    A lesion has its volume where the score is withheld, as for a region that came to lie in fluid.
+    """
     score = next(iter(run.rows["scores"].get((participant_id, source.name), ())), None)
-    if score is None or score["status"] != "ok":
+    lesion = next(iter(run.rows["lesions"].get((participant_id, measurement), ())), None)
+    volumes = tuple(_volumes(source, lesion))
+    if score is None or (score["status"] != "ok" and not volumes):
         return None
     regions = run.rows["regions"].get((participant_id, source.name), ())
-    lesion = next(iter(run.rows["lesions"].get((participant_id, measurement), ())), None)
     return SourceResult(
         name=source.name,
         measurement=measurement,
@@ -119,7 +123,7 @@ def _source_result(run: Published, participant_id: str, measurement: str, source
         score_right=score["score_right"],
         scored_side=score["scored_side"],
         regions=tuple(RegionResult(row["side"], row["region"], row["affected"]) for row in regions),
-        volumes=tuple(_volumes(source, lesion)),
+        volumes=volumes,
     )
 
 

@@ -12,8 +12,9 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -39,7 +40,7 @@ from cohorts.dicom.intake_tables import (
 )
 from cohorts.dicom.journal import Journal, digest_of_files, open_journal
 from cohorts.dicom.key import KeyFileError, read_key
-from cohorts.dicom.link_table import Link, LinkTableError, add_links, link_of
+from cohorts.dicom.link_table import NO_VOLUME, Link, LinkTableError, add_links, link_of
 from cohorts.dicom.patients import Patient, find_patients
 from cohorts.dicom.register import RegisterError, read_register, was_filled, write_register
 from cohorts.dicom.stacks import Stack, group_stacks
@@ -180,12 +181,19 @@ class _Work:
         ]
         rows = chosen_rows(results, listed_scans(self.request.cohort), self.request.cohort, settings)
         if self.request.link_table is not None:
-            for stack, row in results:
-                if row.path is not None:
-                    volume = row.participant_id, row.path
-                    self.links.append(link_of(stack.header.dataset, volume, source, stack.paths))
+            self.links += _links(results, source)
         damaged = Counter(item.reason for item in unread)
         return rows + [_file_row(patient.participant_id, count, reason) for reason, count in sorted(damaged.items())]
+
+
+def _links(results: Sequence[tuple[Stack, ReportRow]], source: Path) -> Iterator[Link]:
+    """A link for each volume, and one for each number of the patient that has none: tables of others name it too."""
+    links = [
+        link_of(stack.header.dataset, (row.participant_id, row.path or NO_VOLUME), source, stack.paths)
+        for stack, row in results
+    ]
+    linked = {link.person for link in links if link.path != NO_VOLUME}
+    yield from (link for link in links if link.path != NO_VOLUME or link.person not in linked)
 
 
 def _file_row(participant_id: str, n_files: int, reason: str) -> ReportRow:

@@ -28,17 +28,17 @@ def show_sources(console: Console) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for kind, method in METHODS.items():
-        source = _declared(method)
+        source = declared(method)
         table.add_row(kind, method.source.about)
-        table.add_row("", f"reads  {_reads(source)}")
+        table.add_row("", f"reads  {reads(source)}")
         if source.scans:
-            table.add_row("", f"needs  {_needs(method, source)}")
+            table.add_row("", f"needs  {needs(method, source)}")
         if isinstance(source, OnScanSource):
             drawn = source.model_copy(update={"registration": "network"})
-            table.add_row("", f'       with registration = "network": {_needs(method, drawn)}')
-        table.add_row("", f"gives  {', '.join(word for name, word in _GIVES.items() if name in source.gives)}")
+            table.add_row("", f'       with registration = "network": {needs(method, drawn)}')
+        table.add_row("", f"gives  {gives(source)}")
         for place, (key, value) in enumerate(source.needed.items()):
-            table.add_row("", f"{'         ' if place else 'declare  '}{key} = {_toml(value)}")
+            table.add_row("", f"{'         ' if place else 'declare  '}{key} = {toml(value)}")
         table.add_row("", "")
     table.add_row("readings", "every reader of readings.tsv becomes a source reader:<name>")
     console.print(table, highlight=False, markup=False)
@@ -47,12 +47,12 @@ def show_sources(console: Console) -> None:
     )
 
 
-def _declared(method: Method) -> Source:
+def declared(method: Method) -> Source:
     """A source of this kind as it is declared with nothing but its name and what it cannot do without."""
     return method.source.model_validate({"name": "any", "kind": method.kind, **method.source.needed})
 
 
-def _reads(source: Source) -> str:
+def reads(source: Source) -> str:
     """The modalities of scans.tsv, with what may be missing in brackets."""
     if not source.scans:
         return "a table in the cohort folder (.csv, .tsv, .txt, .xlsx)"
@@ -61,14 +61,19 @@ def _reads(source: Source) -> str:
     return f"{first}{optional}{', with its sidecar' if source.reads_sidecar else ''}"
 
 
-def _toml(value: object) -> str:
+def gives(source: Source) -> str:
+    """What it gives to the tables."""
+    return ", ".join(word for name, word in _GIVES.items() if name in source.gives)
+
+
+def toml(value: object) -> str:
     """A value as cohort.toml has it, on one line."""
     if isinstance(value, dict):
-        return f"{{ {', '.join(f'{json.dumps(key)} = {_toml(item)}' for key, item in value.items())} }}"
+        return f"{{ {', '.join(f'{json.dumps(key)} = {toml(item)}' for key, item in value.items())} }}"
     return json.dumps(value)
 
 
-def _needs(method: Method, source: Source) -> str:
+def needs(method: Method, source: Source) -> str:
     """Weights, memory, time and device."""
     weights = [_weights(name) for name in source.weights]
     limit_s, memory_mib = method.cpu_limit_of(source.settings), method.memory_of(source.settings)

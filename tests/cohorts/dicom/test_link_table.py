@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from cohorts.dicom.link_table import LinkTableError, read_links
+from cohorts.dicom.link_table import NO_VOLUME, LinkTableError, read_links
 from flows.commands.import_request import import_request
 from flows.run.plan import UsageError
 from tests.cohorts.dicom.made import IDENTITY, uid, write_ct
@@ -27,6 +27,17 @@ def test_every_volume_leads_to_its_patient_series_and_files_and_a_second_import_
     assert first.files == tuple(f"a/QUIXOTE_a_{number:03d}.dcm" for number in range(5))
     assert stat.S_IMODE((tmp_path / "links.tsv").stat().st_mode) == 0o600
     assert not list((tmp_path / "cohort").rglob("*links*"))
+
+
+def test_a_patient_without_a_volume_is_known_by_every_number_and_gains_one_later(tmp_path):
+    write_ct(tmp_path / "in" / "a", (0, 5, 10, 20))  # a slice is missing
+    write_ct(tmp_path / "in" / "b", (0, 5, 10, 20), series="b")
+    (link,), _ = imported(tmp_path)
+    assert (link.path, link.patient_id) == (NO_VOLUME, IDENTITY["PatientID"])
+    write_ct(tmp_path / "in" / "c", series="c")
+    links, _ = imported(tmp_path)
+    assert {one.participant_id for one in links} == {link.participant_id}
+    assert sorted(one.path == NO_VOLUME for one in links) == [False, True]
 
 
 def test_it_is_refused_inside_the_cohort_where_others_may_read_it_and_where_the_study_does_not_allow_it(tmp_path):

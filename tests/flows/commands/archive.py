@@ -11,13 +11,20 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydicom
 import pytest
 import requests
+from pydicom.uid import ComprehensiveSRStorage, EncapsulatedPDFStorage, SegmentationStorage
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
 
 from tests.flows.conftest import free_port
 
 #: Where Debian puts the plug-in of ``orthanc-dicomweb``.
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+#: What an export sends.
+CLASSES = (SegmentationStorage, ComprehensiveSRStorage, EncapsulatedPDFStorage)
 
 
 def needed(program):
@@ -91,3 +98,37 @@ def orthanc(folder):
     finally:
         process.terminate()
         process.wait(60)
+
+
+def fetched(running, study):
+    """Everything of a study by C-FIND of its series and C-GET, by SOP class."""
+    entity = AE("TEST")
+    entity.add_requested_context(Find)
+    entity.add_requested_context(Get)
+    for one in CLASSES:
+        entity.add_requested_context(one)
+    got = []
+
+    def kept(event):
+        dataset = event.dataset
+        dataset.file_meta = event.file_meta
+        got.append(dataset)
+        return 0x0000
+
+    association = entity.associate(
+        "127.0.0.1",
+        running.dicom_port,
+        ae_title="ORTHANC",
+        ext_neg=[build_role(one, scp_role=True) for one in CLASSES],
+        evt_handlers=[(evt.EVT_C_STORE, kept)],
+    )
+    assert association.is_established
+    query = pydicom.Dataset()
+    query.QueryRetrieveLevel, query.StudyInstanceUID = "SERIES", study
+    query.SeriesInstanceUID = query.Modality = query.SeriesDescription = ""
+    series = [found for status, found in association.send_c_find(query, Find) if found is not None]
+    query = pydicom.Dataset()
+    query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", study
+    list(association.send_c_get(query, Get))
+    association.release()
+    return series, got

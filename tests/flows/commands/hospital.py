@@ -16,8 +16,7 @@ from flows.run.plan import make_plan
 from flows.run.publishing import RunFacts, publish_results
 from flows.run.steps import run_chunk
 from tasks.space.resample import Grid, resample_labels
-from tests.cohorts.dicom.made import write_ct, write_slice
-from tests.cohorts.dicom.originals import FRAME_OF_REFERENCE
+from tests.cohorts.dicom.made import uid, write_ct, write_slice
 from tests.flows import scan_phantom
 
 PATIENT = {"PatientName": "ŁUKASZ^MÜLLER", "PatientID": "0077", "PatientSex": "F", "PatientBirthDate": "19500102"}
@@ -68,6 +67,23 @@ class Hospital:
         return self.folder / "links.tsv"
 
 
+def write_patient(folder, hu, affine, patient):
+    """Write a CT as it comes from a scanner, columns to the left and rows to the front: a negated column cosine."""
+    lps = np.diag([-1.0, -1, 1, 1]) @ affine
+    for k in range(hu.shape[2]):
+        write_slice(
+            folder,
+            k,
+            np.rint(hu[:, ::-1, k].T).clip(-1024, 3000) + 1024,
+            (lps @ [0, hu.shape[1] - 1, k, 1])[:3],
+            PixelSpacing=list(scan_phantom.SPACING_MM[:2]),
+            ImageOrientationPatient=[1, 0, 0, 0, -1, 0],
+            FrameOfReferenceUID=uid(patient["PatientID"] + "frame"),
+            SpecificCharacterSet="ISO_IR 192",
+            patient=patient,
+        )
+
+
 def make_hospital(folder):
     """Write, import, measure and publish."""
     hu, affine = scan_phantom.ct()
@@ -75,19 +91,7 @@ def make_hospital(folder):
     truth = resample_labels(
         infarct.mask.astype(np.uint8), infarct.affine, Grid(hu.shape, affine), np.linalg.inv(scan_phantom.POSE)
     )
-    lps = np.diag([-1.0, -1, 1, 1]) @ affine
-    for k in range(hu.shape[2]):  # columns run to the left, rows to the front: a negated column cosine
-        write_slice(
-            folder / "in" / "patient",
-            k,
-            np.rint(hu[:, ::-1, k].T).clip(-1024, 3000) + 1024,
-            (lps @ [0, hu.shape[1] - 1, k, 1])[:3],
-            PixelSpacing=list(scan_phantom.SPACING_MM[:2]),
-            ImageOrientationPatient=[1, 0, 0, 0, -1, 0],
-            FrameOfReferenceUID=FRAME_OF_REFERENCE,
-            SpecificCharacterSet="ISO_IR 192",
-            patient=PATIENT,
-        )
+    write_patient(folder / "in" / "patient", hu, affine, PATIENT)
     write_ct(folder / "in" / "stranger", series="b", patient={"PatientID": "0078"})
     request = import_request(folder / "in", folder / "cohort", None, (), folder / "links.tsv")
     import_dicom(request, Console(file=io.StringIO()))

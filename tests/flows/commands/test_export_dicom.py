@@ -14,10 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicomweb_client.api import DICOMwebClient
-from pydicom.uid import ComprehensiveSRStorage, EncapsulatedPDFStorage, SegmentationStorage
-from pynetdicom import AE, build_role, evt
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
+from pynetdicom import AE, evt
 from rich.console import Console
 
 from flows.commands.export_dicom import ExportRequest, export_dicom
@@ -26,12 +23,11 @@ from flows.run.plan import PreflightError, UsageError
 from tasks.anatomy import SHORT_CODES
 from tests.cohorts.dicom.made import uid
 from tests.flows import scan_phantom
-from tests.flows.commands.archive import needed, orthanc
+from tests.flows.commands.archive import CLASSES, fetched, needed, orthanc
 from tests.flows.commands.hospital import PATIENT, STUDY, make_hospital
 from tests.flows.conftest import free_port
 from tests.flows.engine.certificates import make_certificates
 
-CLASSES = (SegmentationStorage, ComprehensiveSRStorage, EncapsulatedPDFStorage)
 #: What dciodvfy (Debian, 2022) says of every object with codes of a private scheme: it knows public ones only.
 STATED = ("Unrecognized defined term = <99ASPECTS>", "would be needed to build DICOMDIR")
 
@@ -66,40 +62,6 @@ def _pixels(seg):
     return found
 
 
-def _got(archive_, study):
-    """Everything of a study by C-FIND of its series and C-GET, by SOP class."""
-    entity = AE("TEST")
-    entity.add_requested_context(Find)
-    entity.add_requested_context(Get)
-    for one in CLASSES:
-        entity.add_requested_context(one)
-    got = []
-
-    def kept(event):
-        dataset = event.dataset
-        dataset.file_meta = event.file_meta
-        got.append(dataset)
-        return 0x0000
-
-    association = entity.associate(
-        "127.0.0.1",
-        archive_.dicom_port,
-        ae_title="ORTHANC",
-        ext_neg=[build_role(one, scp_role=True) for one in CLASSES],
-        evt_handlers=[(evt.EVT_C_STORE, kept)],
-    )
-    assert association.is_established
-    query = pydicom.Dataset()
-    query.QueryRetrieveLevel, query.StudyInstanceUID = "SERIES", study
-    query.SeriesInstanceUID = query.Modality = query.SeriesDescription = ""
-    series = [found for status, found in association.send_c_find(query, Find) if found is not None]
-    query = pydicom.Dataset()
-    query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", study
-    list(association.send_c_get(query, Get))
-    association.release()
-    return series, got
-
-
 @pytest.mark.processes
 @pytest.mark.slow
 def test_results_reach_a_real_archive_and_come_back_pixel_for_pixel_at_the_right_place(hospital, tmp_path):
@@ -121,7 +83,7 @@ def test_results_reach_a_real_archive_and_come_back_pixel_for_pixel_at_the_right
         assert not any(word in str(row) for row in rows for word in (*PATIENT.values(), "MÜLLER"))
 
         study = uid(PATIENT["PatientID"] + "study")
-        series, got = _got(running, study)
+        series, got = fetched(running, study)
         assert Counter(one.Modality for one in series) == {"SEG": 2, "SR": 1, "DOC": 1}
         assert {str(one.PatientName) for one in got} == {PATIENT["PatientName"]}
         assert {(one.PatientID, one.PatientSex, one.StudyInstanceUID) for one in got} == {("0077", "F", study)}

@@ -182,6 +182,23 @@ def test_the_link_table_of_an_import_joins_a_clinical_table_by_the_patients_numb
     assert (code, "one participant for every id, and 1 ids have several" in words, "4711" in words) == (2, True, False)
 
 
+def test_zeros_that_a_spreadsheet_took_from_the_hospitals_number_are_told_and_put_back_where_declared(tmp_path):
+    cohort = _cohort(tmp_path / "cohort")
+    link = tmp_path / "link.tsv"
+    link.write_text("participant_id\tmrn\nsub-a1\t0047\nsub-a2\t0048\nsub-a3\t5048\n")
+    file = _file(tmp_path, b"MRN,NIHSS\n47,12\n5048,3\n49,1\n")
+    given = {"given": {"id": "MRN"}, "maps": ("NIHSS=nihss",), "link": link}
+    code, words = _import(file, cohort, is_dry=True, **given)
+    assert code == 1
+    assert "row 2, MRN: the id is not in the link table; with zeros in front it is: give --id-digits 4\n" in words
+    assert "row 4, MRN: the id is not in the link table\n" in words
+    given["given"]["id_digits"] = 4
+    code, words = _import(file, cohort, **given)
+    assert (code, "sub-a1, row 2, MRN: zeros are put in front" in words) == (1, True)  # row 4 is still left out
+    assert (cohort / "participants.tsv").read_text() == "participant_id\tnihss\nsub-a1\t12\nsub-a3\t3\n"
+    assert [word for word in ("0047", "5048") if word in words + (cohort / "import_changes.tsv").read_text()] == []
+
+
 def test_fields_that_identify_people_are_refused(tmp_path):
     from tests.cohorts.messy_tables import REDCAP_DICTIONARY
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from flows.commands.reading_make import make_round
 from flows.commands.reading_request import MakeRequest
 from flows.sources.registry import read_cohort
 from tests.chromium import Browser, chromium_path
+from tests.flows.commands.reader import begun, downloaded, kept
 from tests.flows.reading_cohort import LEFT_HU, RIGHT_HU, write_reading_cohort
 
 pytestmark = pytest.mark.processes
@@ -30,30 +30,6 @@ def made(folder, readers=("A",), n_participants=5, pictures="radiological"):
     request = MakeRequest(cohort, tuple(readers), repeat_share=0.3, training=("secret1",))
     make_round(request, 1, Console(file=io.StringIO()))
     return cohort, {one: cohort / f"reading/first/for-readers/reading-{one}.html" for one in readers}
-
-
-def begun(browser, page):
-    """Open a page as its reader."""
-    browser.open(page)
-    browser.wait("$('start').open")
-    browser.press("Enter")
-    browser.wait("!$('start').open && canvas.dataset.ready === codes[at]")
-
-
-def downloaded(browser, folder):
-    """The file that Save file saves."""
-    folder.mkdir(exist_ok=True)
-    browser.call("Browser.setDownloadBehavior", session=None, behavior="allow", downloadPath=str(folder))
-    browser.press("s")
-    end = time.monotonic() + 20
-    while not (found := list(folder.glob("*.json"))):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found[0]
-
-
-def kept(browser):
-    browser.wait("waiting === 0")
 
 
 def shades(browser):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from reports.statistics.analysis import analyse
 from tests.reports.builders import synthetic_input
 from tests.reports.tiny import TinyPatient, tiny_input
 
-README = Path(__file__).parents[3] / "README.md"
+ROOT = Path(__file__).parents[3]
+README = ROOT / "README.md"
 SET = {"screened": "true", "measured": "is_measured", "examined": "is_examined", "included": "is_included"}
 
 
@@ -66,6 +69,36 @@ def test_the_filter_in_duckdb_gives_the_same_patients(tables: Path) -> None:
     ours = duckdb.sql(query).fetchall()
     theirs = run(blocks("python", "pandas", tables))["used"]
     assert sorted(row[0] for row in ours) == sorted(theirs["participant_id"])
+
+
+QUANTITIES = ("bias", "exact", "loa_lower", "loa_upper")
+
+
+def _as_reported(rows: list[tuple[str, int, float, int, float]]) -> None:
+    """Every number is counted, and is the report's."""
+    assert [row[0] for row in rows] == list(QUANTITIES)
+    for _, n, value, n_in_report, in_report in rows:
+        assert n == n_in_report > 20
+        assert value == pytest.approx(in_report, abs=1e-12)
+
+
+def test_the_example_in_duckdb_counts_what_the_report_says(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tables)
+    query = (ROOT / "examples" / "agreement.sql").read_text()
+    assert query.count("'ratio'") == 1
+    connection = duckdb.connect()
+    _as_reported(connection.execute(query.replace("'ratio'", "'mask-classic'")).fetchall())
+
+
+@pytest.mark.processes
+def test_the_example_in_r_counts_what_the_report_says(tables: Path) -> None:
+    if shutil.which("Rscript") is None:
+        pytest.skip("R is not installed")
+    command = ["Rscript", ROOT / "examples" / "agreement.R", tables, "reader:A", "mask-classic"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    header, *lines = (line.split("\t") for line in done.stdout.splitlines())
+    assert header == ["quantity", "n", "value", "n_in_report", "in_report"]
+    _as_reported([(name, int(n), float(ours), int(m), float(theirs)) for name, n, ours, m, theirs in lines])
 
 
 def test_every_n_of_every_set_is_that_of_the_one_filter(tables: Path) -> None:
