@@ -7,6 +7,7 @@ if the latest results answer exactly this, the run ends there, without Prefect o
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import signal
@@ -186,6 +187,7 @@ def _under_prefect(
         client = stack.enter_context(workers_connected(request)) if is_due else None
         from flows.run.measuring import Measuring, run_flow
 
+        _import_ahead()
         wait()
         seconds["start"] = time.perf_counter() - begun
         progress = CaseProgress(len(plan.pending), console)
@@ -199,6 +201,14 @@ def _under_prefect(
             may_use_gpu=request.gpu != "none",
         )
         run_flow(facts.run_id, shared, publish)
+
+
+def _import_ahead() -> None:
+    """Import what the results need, while the server starts on another core."""
+    importlib.import_module("flows.run.pages")
+    importlib.import_module("reports.document.document")
+    importlib.import_module("reports.lint.lint")
+    importlib.import_module("reports.statistics.analysis")
 
 
 @contextlib.contextmanager

@@ -140,7 +140,11 @@ def tiny(tiny_of_module: TinyCohort) -> TinyCohort:
 @pytest.fixture(scope="module")
 def tiny_of_module(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
     """Eight participants with box-shaped lesions."""
-    folder = tmp_path_factory.mktemp("tiny")
+    return write_tiny_cohort(tmp_path_factory.mktemp("tiny"))
+
+
+def write_tiny_cohort(folder: Path) -> TinyCohort:
+    """Write eight participants with box-shaped lesions."""
     cohort = TinyCohort(folder / "cohort", folder / "out")
     for number, (centre_mm, half_width_mm) in enumerate(BOXES, start=1):
         cohort.write_mask(number, centre_mm, half_width_mm)
