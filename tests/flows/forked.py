@@ -35,6 +35,7 @@ with embedded_server(Path(sys.argv[1])) as server:
 IMPORTED = (
     "flows.__main__",
     "flows.commands.compare",
+    "flows.commands.screens",
     "flows.commands.verify",
     "flows.run.measuring",
     "flows.run.pages",
@@ -129,7 +130,9 @@ def _run_once() -> None:
         plan = make_plan(tiny.folder, tiny.out)
         for measurement, case in plan.pending:
             run_case(case, plan.settings[measurement], tiny.out)
-        publish_results(with_records(plan, tiny.out), tiny.out, RunFacts("once", "2026-12-01T02:00:00+00:00", "aspects"))
+        publish_results(
+            with_records(plan, tiny.out), tiny.out, RunFacts("once", "2026-12-01T02:00:00+00:00", "aspects")
+        )
 
 
 def main() -> None:
