@@ -28,6 +28,8 @@ from flows.engine.prefect_server import ROOT, child_environment
 
 #: What a worker of a run imports; one of a training, too, needs nearly all of it.
 PRELOADED = ("distributed.nanny", "flows.engine.worker_start", "flows.run.steps")
+#: Python's own: the arrays of circles that a worker makes are not kept for long.
+LOOKS_FOR_GARBAGE = (700, 10, 10)
 
 
 def begin_to_import() -> None:
@@ -99,6 +101,7 @@ def _be_fork_server(kept: Sequence[int]) -> None:
     here = Path.cwd()
     sys.path[:] = [str(ROOT), *(entry for entry in sys.path if entry and Path(entry).resolve() != here)]
     threadpool_limits(1)
+    gc.set_threshold(*LOOKS_FOR_GARBAGE)
     gc.freeze()
     listener, is_alive = kept
     internals.main(listener, is_alive, list(PRELOADED))
