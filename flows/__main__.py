@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import shlex
 import sys
@@ -13,12 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from flows.commands import screens
-from flows.commands.failures import EXIT_OK, failure_of
 from flows.engine.cluster import TlsFiles
 from flows.engine.devices import GpuChoice
-from flows.run.plan import PreflightError, UsageError
-from flows.run.running import RunRequest, ends_on_signals
+from flows.engine.signals import ends_on_signals
+from flows.run.request import PreflightError, RunRequest, UsageError
 from flows.schedule.hooks import BUSY_LIMIT_H, Hooks
 from tasks.consensus import ConsensusRule
 
@@ -379,6 +378,7 @@ def run(
     allow_commands: AllowCommands = False,
 ) -> None:
     """Run a cohort: tables, statistics and report. Only what is missing or changed is computed."""
+    from flows.commands import screens
     from flows.run.running import run_cohort
 
     console = Console()
@@ -411,6 +411,8 @@ def status(
     why: Annotated[str | None, typer.Option("--why", metavar="PARTICIPANT", help="Explain one participant")] = None,
 ) -> None:
     """Show what is done, what is due and why, and who is at work."""
+    from flows.commands import screens
+
     screens.show_status(RunRequest(cohort, out), why, Console())
 
 
@@ -421,6 +423,7 @@ def compare(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Rows shown of each kind")] = 30,
 ) -> None:
     """Compare two runs: what changed, participant by participant and statistic by statistic, and what caused it."""
+    from flows.commands import screens
     from flows.commands.compare import compare_runs
 
     screens.show_comparison(compare_runs(first, second), limit, Console())
@@ -841,16 +844,19 @@ def guarded(command: Callable[[], Any]) -> int:
         with ends_on_signals():
             command()
     except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else EXIT_OK
+        return leaving.code if isinstance(leaving.code, int) else 0
     except BaseException as error:
+        from flows.commands.failures import failure_of
+
         failure = failure_of(error)
         failure.show(errors)
         return failure.exit_code
-    return EXIT_OK
+    return 0
 
 
 def main() -> None:
     """Entry point."""
+    gc.set_threshold(50_000, 20, 20)  # looking for garbage was a sixth of what importing costs
     sys.exit(guarded(app))
 
 

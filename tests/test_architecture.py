@@ -123,7 +123,8 @@ def test_a_constant_has_one_name_and_one_value():
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [
-        ("flows.__main__", "torch monai matplotlib statsmodels sklearn prefect distributed"),
+        ("flows.__main__", "numpy pandas pydantic pyarrow scipy nibabel prefect distributed dask"),
+        ("flows.run.running", "torch monai matplotlib statsmodels sklearn prefect distributed"),
         (
             "flows.run.steps",
             "torch monai matplotlib scipy.stats scipy.signal sklearn distributed prefect statsmodels",

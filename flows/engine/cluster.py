@@ -98,15 +98,15 @@ def check_address(address: str, *, allow_insecure: bool) -> None:
     )
 
 
-def devices_for(choice: GpuChoice, address: str | None) -> tuple[str, ...]:
+def devices_for(choice: GpuChoice) -> tuple[str, ...]:
     """GPUs that local workers get.
 
     Raises
     ------
     ClusterError
-        A GPU is required and this machine has none; what a cluster at ``address`` has is seen once it is connected.
+        A GPU is required and this machine has none; what workers elsewhere have is seen once they are connected.
     """
-    if choice == "none" or address is not None:
+    if choice == "none":
         return ()
     devices = visible_devices()
     if choice == "require" and not devices:

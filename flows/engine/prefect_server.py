@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import secrets
 import shutil
@@ -204,8 +205,13 @@ class PrefectServer:
         options = {"--port": self.port, "--parent": os.getpid(), "--socket": self._socket.fileno()}
         command = [sys.executable, "-m", "flows.engine.prefect_server"]
         command += [str(part) for option in options.items() for part in option]
-        if not database.is_sound(self._folder / database.NAME):
+        command += ["--serves-pages"] if self._with_ui else []
+        kept = self._folder / database.NAME
+        if not database.is_sound(kept):
             self._set_aside()
+        if not kept.exists():
+            database.lay(kept)
+        environment["PREFECT_API_DATABASE_MIGRATE_ON_START"] = str(database.needs_migrations(kept)).lower()
         with self.log.open("ab") as out:
             return start_python(command, out=out, env=environment, cwd=self.home, pass_fds=(self._socket.fileno(),))
 
@@ -284,14 +290,20 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--serves-pages", action="store_true")
     arguments = parser.parse_args()
     end_with_parent(arguments.parent)
     be_ended_first(SERVER_OOM_SCORE)
+    gc.disable()  # all that importing makes stays: looking for garbage meanwhile is a fifth of the start
     import uvicorn  # after the watchdog: importing takes seconds
     from prefect.server.api.server import create_app
 
+    # a run needs no pages, and none of the services for schedules and work pools
+    app = create_app(ephemeral=not arguments.serves_pages)
+    gc.freeze()
+    gc.enable()
     config = uvicorn.Config(
-        guarded(create_app(), arguments.port),
+        guarded(app, arguments.port),
         log_level="warning",
         timeout_keep_alive=5,
         timeout_graceful_shutdown=2,

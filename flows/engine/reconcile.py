@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.engine.prefect_server import PrefectServer
+from flows.engine.prefect_server import PrefectServer, read_no_settings_files
 
 PAGE = 200  # the server's own limit; one run leaves at most some ten
 FLOWS = ["aspects-cohort", "aspects-nightly", "aspects-training"]
@@ -17,8 +17,11 @@ def crash_stale_runs_on(server: PrefectServer) -> int:
     -------
     How many flow runs were set.
     """
-    server.wait_until_healthy()
+    read_no_settings_files()
+    import prefect.client.orchestration  # noqa: F401  while the server starts
     from prefect.exceptions import PrefectHTTPStatusError
+
+    server.wait_until_healthy()
 
     try:
         return crash_stale_runs()

@@ -31,6 +31,8 @@ from flows.cases.case import SIDECAR_OF, Case, CaseFile, MapReference, StepSetti
 from flows.cases.label_maps import VASCULAR_MAP
 from flows.run.commands import Commands, with_versions
 from flows.run.methods import STEP_METHODS
+from flows.run.request import PreflightError as PreflightError
+from flows.run.request import UsageError as UsageError
 from flows.run.stated import stated_records
 from flows.sources.code import PACKAGES, ROOT, code_version, earlier_parts
 from flows.sources.registry import METHODS, read_cohort
@@ -39,14 +41,6 @@ from models.weights import Weights, WeightsMissingError, find_weights
 from tasks.anatomy import LabelTable, aspects_label_table
 
 HASHES_NAME = "hashes.json"
-
-
-class UsageError(ValueError):
-    """An option or argument that the cohort, or its own rule, does not allow: another command line is the remedy."""
-
-
-class PreflightError(ValueError):
-    """A folder or file that cannot be used as it is: the command line is right, what it names must be fixed."""
 
 
 @dataclass(frozen=True)

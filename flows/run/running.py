@@ -7,10 +7,8 @@ if the latest results answer exactly this, the run ends there, without Prefect o
 from __future__ import annotations
 
 import contextlib
-import os
+import importlib
 import shutil
-import signal
-import sys
 import threading
 import time
 import uuid
@@ -18,82 +16,32 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from cohorts.store.records import remove_leftovers
 from flows.engine import prefect_server
-from flows.engine.cluster import WORKERLESS_S, ClusterError, TlsFiles, connect, devices_for, resources_offered
-from flows.engine.devices import GPU, GpuChoice
+from flows.engine.cluster import WORKERLESS_S, ClusterError, connect, devices_for, resources_offered
+from flows.engine.devices import GPU
 from flows.engine.environment import private_folder
-from flows.engine.limits import available_cpus, default_workers, memory_bytes
 from flows.engine.lock import run_lock
 from flows.engine.progress import CaseProgress
 from flows.engine.reconcile import crash_stale_runs_on
-from flows.run.commands import Commands
+from flows.engine.signals import SignalReceived as SignalReceived
+from flows.engine.signals import ends_on_signals as ends_on_signals
 from flows.run.latest import RESULTS, latest_folder, settle
 from flows.run.methods import COMPARISONS
 from flows.run.overlaps import overlap_plan
 from flows.run.plan import Plan, make_plan, stale_causes, with_records
 from flows.run.publishing import RunFacts, is_current, latest_summary, publish_results
+from flows.run.request import RunRequest as RunRequest
 from flows.run.storage import check_share, storage_failures
 from flows.sources.code import code_version, keep_manifest
 from flows.sources.registry import METHODS
 
 if TYPE_CHECKING:
     from distributed import Client
-
-    from flows.engine.slurm import SlurmProfile
-
-WORK = "work"
-SIGNAL_AGAIN_S = 0.05  # after which a signal that went nowhere is sent again
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What was asked for on the command line."""
-
-    cohort: Path
-    out: Path
-    labels: tuple[str, ...] = ()
-    n_cpus: int = 0
-    work_dir: Path | None = None
-    dask_address: str | None = None
-    allow_insecure: bool = False
-    tls: TlsFiles | None = None  # for dask_address
-    profile: SlurmProfile | None = None  # workers are jobs of SLURM
-    gpu: GpuChoice = "try"
-    allow_commands: bool = False
-    is_scheduled: bool = False  # a flow run of serve's own Prefect server is at work here
-    command: str = ""
-
-    @property
-    def workers(self) -> int:
-        """Local workers: as asked, or one per core where memory feeds so many."""
-        return self.n_cpus or default_workers(available_cpus(), memory_bytes())
-
-    @property
-    def workers_text(self) -> str:
-        """Where steps are computed, in words."""
-        if self.profile is not None:
-            return f"at most {self.profile.jobs} jobs of SLURM with {self.profile.workers} each"
-        return self.dask_address or f"{self.workers} on this machine"
-
-    @property
-    def commands(self) -> Commands:
-        """Whether programs that the study declares are run."""
-        return "run" if self.allow_commands else "refuse"
-
-    @property
-    def work(self) -> Path:
-        """Folder for what may be deleted between runs."""
-        folder = self.work_dir or self.out / WORK
-        try:
-            return folder.resolve()
-        except RuntimeError:  # links in a circle: making the folder names them
-            return folder.absolute()
 
 
 @dataclass
@@ -112,14 +60,6 @@ class RunOutcome:
     def exit_code(self) -> int:
         """0 if every case is committed, 1 if some failed."""
         return 1 if self.summary["counts"]["failed"] else 0
-
-
-class SignalReceived(BaseException):
-    """SIGINT or SIGTERM: leave by way of every ``finally``."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def new_run_id() -> str:
@@ -197,6 +137,7 @@ def _under_prefect(
         client = stack.enter_context(workers_connected(request, n_cases)) if is_due else None
         from flows.run.measuring import Measuring, run_flow
 
+        _import_ahead()
         wait()
         seconds["start"] = time.perf_counter() - begun
         progress = CaseProgress(len(plan.pending), console)
@@ -214,13 +155,21 @@ def _under_prefect(
         run_flow(facts.run_id, shared, publish)
 
 
+def _import_ahead() -> None:
+    """Import what the results need, while the server starts on another core."""
+    importlib.import_module("flows.run.pages")
+    importlib.import_module("reports.document.document")
+    importlib.import_module("reports.lint.lint")
+    importlib.import_module("reports.statistics.analysis")
+
+
 @contextlib.contextmanager
 def workers_connected(request: RunRequest, n_cases: int = 1) -> Iterator[Client]:
     """Connect to the workers of this run; those beyond this machine are looked at before they take a case."""
-    devices = devices_for(request.gpu, request.dask_address)
+    is_elsewhere = request.dask_address is not None or request.profile is not None
+    devices = () if is_elsewhere else devices_for(request.gpu)
     request.work.mkdir(parents=True, exist_ok=True)
     folder = private_folder(request.work / "dask")
-    is_elsewhere = request.dask_address is not None or request.profile is not None
     try:
         with (
             contextlib.ExitStack() as stack,
@@ -271,38 +220,6 @@ def prefect_started(request: RunRequest) -> Iterator[Callable[[], object]]:
     request.work.mkdir(parents=True, exist_ok=True)
     with prefect_server.embedded_server(request.work / "prefect") as server:
         yield lambda: crash_stale_runs_on(server)
-
-
-@contextlib.contextmanager
-def ends_on_signals() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into an exception, so that everything started here is stopped.
-
-    A signal may come while Python runs something whose exceptions go nowhere, as a destructor or a callback of the
-    garbage collector (Dask has one): then it is sent again.
-    """
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SignalReceived(number)
-
-    def again(lost: sys.UnraisableHookArgs) -> None:
-        if isinstance(lost.exc_value, SignalReceived):
-            timers.append(threading.Timer(SIGNAL_AGAIN_S, os.kill, (os.getpid(), lost.exc_value.number)))
-            timers[-1].start()
-        else:
-            unraisable(lost)
-
-    timers: list[threading.Timer] = []
-    unraisable = sys.unraisablehook
-    previous = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
-    sys.unraisablehook = again
-    try:
-        yield
-    finally:
-        for timer in timers:
-            timer.cancel()
-        sys.unraisablehook = unraisable
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _due_text(n_cases: int, n_due: int, causes: dict[str, int]) -> str:

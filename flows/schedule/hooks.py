@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.engine.environment import user_environment
-from flows.run.plan import UsageError
+from flows.run.request import UsageError
 
 HOOK_LIMIT_S = 300
 BUSY_LIMIT_H = 12.0

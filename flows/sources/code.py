@@ -3,20 +3,24 @@
 Taken are the module of the source and the modules that it names, what these import inside the project, however far, and
 the versions of the numeric libraries that any of them imports. A module's digest is that of its code rewritten
 without docstrings: a comment, a docstring or another layout changes nothing. What is imported for type checking alone
-does not count.
+does not count. To rewrite all modules takes seconds; what came of it is kept beside Python's own compiled files.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from cohorts.store.records import RECORDS_FOLDER, digest_of, write_bytes
 from flows.sources.interface import Method
@@ -41,6 +45,8 @@ NUMERIC_LIBRARIES = {
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 MANIFESTS = Path(RECORDS_FOLDER) / ".code"
 TRIES_AGAIN = 20  # to parse a module
+CACHE = Path(importlib.util.cache_from_source(__file__)).with_suffix(".json")
+_new: dict[str, dict[str, Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ def version_of(modules: Iterable[str], root: Path) -> CodeVersion:
                 waiting += _modules_of(other, root)
             elif top in NUMERIC_LIBRARIES:
                 libraries.add(NUMERIC_LIBRARIES[top])
+    _keep()
     versions = {f"library {name}": importlib.metadata.version(name) for name in sorted(libraries)}
     return CodeVersion(dict(sorted(parts.items())) | versions)
 
@@ -112,7 +119,8 @@ def module_path(name: str, root: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _modules_of(name: str, root: Path) -> list[str]:
+@lru_cache(maxsize=4096)
+def _modules_of(name: str, root: Path) -> tuple[str, ...]:
     """The modules that run when a name is imported: ``a.b.name`` may be a module or an attribute of ``a.b``.
 
     A package without code of its own, whose file holds a docstring at most, is left out.
@@ -120,7 +128,7 @@ def _modules_of(name: str, root: Path) -> list[str]:
     parts = name.split(".")
     modules = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
     found = [module for module in modules if module_path(module, root) is not None]
-    return [module for module in found if module == found[-1] or not _is_bare(module_path(module, root))]
+    return tuple(module for module in found if module == found[-1] or not _is_bare(module_path(module, root)))
 
 
 def _is_bare(path: Path | None) -> bool:
@@ -131,14 +139,45 @@ def _is_bare(path: Path | None) -> bool:
 @lru_cache(maxsize=1024)
 def _read(path: Path) -> tuple[str, frozenset[str]]:
     """Digest of one module's code, and the dotted names that it imports."""
-    tree = _parsed(path.read_bytes())
+    source = path.read_bytes()
+    content = hashlib.sha256(sys.version.encode() + source).hexdigest()
+    known = _kept().get(str(path))
+    if known is None or known["content"] != content:
+        digest, imported = _rewritten(source)
+        known = {"content": content, "digest": digest, "imported": sorted(imported)}
+        _new[str(path)] = known
+    return known["digest"], frozenset(known["imported"])
+
+
+def _rewritten(source: bytes) -> tuple[str, set[str]]:
+    """Digest of a module's code without docstrings, and the dotted names that it imports."""
+    tree = _parsed(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(
             node
         ):
             node.body = node.body[1:] or ([] if isinstance(node, ast.Module) else [ast.Pass()])
-    digest = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
-    return digest, frozenset(_imports(tree))
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), set(_imports(tree))
+
+
+@lru_cache(maxsize=1)
+def _kept() -> dict[str, dict[str, Any]]:
+    """What earlier commands found: path of a module -> its content, digest and imports."""
+    try:
+        kept = json.loads(CACHE.read_bytes())
+        return {path: one for path, one in kept.items() if one.keys() == {"content", "digest", "imported"}}
+    except (OSError, ValueError, AttributeError):  # not there yet, or no file of ours
+        return {}
+
+
+def _keep() -> None:
+    """Keep what was found of the project's own modules, where Python keeps compiled files."""
+    found = {path: of for path, of in _new.items() if Path(path).is_relative_to(ROOT)}
+    if found and not sys.dont_write_bytecode:
+        _kept().update(found)
+        with contextlib.suppress(OSError):  # the program's folder may be read-only
+            write_bytes(CACHE, json.dumps(_kept()).encode())
+    _new.clear()
 
 
 def _parsed(source: bytes) -> ast.Module:

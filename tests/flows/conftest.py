@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -18,10 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from filelock import FileLock
 
-from flows.engine import database
-from flows.engine.environment import private_folder
 from tests import once_per_run
 from tests.flows.forked import Forker
 
@@ -120,8 +114,6 @@ class TinyCohort:
     def run(self, *options: str, expect: int | None = 0, is_fresh: bool = False) -> subprocess.CompletedProcess[str]:
         """Run the cohort into its output folder, on one worker: to start another costs more than it saves."""
         n_workers = () if "--n-cpus" in options or "--dask" in options else ("--n-cpus", "1")
-        if is_fresh:
-            lay_database(self.out / "work" / "prefect")
         arguments = ("run", str(self.folder), str(self.out), *n_workers, *options)
         return self.aspects(*arguments, expect=expect, is_fresh=is_fresh)
 
@@ -140,7 +132,11 @@ def tiny(tiny_of_module: TinyCohort) -> TinyCohort:
 @pytest.fixture(scope="module")
 def tiny_of_module(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
     """Eight participants with box-shaped lesions."""
-    folder = tmp_path_factory.mktemp("tiny")
+    return write_tiny_cohort(tmp_path_factory.mktemp("tiny"))
+
+
+def write_tiny_cohort(folder: Path) -> TinyCohort:
+    """Write eight participants with box-shaped lesions."""
     cohort = TinyCohort(folder / "cohort", folder / "out")
     for number, (centre_mm, half_width_mm) in enumerate(BOXES, start=1):
         cohort.write_mask(number, centre_mm, half_width_mm)
@@ -149,33 +145,10 @@ def tiny_of_module(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
     return cohort
 
 
-def lay_database(folder: Path) -> None:
-    """Give the folder of a Prefect server its database as its first start leaves it: to make one takes five seconds.
-
-    It is made once per run of the tests; the tests of the server itself and the demo make their own.
-    """
-    made = (once_per_run.FOLDER or folder.parent) / database.NAME
-    with FileLock(f"{made}.lock"):
-        if not made.exists():
-            code = "import sys; from pathlib import Path; from flows.engine.prefect_server import embedded_server\n"
-            code += "with embedded_server(Path(sys.argv[1])) as server: server.wait_until_healthy()"
-            start = made.with_name("first-start")
-            subprocess.run([sys.executable, "-c", code, str(start)], check=True, timeout=300)
-            with (
-                contextlib.closing(sqlite3.connect(start / database.NAME)) as first,
-                contextlib.closing(sqlite3.connect(f"{made}.tmp")) as copy,
-            ):
-                first.backup(copy)
-            Path(f"{made}.tmp").rename(made)
-    if not (own := private_folder(folder) / database.NAME).exists():
-        shutil.copyfile(made, own)
-
-
 @cache
 def forker() -> Forker:
     """The process of which commands are copies; one for each worker of a run of the tests."""
     folder = (once_per_run.FOLDER or Path(tempfile.mkdtemp())) / f"forker-{os.getpid()}"
-    lay_database(folder)
     return Forker(folder)
 
 

@@ -35,6 +35,7 @@ with embedded_server(Path(sys.argv[1])) as server:
 IMPORTED = (
     "flows.__main__",
     "flows.commands.compare",
+    "flows.commands.screens",
     "flows.commands.verify",
     "flows.run.measuring",
     "flows.run.pages",
@@ -111,9 +112,27 @@ def _import_everything() -> None:
     from flows.run import running
 
     running.prefect_started = _on_the_server_that_runs  # a training, imported later, finds it there
+    _run_once()
     begin_to_import()
     forkserver.ensure_running = forkserver._forkserver.ensure_running = resource_tracker.ensure_running
     gc.freeze()
+
+
+def _run_once() -> None:
+    """Load maps, compile templates, read code: what each command and each worker would do for itself."""
+    from flows.run.plan import make_plan, with_records
+    from flows.run.publishing import RunFacts, publish_results
+    from flows.run.steps import run_case
+    from tests.flows.conftest import write_tiny_cohort
+
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = write_tiny_cohort(Path(folder))
+        plan = make_plan(tiny.folder, tiny.out)
+        for measurement, case in plan.pending:
+            run_case(case, plan.settings[measurement], tiny.out)
+        publish_results(
+            with_records(plan, tiny.out), tiny.out, RunFacts("once", "2026-12-01T02:00:00+00:00", "aspects")
+        )
 
 
 def main() -> None:

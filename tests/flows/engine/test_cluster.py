@@ -28,7 +28,7 @@ from flows.engine.cluster import (
     connect,
     resources_offered,
 )
-from tests.flows.conftest import BOXES, TinyCohort, lay_database
+from tests.flows.conftest import BOXES, TinyCohort
 from tests.flows.engine.certificates import make_certificates
 
 KILLER = Path(__file__).with_name("deadly_case.py")
@@ -61,7 +61,6 @@ def test_a_case_that_kills_its_worker_fails_alone_and_one_without_end_times_out(
     tiny: TinyCohort, tmp_path: Path
 ) -> None:
     arguments = [str(tiny.folder), str(tmp_path / "out"), "sub-03", "sub-06", "sub-07"]
-    lay_database(tmp_path / "out" / "prefect")
     done = subprocess.run(
         [sys.executable, str(KILLER), *arguments], capture_output=True, text=True, timeout=900, check=False
     )

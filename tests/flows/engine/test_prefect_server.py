@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from flows.engine import prefect_server
-from flows.engine.database import NAME, is_sound, set_aside
+from flows.engine.database import NAME, SCHEMA, is_sound, lay, needs_migrations, schema_of, set_aside
 from flows.engine.environment import UnsafeFolderError, private_folder
 from flows.engine.lock import LockedError
 
@@ -28,6 +28,14 @@ from flows.engine.reconcile import crash_stale_runs, crash_stale_runs_on
 with embedded_server(Path(sys.argv[1])) as server:
     stale = crash_stale_runs_on(server)
     print(json.dumps([server.n_restarts, stale, crash_stale_runs()]))
+"""
+
+MIGRATE = """
+import asyncio, os, sys
+os.environ["PREFECT_HOME"] = sys.argv[1]
+os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{sys.argv[1]}/prefect.db"
+from prefect.server.database import provide_database_interface
+asyncio.run(provide_database_interface().create_db())
 """
 
 
@@ -48,6 +56,40 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     with contextlib.closing(sqlite3.connect(folder / NAME)) as connection:
         connection.execute("pragma wal_checkpoint(truncate)")
     return (folder / NAME).read_bytes()
+
+
+@pytest.mark.processes
+def test_a_new_database_is_laid_as_the_migrations_of_prefect_leave_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    subprocess.run([sys.executable, "-c", MIGRATE, str(tmp_path)], check=True, timeout=600, cwd=ROOT, env=environment)
+    laid = SCHEMA.read_text(encoding="utf-8")
+    assert _parts(laid) == _parts(schema_of(tmp_path / NAME))  # if not: another Prefect was pinned; write it again
+    lay(tmp_path / "laid.db")
+    assert schema_of(tmp_path / "laid.db") == laid
+
+
+def _parts(schema: str) -> list[list[str]]:
+    """The statements as sorted lines: migrations give the constraints of a table in any order."""
+    return sorted(sorted(line.strip(" \t,") for line in part.splitlines()) for part in schema.split(";\n"))
+
+
+def test_only_a_database_that_has_all_migrations_needs_none(tmp_path: Path) -> None:
+    database = tmp_path / NAME
+    assert needs_migrations(database)
+    lay(database)
+    assert not needs_migrations(database)
+    other_version(database)
+    assert needs_migrations(database)
+    database.write_bytes(b"no database" * 1000)
+    assert needs_migrations(database)
+
+
+def test_another_prefect_makes_its_own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(tmp_path / NAME)
+    monkeypatch.setattr("flows.engine.database.importlib.metadata.version", lambda _: "4.0.0")
+    assert needs_migrations(tmp_path / NAME)
+    lay(tmp_path / "other.db")
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
 def other_version(database: Path) -> None:

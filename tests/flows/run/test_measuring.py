@@ -28,7 +28,7 @@ from flows.run.methods import STEP_METHODS
 from flows.run.plan import make_plan, with_records
 from flows.run.steps import run_chunk
 from tests.flows import scan_phantom
-from tests.flows.conftest import BOXES, TinyCohort, free_port, lay_database
+from tests.flows.conftest import BOXES, TinyCohort, free_port
 
 
 def _cases(n_participants, *measurements):
@@ -178,7 +178,6 @@ def test_a_lost_scheduler_stops_the_run_and_costs_nothing_that_was_committed(tin
          "--local-directory", str(tmp_path / "dask"), "--no-dashboard"], **quiet
     )  # fmt: skip
     out = TinyCohort(tiny.folder, tmp_path / "out")
-    lay_database(out.out / "work" / "prefect")
     try:
         with Client(address, timeout="60s", set_as_default=False) as client:
             client.wait_for_workers(2, timeout=120)

@@ -26,7 +26,7 @@ from flows.commands.compare import compare_runs
 from flows.run.plan import make_plan, with_records
 from flows.run.publishing import write_tables
 from flows.run.steps import run_case
-from tests.flows.conftest import BOXES, STUDY, TinyCohort, box_mask, free_port, lay_database
+from tests.flows.conftest import BOXES, STUDY, TinyCohort, box_mask, free_port
 
 pytestmark = pytest.mark.processes
 
@@ -223,7 +223,6 @@ def test_nights_on_a_share_without_links_publish_once_and_verify(
         "PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     )
     other = TinyCohort(tiny.folder, tmp_path / "out")
-    lay_database(other.out / "work" / "prefect")
     for status in ("changed", "unchanged"):
         other.aspects("nightly", str(other.folder), str(other.out), is_fresh=True)
         assert json.loads((other.out / "summary.json").read_text())["status"] == status
@@ -243,7 +242,6 @@ def test_nights_on_a_share_without_links_publish_once_and_verify(
 
 def start(tiny: TinyCohort) -> subprocess.Popen[str]:
     """Start a run in the background."""
-    lay_database(tiny.out / "work" / "prefect")
     command = [sys.executable, "-m", "flows", "run", str(tiny.folder), str(tiny.out)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
@@ -258,7 +256,6 @@ def wait_for_record(tiny: TinyCohort, process: subprocess.Popen[str]) -> None:
 
 def test_serve_runs_on_schedule_and_outlives_its_server(tiny: TinyCohort, tmp_path: Path) -> None:
     out, port = tmp_path / "out", free_port()
-    lay_database(out / "work" / "prefect-serve")
     command = [sys.executable, "-m", "flows", "serve", str(tiny.folder), str(out), "--cron", "* * * * *"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)

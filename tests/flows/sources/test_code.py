@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -39,6 +40,7 @@ def tree(tmp_path):
 
 def _version(tree):
     code._read.cache_clear()
+    code._modules_of.cache_clear()
     return version_of(["flows.sources.one"], tree)
 
 
@@ -133,3 +135,27 @@ def test_the_methods_share_what_they_share_and_no_more():
         for name in code_version(method).parts
         if name.startswith(("flows/run", "flows/commands", "flows/engine", "reports/document", "reports/statistics"))
     ]
+
+
+def test_what_was_found_of_a_module_is_kept_until_its_content_changes(tree, tmp_path, monkeypatch):
+    cache, module = tmp_path / "kept.json", tree / "tasks" / "lesion.py"
+    monkeypatch.setattr(code, "ROOT", tree)
+    monkeypatch.setattr(code, "CACHE", cache)
+    monkeypatch.setattr(code.sys, "dont_write_bytecode", False)
+
+    def found():
+        code._kept.cache_clear()
+        return _version(tree).parts["tasks/lesion.py"]
+
+    first = found()
+    kept = json.loads(cache.read_text())
+    assert kept[str(module)]["digest"] == first
+    kept[str(module)]["digest"] = "as kept"
+    cache.write_text(json.dumps(kept))
+    assert found() == "as kept"
+    module.write_text(module.read_text() + "# a comment\n")
+    assert found() == first
+    for spoilt in ("", "[]", '{"a": 1}', '{"a": {}}'):
+        cache.write_text(spoilt)
+        assert found() == first
+    code._kept.cache_clear()

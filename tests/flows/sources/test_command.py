@@ -24,7 +24,6 @@ from flows.run.plan import make_plan, why_stale
 from flows.run.steps import run_case
 from flows.sources.registry import METHODS, STUDY
 from tasks.anatomy import aspects_label_table
-from tests.flows.conftest import lay_database
 
 pytestmark = pytest.mark.processes
 
@@ -331,7 +330,6 @@ def test_results_are_kept_by_content_command_and_version_and_not_by_limits(vendo
 def test_a_run_that_is_stopped_ends_its_program_and_goes_on_where_it_was(vendor, tmp_path):
     folder, out = _write_cohort(tmp_path / "cohort", vendor, 2), tmp_path / "out"
     vendor.write("if 'sub-02' in scan: time.sleep(60)")
-    lay_database(out / "work" / "prefect")
     arguments = ("run", str(folder), str(out), "--n-cpus", "1", "--allow-commands")
     run = subprocess.Popen([sys.executable, "-m", "flows", *arguments], stdout=subprocess.PIPE, text=True)
     _wait_for(lambda: vendor.seen_path.exists() and len(vendor.seen) == 2, 240)

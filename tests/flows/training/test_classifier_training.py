@@ -12,7 +12,7 @@ from models.classifier import load_classifier
 from models.weights import find_weights
 from tasks.anatomy import aspects_label_table
 from tasks.radiomics.features import LEARNED
-from tests.flows.conftest import forker, lay_database
+from tests.flows.conftest import forker
 from tests.flows.training.tiny_training import keep_prepared, write_tiny_training
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
@@ -37,7 +37,6 @@ def trained(tmp_path_factory):
     tiny = write_tiny_training(tmp_path_factory.mktemp("training"))
     out = tiny.folder / "out"
     keep_prepared(tiny, out / "work")
-    lay_database(out / "work" / "prefect")
     folders = ("--anatomies", str(tiny.anatomies), "--lesions", str(tiny.lesions))
     command = ["train", "cta-radiomics", str(out), *folders, *OPTIONS]
     runs = [forker().run(command, dict(os.environ))]
@@ -75,7 +74,6 @@ def test_a_dichotomy_is_learned_from_patients_of_both_kinds(tmp_path):
     tiny = write_tiny_training(tmp_path)
     out = tmp_path / "out"
     keep_prepared(tiny, out / "work")
-    lay_database(out / "work" / "prefect")
     folders = ("--anatomies", str(tiny.anatomies), "--lesions", str(tiny.lesions))
     command = ["train", "dwi-dichotomy", str(out), *folders, *OPTIONS, "--preset", "tiny", "--steps", "3"]
     first = forker().run(command, dict(os.environ))

@@ -17,7 +17,7 @@ from models.training.methods import plan_for, with_cohort
 from models.training.splits import read_splits
 from models.training.trainer import train
 from models.weights import find_weights
-from tests.flows.conftest import forker, lay_database
+from tests.flows.conftest import forker
 from tests.flows.training.tiny_cohort import LICENCE, PATIENTS, write_tiny_cohort
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
@@ -32,7 +32,6 @@ def trained(tmp_path_factory):
     tiny = write_tiny_cohort(folder / "cohort")
     tiny.write_patient("sub-5", like="sub-1", dwi_lesion=None)
     out = folder / "out"
-    lay_database(out / "work" / "prefect")
     command = [sys.executable, "-m", "flows", *tiny.arguments(out, *STEPS)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     until = time.monotonic() + LIMIT_S

@@ -17,7 +17,7 @@ from models.training.methods import plan_for
 from models.training.splits import read_splits
 from models.training.trainer import train
 from models.weights import find_weights
-from tests.flows.conftest import forker, lay_database
+from tests.flows.conftest import forker
 from tests.flows.training.tiny_training import keep_prepared, write_tiny_training
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
@@ -31,7 +31,6 @@ def trained(tmp_path_factory):
     tiny = write_tiny_training(tmp_path_factory.mktemp("training"))
     out = tiny.folder / "out"
     keep_prepared(tiny, out / "work")
-    lay_database(out / "work" / "prefect")
     command = [sys.executable, "-m", "flows", *tiny.arguments(out, *OPTIONS)]
     printed = []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
