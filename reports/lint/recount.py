@@ -17,7 +17,7 @@ from cohorts.folder.study import Dichotomy
 from cohorts.tables.schemas import UNGRADED
 from reports.statistics.inputs import ReportInput
 from reports.statistics.rows import Row, Statistics
-from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
+from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS, HEMISPHERES, MAXIMUM_SCORE
 
 COMPARE: dict[str, Callable[[pd.Series, float], pd.Series]] = {
     "ge": operator.ge,
@@ -48,6 +48,7 @@ class Recount:
             .unstack("side")
             for source, rows in usable.groupby("source")
         }
+        self.evidence = _evidence(regions[regions["status"] == "ok"])
         self.strata = self._strata()
         self._affected: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}
         self._tables: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}
@@ -131,6 +132,8 @@ def recount_problems(book: Statistics, data: ReportInput) -> list[str]:
         "roc": _roc,
         "dichotomies": _dichotomies,
         "agreement": _agreement,
+        "regional": _regional,
+        "reference_cuts": _reference_cuts,
         "segmentation": _segmentation,
     }
     for cell in book.rows:
@@ -275,6 +278,44 @@ def _agreement(cell: Row, recount: Recount) -> Iterator[str]:
         yield cell.must(rule, f"{cell.estimate:.6g} of {cell.n}")
 
 
+def _regional(cell: Row, recount: Recount) -> Iterator[str]:
+    """Counts of regions of two sources, and the area from rank sums of what stands behind the candidate's."""
+    if cell.quantity not in ("sensitivity", "specificity", "auc"):
+        return
+    groups = {"all": ASPECTS_REGIONS, "subcortical": DEEP_REGIONS, "cortical": CORTICAL_REGIONS}
+    regions = (cell.region,) if cell.region else groups[cell.category or ""]
+    evidence = recount.evidence.get(str(cell.source)) if cell.quantity == "auc" else None
+    judged = []
+    for one in (recount.flags[str(cell.reference)], recount.flags[str(cell.source)] if evidence is None else evidence):
+        ids, names = (one.index.get_level_values(level) for level in ("participant_id", "region"))
+        kept_rows = one[ids.isin(recount.strata[cell.stratum]) & names.isin(regions)]
+        judged.append(kept_rows[[side for side in HEMISPHERES if side in one]].stack())  # noqa: PD013
+    both = pd.concat(judged, axis=1, keys=["reference", "candidate"]).dropna()
+    truth = both["reference"] == 1
+    if cell.quantity != "auc":
+        kept = truth if cell.quantity == "sensitivity" else ~truth
+        yield from _shares(cell, int((both["candidate"][kept] == int(kept is truth)).sum()), int(kept.sum()))
+    elif 0 < (n_positive := int(truth.sum())) < len(both):
+        area = (both["candidate"].rank()[truth].sum() - n_positive * (n_positive + 1) / 2) / (
+            n_positive * (len(both) - n_positive)
+        )
+        if cell.estimate is None or abs(cell.estimate - area) > TOLERANCE:
+            yield cell.must(f"be {area:.6g}, the area that the rank sums give", cell.estimate)
+
+
+def _reference_cuts(cell: Row, recount: Recount) -> Iterator[str]:
+    """Counts of two scores at one cut."""
+    if cell.quantity not in ("sensitivity", "specificity") or cell.source not in recount.scores:
+        return
+    item = recount.declared[cell.dichotomy or ""]
+    first, second = (recount.numbers(cell.stratum, "score", source) for source in (cell.reference, cell.source))
+    both = pd.concat([first, second], axis=1, keys=["reference", "candidate"]).dropna()
+    truth, test = (COMPARE[item.operator](both[name], item.cut) for name in both)
+    if cell.quantity == "specificity":
+        truth, test = ~truth, ~test
+    yield from _shares(cell, int((truth & test).sum()), int(truth.sum()))
+
+
 def _segmentation(cell: Row, recount: Recount) -> Iterator[str]:
     """Counts of empty masks and medians over patients, from the rows of ``segmentation``."""
     table = recount.segmentation
@@ -301,6 +342,19 @@ def _shares(cell: Row, numerator: int, denominator: int) -> Iterator[str]:
     """The printed counts against the recounted ones."""
     if (cell.numerator, cell.denominator) != (numerator, denominator):
         yield cell.must(f"count {numerator}/{denominator} as the tables do", f"{cell.numerator}/{cell.denominator}")
+
+
+def _evidence(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Source -> what stands behind its regions, high where it speaks for an affected one; a column for each side."""
+    found = {}
+    for source, of_source in rows.groupby("source"):
+        for column, sign in (("probability", 1), ("fraction", 1), ("relative_difference", -1)):
+            values = of_source.dropna(subset=[column]) if column in of_source else of_source.iloc[:0]
+            if len(values):
+                values = values.assign(value=sign * values[column].astype(float))
+                found[str(source)] = values.set_index(["participant_id", "region", "side"])["value"].unstack("side")  # noqa: PD010
+                break
+    return found
 
 
 def _pivot(table: pd.DataFrame, value: str) -> pd.DataFrame:
