@@ -36,10 +36,7 @@ def taken_sources(folder: Path, kinds: Sequence[type[Part]]) -> tuple[list[dict[
     present = {row.cells["modality"] for row in table.rows if not row.is_damaged} if table else set()
     computed = [kind for kind in kinds if issubclass(kind, Source)]
     taken = [
-        declared
-        for kind in computed
-        for declared in kind.taken()
-        if kind.model_validate(declared).scans[0] in present
+        declared for kind in computed for declared in kind.taken() if kind.model_validate(declared).scans[0] in present
     ]
     if (folder / readings.FILE).is_file():
         taken.append({"kind": "readings"})
@@ -51,6 +48,8 @@ def taken_sources(folder: Path, kinds: Sequence[type[Part]]) -> tuple[list[dict[
         remedy = "Add at least one [[source]]; 'aspects sources' lists the kinds."
         return [], [Problem(FILE, None, "source", None, rule, remedy, "missing_key")]
     names = ", ".join(str(declared.get("name", "readers")) for declared in taken)
-    rule = f"must be declared to be chosen; none is, so all are taken that the cohort's files allow: {names} ({without})"
+    rule = (
+        f"must be declared to be chosen; none is, so all are taken that the cohort's files allow: {names} ({without})"
+    )
     remedy = "Declare [[source]] to choose."
     return taken, [Problem(FILE, None, "source", None, rule, remedy, SOURCES_TAKEN, is_warning=True)]

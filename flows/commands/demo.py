@@ -29,7 +29,12 @@ SCAN_SOURCES = (
     ("ncct-radiomics", "ncct_radiomics", "", "Paper 3's comparator on synthetic plain CT"),
     ("cta-radiomics", "cta_radiomics", "", "Paper 1's classifier on synthetic CT angiography"),
     ("dwi-threshold", "dwi_threshold", "", "Baseline without weights on synthetic diffusion scans"),
-    ("dwi-unet", "dwi_unet", 'registration = "network"', "Paper 4: networks draw lesion and regions on diffusion scans"),
+    (
+        "dwi-unet",
+        "dwi_unet",
+        'registration = "network"',
+        "Paper 4: networks draw lesion and regions on diffusion scans",
+    ),
     ("dwi-dichotomy", "dwi_dichotomy", "", "Paper 5: the chance of a low score on diffusion scans, and nothing else"),
     ("ctp-core", "ctp_core", "", "Core on synthetic CT perfusion: rCBF < 30 % in more than 10 % of a region"),
 )
@@ -96,7 +101,15 @@ def _scan_sections() -> str:
     """The sources of scans and the questions about them, as ``cohort.toml`` has them."""
     sections = [
         "\n".join(
-            ["", "[[source]]", f'name = "{name}"', f'kind = "{kind}"', *keys.splitlines(), f'description = "{about}"', ""]
+            [
+                "",
+                "[[source]]",
+                f'name = "{name}"',
+                f'kind = "{kind}"',
+                *keys.splitlines(),
+                f'description = "{about}"',
+                "",
+            ]
         )
         for name, kind, keys, about in SCAN_SOURCES
     ]

@@ -168,9 +168,7 @@ def region_table(
     first, second = (np.asarray(one, dtype=np.float64) for one in (reference, candidate))
     if first.ndim != 2 or first.shape != second.shape:
         raise ValueError(f"reference and candidate must have one shape (n, k), got {first.shape} and {second.shape}.")
-    cells = [
-        np.count_nonzero((first == a) & (second == b), axis=1) for a, b in ((1, 1), (1, 0), (0, 1), (0, 0))
-    ]
+    cells = [np.count_nonzero((first == a) & (second == b), axis=1) for a, b in ((1, 1), (1, 0), (0, 1), (0, 0))]
     counts = np.column_stack(cells).astype(np.float64)
     if counts.sum() != np.count_nonzero(~np.isnan(first + second)):
         raise ValueError("reference and candidate must be 1, 0 or NaN. Apply a rule first.")

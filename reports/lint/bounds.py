@@ -161,7 +161,17 @@ _COUNTS = (
 #: Weighted kappa is 1 - observed over expected disagreement. With a distance of negative type (0/1, linear, quadratic)
 #: observed disagreement is at most twice the expected one (Szekely & Rizzo 2013), so kappa is at least -1.
 _SIGNED = (
-    *("kappa", "kappa_linear", "kappa_quadratic", "region_kappa", "region_ac1", "spearman", "kendall", "mcc", "auc_difference"),
+    *(
+        "kappa",
+        "kappa_linear",
+        "kappa_quadratic",
+        "region_kappa",
+        "region_ac1",
+        "spearman",
+        "kendall",
+        "mcc",
+        "auc_difference",
+    ),
     *("j", "j_corrected", "j_published", "pooled_icc_a1", "predicted_icc_a1", "without_icc_a1"),
 )
 #: Of a measure or a clinical column; what the values are bounded by is asked of the column.

@@ -197,7 +197,17 @@ def synthetic_input(
                 for r, region in enumerate(ASPECTS_REGIONS):
                     count, size = int(voxels[at, s, r]), int(sizes[r])
                     chance = 0.02 + 0.9 * count / size if gives_chances else None
-                    measured = (size, count, count / 1000, count / size, None, chance, None, None, affected[side, region])
+                    measured = (
+                        size,
+                        count,
+                        count / 1000,
+                        count / size,
+                        None,
+                        chance,
+                        None,
+                        None,
+                        affected[side, region],
+                    )
                     region_rows.append((ids[at], mask.name, side, region, *measured, "wei", "none", "ok", None))
             row = _score_row(ids[at], mask.name, affected, "wei", None)
             low = float(1 / (1 + np.exp(row[4] - 6.5))) if gives_chances else None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.document.chapters.cohort import median_cell
 from reports.document.chapters.cuts import cut_text
-from reports.document.chapters.plan import primary_sentences
-from reports.document.page import Material
+from reports.document.chapters.plan import primary_answers, primary_sentences
+from reports.document.page import Chapter, FigureView, Material
 from reports.document.tables import interval, number, p_text, percent, signs, whole
+from reports.figures.drawing import renamed
 from reports.statistics.patients import SCORE, VOLUME
 from reports.statistics.rows import Row
 
@@ -23,22 +25,56 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """A primary question and its answer."""
+
+    question: str
+    value: str
+    interval: str
+    n: str
+    claim: str
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Summary:
     """What the first page says."""
 
+    answers: tuple[Answer, ...]
     tiles: tuple[Tile, ...]
     sentences: tuple[str, ...]
     warnings: tuple[str, ...]
+    figures: tuple[FigureView, ...] = ()
 
 
-def summary(material: Material) -> Summary:
+#: Beginnings of the names of the figures of the first page, with what is said below each.
+FIRST_FIGURES = {
+    "flowchart": "Who was screened and who is left.",
+    "icc-": "Agreement of the score of every pair, ICC(A,1).",
+    "roc-": "How well scores and volumes tell severe strokes apart.",
+}
+
+
+def first_figures(chapters: Sequence[Chapter]) -> tuple[FigureView, ...]:
+    """The three figures of the first page, once more: of each kind the first that a chapter has."""
+    charts = [chart for chapter in chapters for chart in chapter.charts()]
+    found = []
+    for beginning, caption in FIRST_FIGURES.items():
+        chart = next((one for one in charts if one.name.startswith(beginning)), None)
+        if chart is not None:
+            found.append(FigureView(renamed(chart, f"first-{chart.name}"), caption))
+    return tuple(found)
+
+
+def summary(material: Material, chapters: Sequence[Chapter] = ()) -> Summary:
     """Key numbers of the main analysis set, first score source and first volume."""
     tiles, sentences = [], primary_sentences(material)
     for part in (_flow, _level, _roc, _cut, _agreement):
         tile, text = part(material)
         tiles += tile
         sentences += text
-    return Summary(tuple(tiles), tuple(sentences), material.run.warnings)
+    answers = tuple(Answer(**one) for one in primary_answers(material))
+    return Summary(answers, tuple(tiles), tuple(sentences), material.run.warnings, first_figures(chapters))
 
 
 def _flow(material: Material) -> tuple[list[Tile], list[str]]:

@@ -48,7 +48,9 @@ def add_reference_cuts(rows: Builder, patients: Patients, name: str) -> None:
             )  # fmt: skip
             note = shared_method(patients, reference, candidate)
             _add_table(rows, scope, positive, test, note)
-            area = auc(reference=positive, candidate=values[kept], positive_when=DIRECTION[SCORE] if is_score else "high")
+            area = auc(
+                reference=positive, candidate=values[kept], positive_when=DIRECTION[SCORE] if is_score else "high"
+            )
             noted = joined(note, None if is_score else "of the chance of a low score")
             rows.statistic(scope, "auc", area, area.confidence_interval(LEVEL), Details(note=noted))
 

@@ -45,7 +45,9 @@ def add_region_calibration(rows: Builder, patients: Patients, name: str) -> None
         if candidate not in patients.evidence or patients.evidence[candidate].column != "probability":
             continue
         affected, chance, whose = judgements(patients, reference, candidate, ASPECTS_REGIONS)
-        scope = Scope(section="calibration", analysis_set=name, source=candidate, reference=reference, category="regions")
+        scope = Scope(
+            section="calibration", analysis_set=name, source=candidate, reference=reference, category="regions"
+        )
         scope = replace(scope, positive_class=POSITIVE)
         result = calibration(reference=affected, probability=chance, patients=whose)
         note = joined(_few(np.unique(whose).size), f"{chance.size} regions, {result.n_positive} of them affected")

@@ -62,7 +62,9 @@ def test_every_kind_whose_scan_is_there_is_taken_once_for_each_modality(folder):
 
 
 def test_a_declared_source_is_all_there_is(folder):
-    (folder / "cohort.toml").write_text((folder / "cohort.toml").read_text() + '[[source]]\nname = "a"\nkind = "mask"\n')
+    (folder / "cohort.toml").write_text(
+        (folder / "cohort.toml").read_text() + '[[source]]\nname = "a"\nkind = "mask"\n'
+    )
     add_scans(folder, "ncct")
     cohort = read_cohort(folder)
     assert [source.name for source in cohort.config.source] == ["a"]
