@@ -82,8 +82,8 @@ def cards_chapter(material: Material, cards: Mapping[str, MethodCard]) -> Chapte
         used.setdefault(source.kind, []).append(source.name)
     blocks: list[Block] = [
         Text(
-            "Where a parameter comes from: the paper, its code, or a choice made here because neither says it or because "
-            "what they say cannot be. Weights have cards of their own, with data, licences and metrics (models/weights)."
+            "Where a parameter comes from: the paper, its code, or a choice made here because neither says it or "
+            "because what they say cannot be. Weights have cards of their own (models/weights)."
         )
     ]
     for kind, card in cards.items():
@@ -111,7 +111,7 @@ def published_chapter(material: Material) -> Chapter:
         Text(
             "Numbers as printed; the line below says which of them cannot be right. State the reference with every "
             "number: an expert who reads the same scan agrees by .54 in the pooled studies, a reference that knows the "
-            "outcome by .72. Ours are of this cohort: the primary cut against the reference's score, all twenty regions "
+            "outcome by .72. Ours are of this cohort: the primary cut against the reference's score, all regions "
             "with intervals by patient."
         )
     ]
@@ -135,7 +135,7 @@ def checklist_chapters(material: Material) -> tuple[Chapter, ...]:
         n_answered = sum(not line[2].is_absent for line in lines)
         blocks: tuple[Block, ...] = (
             Text(
-                f"After {one['source']}; items in short words of our own, so take the guideline's form for a submission. "
+                f"After {one['source']}; items in short words of our own: take the guideline's form to submit. "
                 f"{n_answered} of {len(lines)} are answered by the data; the others are in red."
             ),
             TableView("Items", ("Item", "Asked for", "Answer"), (Group("", lines),), 3, is_prose=True),

@@ -1,4 +1,4 @@
-"""What a run's data answer of a reporting checklist: where it stands, with a number where there is one; None where not."""
+"""What a run's data answer of a reporting checklist: where it stands, and a number where there is one; else None."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def facts_of(material: Material) -> dict[str, str | None]:
         "assisted": when(readers, "per reader, whether the registered template was shown: scores.template_assisted"),
         "methods": "every estimator of every number: report, Methods; column method of statistics",
         "failures": when("intention" in sections or count.get("n_failed"),
-                         f"{count.get('n_failed')} failed; counted as errors, with bounds: report, Failures and precision"),
+                         f"{count.get('n_failed')} failed, counted as errors: report, Failures and precision"),
         "missing": "left out of the number that needs them and counted beside it: report, Methods; n on every row",
         "variability": when("sites" in sections or "readers" in sections, "by site and by reader: report"),
         "flow": f"{count.get('n_screened')} screened, {count.get('n_included')} included, {count.get('n_excluded')} "
                 f"excluded, {count.get('n_failed')} failed: report, Who is in this report",
         "cohort": when("cohort" in sections, "report, cohort table by severity"),
-        "severity": when(graded, f"grades of {config.severity.column if config.severity else ''}: report, cohort table"),
+        "severity": when(graded, f"grades of {config.severity.column if config.severity else ''}: report"),
         "tables": "every count and value in Parquet beside the report, one row per printed number in statistics",
         "intervals": "95 % intervals with their method on every estimate that has one; regions by patient cluster",
         "cards": "appendix, Method cards; models/weights for data, licences, splits and audit of each weight",
-        "provenance": f"aspects-cohort {run.version}, code {run.code_digest[:12]}, settings {run.settings_digest[:12]}; "
+        "provenance": f"aspects-cohort {run.version}, code {run.code_digest[:12]}, settings {run.settings_digest[:9]}; "
                       "digests of inputs, weights and code on every step: table provenance",
         "quality": when(len(material.data.scans), "geometry and quality of each scan: quality.html, table scans"),
         "readers": when(len(readers) > 1, f"{len(readers)} readers and sessions: report, Several readers"),

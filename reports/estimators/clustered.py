@@ -9,8 +9,8 @@ With few patients, say below twenty, all of them are still too narrow.
 
 References
 ----------
-Obuchowski NA (1997). Biometrics 53:567-578. Genders TSS et al. (2012). Radiology 265:910-916. Liang KY, Zeger SL (1986).
-Biometrika 73:13-22. Mancl LA, DeRouen TA (2001). Biometrics 57:126-134 (covariance for few clusters).
+Obuchowski NA (1997). Biometrics 53:567-578. Genders TSS et al. (2012). Radiology 265:910-916. Liang KY, Zeger SL
+(1986). Biometrika 73:13-22. Mancl LA, DeRouen TA (2001). Biometrics 57:126-134 (covariance for few clusters).
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def gee_share(*, hits: npt.ArrayLike, sizes: npt.ArrayLike) -> GeeShare:
 
     Parameters
     ----------
-    hits, sizes : (n patients,) integer arrays, regions that are hit and regions at all; patients without any are left out
+    hits, sizes : (n patients,) integer arrays, regions that are hit, and regions; patients without any are left out
 
     Returns
     -------

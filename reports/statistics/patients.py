@@ -46,6 +46,10 @@ class Evidence:
     column: str
     values: FloatArray
 
+    def within(self, kept: BoolArray) -> Evidence:
+        """The participants where ``kept`` is true."""
+        return Evidence(self.column, np.asarray(self.values[kept]))
+
 
 @dataclass(frozen=True, eq=False)
 class Patients:
@@ -90,7 +94,7 @@ class Patients:
             scores={source: values[kept] for source, values in self.scores.items()},
             volumes={modality: values[kept] for modality, values in self.volumes.items()},
             flags={source: replace(flags, affected=flags.affected[kept]) for source, flags in self.flags.items()},
-            evidence={source: replace(one, values=one.values[kept]) for source, one in self.evidence.items()},
+            evidence={source: one.within(kept) for source, one in self.evidence.items()},
             low_chances={source: values[kept] for source, values in self.low_chances.items()},
         )
 

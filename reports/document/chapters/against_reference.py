@@ -95,7 +95,7 @@ def _calibration(material: Material) -> list[Block]:
     )  # fmt: skip
     text = Text(
         "Intercept: the log odds by which what is seen exceeds what was said, 0 where they agree on average. Slope: 1 "
-        "where they agree, below 1 where chances are too extreme. Brier score: mean squared error, 0 is best. Intervals "
+        "where they agree, below 1 where chances are too extreme. Brier score: mean squared error, 0 best. Intervals "
         "of regions are robust against dependence within patients."
     )
     columns = ("Chance by", "Reference", "n", "Intercept", "Slope", "Brier score")

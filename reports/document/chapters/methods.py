@@ -79,7 +79,8 @@ REFERENCES: tuple[tuple[str, str], ...] = (
      "10.1348/000711006X126600"),
     ("Bland JM, Altman DG. Measuring agreement in method comparison studies. Stat Methods Med Res 1999;8:135-160",
      "10.1177/096228029900800204"),
-    ("Obuchowski NA. Nonparametric analysis of clustered ROC curve data. Biometrics 1997;53:567-578", "10.2307/2533958"),
+    ("Obuchowski NA. Nonparametric analysis of clustered ROC curve data. Biometrics 1997;53:567-578",
+     "10.2307/2533958"),
     ("Genders TSS et al. Methods for calculating sensitivity and specificity of clustered data: a tutorial. Radiology "
      "2012;265:910-916",
      "10.1148/radiol.12120509"),

@@ -159,7 +159,8 @@ def test_every_titled_number_is_a_row_of_statistics(
     assert len(named) > 1500
     of_section = {row.section for row in hostile[1].itertuples() if row.statistic_id in named}
     assert of_section == {"flow", "cohort", "distribution", "regions", "roc", "dichotomies", "youden", "association",
-                          "agreement", "regional", "reference_cuts", "calibration", "segmentation", "readers", "intention", "benefit", "precision"}  # fmt: skip
+                          "agreement", "regional", "reference_cuts", "calibration", "segmentation", "readers",
+                          "intention", "benefit", "precision"}  # fmt: skip
 
 
 def test_printed_numbers_are_those_of_their_rows(
