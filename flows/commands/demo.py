@@ -13,6 +13,7 @@ from cohorts.phantom.cohort import PhantomAnatomy, PlantedFault, write_phantom_c
 from cohorts.phantom.native_scans import small_lesions, write_phantom_scans
 from cohorts.phantom.perfusion import write_phantom_perfusion
 from flows.commands import screens
+from flows.commands.brief_pdf import write_brief_pdf
 from flows.engine.devices import GpuChoice
 from flows.run.running import RunRequest, run_cohort
 from models.anatomy.register_template import template_tissues
@@ -71,6 +72,7 @@ def run_demo(folder: Path, *, n_participants: int, n_cpus: int, gpu: GpuChoice, 
     request = RunRequest(cohort, out, n_cpus=n_cpus, gpu=gpu, command=f"aspects demo {folder}")
     outcome = run_cohort(request, console)
     screens.show_outcome(outcome, request, console)
+    write_brief_pdf(out, None, console)
     console.print(f"Demo took {time.perf_counter() - started:.1f} s. All of it is synthetic.", highlight=False)
     return outcome.exit_code
 
