@@ -2,8 +2,11 @@
 
 Regions of a patient are affected together, so that an interval that takes them as independent is too narrow (Genders et
 al. 2012). Three ways around it stand here: patients are drawn again with all of their regions (*bootstrap*); the share
-of a generalised estimating equation (*GEE*) with exchangeable correlation within patients, by statsmodels; and, for the
-area under the ROC curve, the variance of Obuchowski (1997), whose components are added up within patients first.
+of a generalised estimating equation (*GEE*) with exchangeable correlation within patients; and, for the area under the
+ROC curve, the variance of Obuchowski (1997), whose components are added up within patients first.
+
+A GEE of nothing but an intercept has a closed form for each correlation, a hundred times faster than statsmodels'; that
+is the oracle of the tests.
 
 With few patients, say below twenty, all of them are still too narrow.
 
@@ -16,14 +19,12 @@ Obuchowski NA (1997). Biometrics 53:567-578. Genders TSS et al. (2012). Radiolog
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import statsmodels.api as sm
 from scipy import sparse, special
 
 from reports.estimators.discrimination import Classes, Direction, auc_with_components
@@ -35,12 +36,14 @@ from reports.estimators.estimate import (
     checked_vector,
     not_estimable,
     resample_blocks,
+    resampled_counts,
     wald_interval,
 )
 from tasks.arrays import BoolArray, FloatArray, IntArray
 
 #: More resamples than this share without a value, and the others say little about all of them. Chosen here.
 MOST_EMPTY = 0.05
+MOST_ROUNDS, CONVERGED = 200, 1e-12  # of the GEE
 Counts = tuple[FloatArray, FloatArray, FloatArray, FloatArray]  # TP, FN, FP, TN
 
 
@@ -132,7 +135,7 @@ class RegionTable:
         """(n_resamples, 4) counts of resamples of the patients."""
         rng = np.random.default_rng(self.seed)
         drawn = [
-            rng.multinomial(self.n, np.full(self.n, 1 / self.n), size) @ self.counts
+            resampled_counts(np.arange(self.n), self.n, size, rng) @ self.counts
             for size in resample_blocks(self.n_resamples, max(1, self.n))
         ]
         return np.asarray(np.concatenate(drawn), dtype=np.float64)
@@ -196,7 +199,7 @@ class GeeShare:
 
 
 def gee_share(*, hits: npt.ArrayLike, sizes: npt.ArrayLike) -> GeeShare:
-    """Share of regions that are hit, by statsmodels' GEE with exchangeable correlation within patients.
+    """Share of regions that are hit, by a GEE with logit link and exchangeable correlation within patients.
 
     Parameters
     ----------
@@ -220,19 +223,36 @@ def gee_share(*, hits: npt.ArrayLike, sizes: npt.ArrayLike) -> GeeShare:
         reason = "all regions are alike"
     if reason is not None:
         return GeeShare(math.nan, math.nan, math.nan, math.nan, n, reason)
-    values = np.concatenate([np.arange(m) < h for h, m in zip(hit, size, strict=True)]).astype(np.float64)
-    groups = np.repeat(np.arange(n), size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of convergence, which is looked at below
-        model = sm.GEE(
-            values, np.ones((total, 1)), groups, family=sm.families.Binomial(), cov_struct=sm.cov_struct.Exchangeable()
-        )
-        fit = model.fit(cov_type="bias_reduced")
-    logit, error = float(fit.params[0]), float(fit.bse[0])
-    correlation = float(model.cov_struct.dep_params)
-    if not fit.converged or not math.isfinite(logit) or not error > 0:
+    share, correlation = hit.sum() / total, 0.0
+    for _ in range(MOST_ROUNDS):
+        before = share
+        correlation = _exchangeable(hit, size, share)
+        scale = 1 + (size - 1) * correlation
+        if scale.min() <= 0:
+            return GeeShare(math.nan, math.nan, math.nan, correlation, n, "the correlation leaves no working matrix")
+        share = float((hit / scale).sum() / (size / scale).sum())
+        if abs(share - before) < CONVERGED:
+            break
+    else:
         return GeeShare(math.nan, math.nan, math.nan, correlation, n, "the fit did not converge")
-    return GeeShare(float(special.expit(logit)), logit, error, correlation, n)
+    weighted = (hit - size * share) / scale
+    leverage = (size / scale) / (size / scale).sum()
+    if leverage.max() >= 1:
+        return GeeShare(math.nan, math.nan, math.nan, correlation, n, "one patient has all the weight")
+    curvature = float((size / scale).sum()) * share * (1 - share)
+    error = math.sqrt(float(((weighted / (1 - leverage)) ** 2).sum())) / curvature
+    return GeeShare(share, float(special.logit(share)), error, correlation, n)
+
+
+def _exchangeable(hit: IntArray, size: IntArray, share: float) -> float:
+    """The moment estimate of the correlation within patients, as statsmodels' ``Exchangeable`` has it."""
+    n_pairs = float((size * (size - 1)).sum()) / 2
+    if n_pairs <= 1:
+        return 0.0
+    spread = share * (1 - share)
+    squares = (hit * (1 - share) ** 2 + (size - hit) * share**2) / spread
+    products = ((hit - size * share) ** 2 / spread - squares) / 2
+    return float(products.sum() / (squares.sum() / (size.sum() - 1)) / (n_pairs - 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,7 +290,7 @@ class ClusteredAuc:
         rng = np.random.default_rng(self.seed)
         areas = []
         for size in resample_blocks(self.n_resamples, max(width, self.n)):
-            weights = rng.multinomial(self.n, np.full(self.n, 1 / self.n), size).astype(np.float64)
+            weights = resampled_counts(np.arange(self.n), self.n, size, rng).astype(np.float64)
             positive, negative = (weights @ part for part in parts)
             below = np.cumsum(negative, axis=1) - negative / 2
             with np.errstate(invalid="ignore"):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from cohorts.folder.analysis_plan import ANALYSIS_SETS
 from cohorts.folder.study import Dichotomy
@@ -18,6 +19,7 @@ from cohorts.tables.schemas import UNGRADED
 from reports.statistics.inputs import ReportInput
 from reports.statistics.rows import Row, Statistics
 from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS, HEMISPHERES, MAXIMUM_SCORE
+from tasks.arrays import BoolArray, FloatArray
 
 COMPARE: dict[str, Callable[[pd.Series, float], pd.Series]] = {
     "ge": operator.ge,
@@ -51,6 +53,7 @@ class Recount:
         self.evidence = _evidence(regions[regions["status"] == "ok"])
         self.strata = self._strata()
         self._affected: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}
+        self._judged: dict[tuple[str, str, str, bool], pd.DataFrame] = {}
         self._tables: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}
         self._positive = self._positive_class()
 
@@ -111,6 +114,22 @@ class Recount:
             counts = zip(grouped.sum().items(), grouped.size(), strict=True)
             self._affected[key] = {str(region): (int(n_affected), int(n)) for (region, n_affected), n in counts}
         return self._affected[key]
+
+    def judged(self, cell: Row, regions: tuple[str, ...], *, by_evidence: bool) -> tuple[BoolArray, FloatArray]:
+        """Whether the reference calls each region affected, and what the candidate says of it."""
+        key = (str(cell.reference), str(cell.source), cell.stratum, by_evidence)
+        if key not in self._judged:
+            tables = [self.flags[key[0]], self.evidence[key[1]] if by_evidence else self.flags[key[1]]]
+            long = [
+                one[[side for side in HEMISPHERES if side in one]].stack()  # noqa: PD013
+                for one in tables
+            ]
+            both = pd.concat(long, axis=1, keys=["reference", "candidate"]).dropna().reset_index("region")
+            inside = both.index.get_level_values("participant_id").isin(self.strata[cell.stratum])
+            self._judged[key] = both[inside]
+        found = self._judged[key]
+        found = found[found["region"].isin(regions)]
+        return (found["reference"] == 1).to_numpy(), found["candidate"].to_numpy(dtype=float)
 
     def _positive_class(self) -> pd.Series:
         """Whether the severity column reaches the positive class, where it is given."""
@@ -284,21 +303,14 @@ def _regional(cell: Row, recount: Recount) -> Iterator[str]:
         return
     groups = {"all": ASPECTS_REGIONS, "subcortical": DEEP_REGIONS, "cortical": CORTICAL_REGIONS}
     regions = (cell.region,) if cell.region else groups[cell.category or ""]
-    evidence = recount.evidence.get(str(cell.source)) if cell.quantity == "auc" else None
-    judged = []
-    for one in (recount.flags[str(cell.reference)], recount.flags[str(cell.source)] if evidence is None else evidence):
-        ids, names = (one.index.get_level_values(level) for level in ("participant_id", "region"))
-        kept_rows = one[ids.isin(recount.strata[cell.stratum]) & names.isin(regions)]
-        judged.append(kept_rows[[side for side in HEMISPHERES if side in one]].stack())  # noqa: PD013
-    both = pd.concat(judged, axis=1, keys=["reference", "candidate"]).dropna()
-    truth = both["reference"] == 1
+    truth, values = recount.judged(cell, regions, by_evidence=cell.quantity == "auc")
     if cell.quantity != "auc":
         kept = truth if cell.quantity == "sensitivity" else ~truth
-        yield from _shares(cell, int((both["candidate"][kept] == int(kept is truth)).sum()), int(kept.sum()))
-    elif 0 < (n_positive := int(truth.sum())) < len(both):
-        area = (both["candidate"].rank()[truth].sum() - n_positive * (n_positive + 1) / 2) / (
-            n_positive * (len(both) - n_positive)
-        )
+        wanted = 1 if cell.quantity == "sensitivity" else 0
+        yield from _shares(cell, int((values[kept] == wanted).sum()), int(kept.sum()))
+    elif 0 < (n_positive := int(truth.sum())) < len(truth):
+        ranks = stats.rankdata(values)[truth].sum()
+        area = (ranks - n_positive * (n_positive + 1) / 2) / (n_positive * (len(truth) - n_positive))
         if cell.estimate is None or abs(cell.estimate - area) > TOLERANCE:
             yield cell.must(f"be {area:.6g}, the area that the rank sums give", cell.estimate)
 

@@ -54,7 +54,7 @@ def brief_pdf(html: str) -> tuple[bytes, int, tuple[str, ...]]:
         As ``page_pdf``.
     """
     document, left_out = _laid_out(html), []
-    while len(document.pages) > MOST_PAGES and (chapters := _CHAPTERS.findall(html)):
+    while len(document.pages) > MOST_PAGES and len(chapters := _CHAPTERS.findall(html)) > 1:
         starts = {name: number for number, page in enumerate(document.pages) for name in page.anchors}
         late = [name for name in chapters if starts.get(name, 0) >= MOST_PAGES] or chapters[-1:]
         for name in late:

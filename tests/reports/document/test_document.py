@@ -384,7 +384,7 @@ def test_the_first_page_answers_the_primary_question_and_has_three_figures() -> 
     words = Page(made.html).words
     limits = f"{row['lower']:.2f} to {row['upper']:.2f}"
     assert f"{row['estimate']:.2f} 95 % interval {limits} n = {row['n']}" in words
-    assert "at least 0.1" in words.split("Who is in this report")[1]
+    assert "above 0.1: shown" in words.split("Who is in this report")[1]
     first = made.html.split('<section id="summary">')[1].split("</section>")[0]
     assert first.count("<figure>") == 3
     assert 'id="first-flowchart-tip"' in first

@@ -53,19 +53,32 @@ def test_what_has_one_class_only_says_so():
         region_table(reference=[[0.5]], candidate=[[1]], seed=1)
 
 
-def test_gee_is_statsmodels_own_and_the_plain_share_where_patients_are_alike():
+def _by_statsmodels(hits, sizes, how):
+    values = np.concatenate([np.arange(size) < hit for hit, size in zip(hits, sizes, strict=True)]).astype(float)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    model = sm.GEE(values, np.ones((len(values), 1)), groups, family=sm.families.Binomial(),
+                   cov_struct=sm.cov_struct.Exchangeable())  # fmt: skip
+    fit = model.fit(cov_type=how, ctol=1e-12, maxiter=200)
+    return float(fit.params[0]), float(fit.bse[0]), float(model.cov_struct.dep_params)
+
+
+@pytest.mark.parametrize("hits", [(3, 0, 2, 4, 1, 6), (1, 1, 2, 0, 3, 1), (4, 0, 0, 4, 0, 7)])
+def test_gee_is_that_of_statsmodels(hits):
+    sizes = (4, 1, 2, 4, 3, 7)
+    found = gee_share(hits=hits, sizes=sizes)
+    logit, error, correlation = _by_statsmodels(hits, sizes, "bias_reduced")
+    assert found.correlation == pytest.approx(correlation, abs=1e-6)
+    assert found.logit == pytest.approx(logit, abs=1e-6)
+    assert found.standard_error == pytest.approx(error, rel=1e-5)
+
+
+def test_gee_of_patients_of_one_size_is_the_plain_share_with_a_variance_by_hand():
     hits, sizes = np.array([3, 0, 2, 4, 1]), np.array([4, 4, 4, 4, 4])
     found = gee_share(hits=hits, sizes=sizes)
-    assert found.estimate == pytest.approx(10 / 20)  # equal sizes: no weighing
-    values = np.concatenate([np.arange(4) < hit for hit in hits]).astype(float)
-    fit = sm.GEE(values, np.ones((20, 1)), np.repeat(np.arange(5), 4), family=sm.families.Binomial(),
-                 cov_struct=sm.cov_struct.Exchangeable()).fit()  # fmt: skip
-    assert found.logit == pytest.approx(fit.params[0], abs=1e-10)
-    # robust variance of a mean of equal clusters by hand; bias reduction multiplies each residual by n / (n - 1)
+    assert found.estimate == pytest.approx(10 / 20)
     deviations = hits - 2.0
     robust = math.sqrt(float(deviations @ deviations)) / (20 * 0.25)
-    assert fit.bse[0] == pytest.approx(robust)
-    assert found.standard_error == pytest.approx(robust * 5 / 4)
+    assert found.standard_error == pytest.approx(robust * 5 / 4)  # bias reduction: n / (n - 1)
     assert gee_share(hits=[2, 3], sizes=[2, 3]).reason == "all regions are alike"
     assert gee_share(hits=[1, 0], sizes=[2, 0]).reason == "1 patients, at least 2 are needed"
 
