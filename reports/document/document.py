@@ -105,7 +105,7 @@ def document(
         made = (make(parts) for make in _CHAPTERS)
         chapters = [with_role(chapter, parts) for chapter in made if chapter is not None]
         provenance = provenance_chapter(parts)
-        first_page = summary(parts, chapters)
+        first_page = summary(parts)
         html = _render(parts, first_page, chapters, provenance)
         by_anchor = {chapter.anchor: chapter for chapter in chapters}
         sent = [replace(one, blocks=one.open_blocks) for one in map(by_anchor.get, _BRIEF) if one is not None]

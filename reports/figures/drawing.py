@@ -129,14 +129,6 @@ def chart(name: str, title: str, figure: Figure) -> Chart:
     return Chart(name, title, _inline(stream.getvalue(), name, title))
 
 
-def renamed(one: Chart, name: str) -> Chart:
-    """The same drawing once more on a page: with identifiers of its own."""
-    svg = one.svg
-    for before in ('id="', "url(#", 'href="#'):
-        svg = svg.replace(f"{before}{one.name}-", f"{before}{name}-")
-    return Chart(name, one.title, svg)
-
-
 def source_colours(sources: Sequence[str]) -> dict[str, tuple[str, Any]]:
     """Source -> (colour, line style), in the order given; the line style changes when the colours are used up."""
     return {
