@@ -29,7 +29,7 @@ class MethodCard:
     ----------
     kind : of source
     title, paper : what it is, after whom
-    parameters : name, value, whence (paper, code or chosen here), where or why
+    parameters : name, value, origin (paper, code or chosen here), where or why
     contradictions : mark, what the paper says against itself, what is done
     """
 
@@ -46,18 +46,18 @@ class MethodCard:
         Raises
         ------
         ValueError
-            A parameter does not say whence it is.
+            A parameter does not say origin it is.
         """
         read = tomllib.loads(text)
         parameters = tuple((str(a), str(b), str(c), str(d)) for a, b, c, d in read["parameter"])
-        unknown = [name for name, _, whence, _ in parameters if whence not in WHENCE]
+        unknown = [name for name, _, origin, _ in parameters if origin not in ORIGINS]
         if unknown:
-            raise ValueError(f"{kind}: parameters must be of {', '.join(WHENCE)}, got others of {', '.join(unknown)}.")
+            raise ValueError(f"{kind}: parameters must be of {', '.join(ORIGINS)}, got others of {', '.join(unknown)}.")
         contradictions = tuple((str(a), str(b), str(c)) for a, b, c in read["contradiction"])
         return cls(kind, read["title"], read["paper"], parameters, contradictions)
 
 
-WHENCE = ("paper", "code", "chosen here")
+ORIGINS = ("paper", "code", "chosen here")
 
 
 def appendix_page(material: Material, cards: Mapping[str, MethodCard]) -> str:
@@ -91,13 +91,13 @@ def cards_chapter(material: Material, cards: Mapping[str, MethodCard]) -> Chapte
         absent = [name for name in names if name in material.data.absent]
         state = f"in this run as {', '.join(names)}" if names else "not in this run"
         state += f"; not measured: {material.data.absent[absent[0]]}" if absent else ""
-        lines = tuple((Cell(name), Cell(value), Cell(whence, where, wraps=True))
-                      for name, value, whence, where in card.parameters)  # fmt: skip
+        lines = tuple((Cell(name), Cell(value), Cell(origin, where, wraps=True))
+                      for name, value, origin, where in card.parameters)  # fmt: skip
         against = tuple((Cell(mark), Cell(what), Cell(done)) for mark, what, done in card.contradictions)
         blocks += [
             Text(card.title, "heading"),
             Text(f"{card.paper}. Source kind {kind}, {state}."),
-            TableView("Parameters", ("Parameter", "Value here", "Whence"), (Group("", lines),), 3, is_prose=True),
+            TableView("Parameters", ("Parameter", "Value here", "Comes from"), (Group("", lines),), 3, is_prose=True),
             TableView("What the paper says against itself, and what is done", ("", "Found", "Done here"),
                       (Group("", against),), 3, is_prose=True),
         ]  # fmt: skip

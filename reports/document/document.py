@@ -108,7 +108,8 @@ def document(
         first_page = summary(parts)
         html = _render(parts, first_page, chapters, provenance)
         by_anchor = {chapter.anchor: chapter for chapter in chapters}
-        sent = [replace(one, blocks=one.open_blocks) for one in map(by_anchor.get, _BRIEF) if one is not None]
+        kept = [by_anchor[name] for name in _BRIEF if name in by_anchor]
+        sent = [replace(one, blocks=one.open_blocks) for one in kept]
         brief = _render(parts, first_page, sent, None)
     return Document(html, tuple(chart for chapter in chapters for chart in chapter.charts()), brief)
 

@@ -223,7 +223,7 @@ def gee_share(*, hits: npt.ArrayLike, sizes: npt.ArrayLike) -> GeeShare:
         reason = "all regions are alike"
     if reason is not None:
         return GeeShare(math.nan, math.nan, math.nan, math.nan, n, reason)
-    share, correlation = hit.sum() / total, 0.0
+    share, correlation = float(hit.sum()) / total, 0.0
     for _ in range(MOST_ROUNDS):
         before = share
         correlation = _exchangeable(hit, size, share)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reports.document.document import DISCLAIMER, FILE_NAME
@@ -63,7 +64,7 @@ def disagreements(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]], cut: T
         both = pd.concat([by_source[reference], by_source[candidate]], axis=1, keys=["first", "second"]).dropna()
         for participant_id, first, second in both.astype(int).itertuples(name=None):
             if first != second:
-                crosses = cut is not None and bool(cut.is_positive([first])[0] != cut.is_positive([second])[0])
+                crosses = cut is not None and len(set(cut.is_positive(np.array([first, second])).tolist())) == 2
                 found.append(Disagreement(str(participant_id), reference, candidate, first, second, crosses))
     return sorted(found, key=lambda one: (-abs(one.difference), one.participant_id, one.reference, one.candidate))
 

@@ -53,7 +53,8 @@ def brief_pdf(html: str) -> tuple[bytes, int, tuple[str, ...]]:
     PdfMissingError
         As ``page_pdf``.
     """
-    document, left_out = _laid_out(html), []
+    document = _laid_out(html)
+    left_out: list[str] = []
     while len(document.pages) > MOST_PAGES and len(chapters := _CHAPTERS.findall(html)) > 1:
         starts = {name: number for number, page in enumerate(document.pages) for name in page.anchors}
         late = [name for name in chapters if starts.get(name, 0) >= MOST_PAGES] or chapters[-1:]

@@ -19,6 +19,7 @@ from reports.statistics.patients import EVIDENCE, Patients
 from reports.statistics.rows import LEVEL, Builder, Details, Scope, joined
 from reports.statistics.sections.agreement import pairs_of, shared_method
 from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS
+from tasks.arrays import BoolArray, FloatArray, IntArray
 
 ALL = "all"
 #: Regions taken together; each is also taken alone.
@@ -66,14 +67,14 @@ def regional_pairs(patients: Patients) -> Iterator[tuple[str, str]]:
 
 def judgements(
     patients: Patients, reference: str, candidate: str, regions: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[BoolArray, FloatArray, IntArray]:
     """Of every region with a reference and evidence: (m,) whether it is affected, its evidence, and whose it is."""
     at = [ASPECTS_REGIONS.index(region) for region in regions]
     affected = patients.flags[reference].affected[:, :, at].reshape(patients.n, -1)
     values = patients.evidence[candidate].values[:, :, at].reshape(patients.n, -1)
     kept = ~np.isnan(affected) & ~np.isnan(values)
     whose = np.broadcast_to(np.arange(patients.n)[:, None], kept.shape)
-    return affected[kept] == 1, values[kept], whose[kept]
+    return np.asarray(affected[kept] == 1), np.asarray(values[kept]), np.asarray(whose[kept])
 
 
 def _add_group(rows: Builder, scope: Scope, patients: Patients, regions: tuple[str, ...], note: str | None) -> None:
