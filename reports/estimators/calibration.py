@@ -107,7 +107,7 @@ def calibration(
         raise ValueError(f"n_bins must be >= 1, got {n_bins}.")
     n, n_positive = predicted.size, int(np.count_nonzero(happened))
     reason = None if 0 < n_positive < n else f"both outcomes are needed, got {n_positive} of {n}"
-    groups = None if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
+    groups = None if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1].astype(np.int64)
     if groups is not None and groups.shape != predicted.shape:
         raise ValueError(f"patients must have {n} values, one per prediction, got {groups.size}.")
     n_patients = n if groups is None else int(groups.max(initial=-1)) + 1

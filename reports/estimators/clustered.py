@@ -211,7 +211,7 @@ def gee_share(*, hits: npt.ArrayLike, sizes: npt.ArrayLike) -> GeeShare:
         It weighs patients with many regions less than the plain share does. NaN with a reason where all regions or none
         are hit, for fewer than two patients, or without convergence.
     """
-    hit, size = (checked_vector(name, one).astype(int) for name, one in (("hits", hits), ("sizes", sizes)))
+    hit, size = (checked_vector(name, one).astype(np.int64) for name, one in (("hits", hits), ("sizes", sizes)))
     if hit.shape != size.shape or np.any(hit > size) or np.any(hit < 0):
         raise ValueError("hits must be within 0..sizes, one of each for every patient.")
     hit, size = hit[size > 0], size[size > 0]
@@ -324,11 +324,11 @@ def clustered_auc(
     """
     values = checked_vector("candidate", candidate)
     affected = checked_flags("reference", reference, values.size)
-    who = np.unique(np.asarray(patients), return_inverse=True)[1]
+    who = np.unique(np.asarray(patients), return_inverse=True)[1].astype(np.int64)
     if who.shape != values.shape:
         raise ValueError(f"patients must have {values.size} values, one per region, got {who.size}.")
     ordered = values if positive_when == "high" else -values
-    codes = np.unique(ordered, return_inverse=True)[1]
+    codes = np.unique(ordered, return_inverse=True)[1].astype(np.int64)
     n, n_positive = int(who.max(initial=-1)) + 1, int(affected.sum())
     n_negative = values.size - n_positive
     kept = (codes, affected, who)
