@@ -107,7 +107,7 @@ def gallery_page(
             _item(f"{anchor}-{place}", one, drawn[one.participant_id], regions.get(one.participant_id, ()), cohort)
             for place, one in enumerate(chosen, start=1)
         ]
-        sections.append({"anchor": anchor, "title": title, "items": items})
+        sections.append({"anchor": anchor, "title": title, "shown": items})
     n_crossed = sum(one.crosses for one in found)
     return page_template("gallery.html.j2").render(
         title="Largest disagreements",

@@ -221,7 +221,7 @@ def test_what_is_not_computed_says_so_and_no_cell_is_a_dash() -> None:
 
 
 def test_synthetic_data_are_marked_in_every_section(page: Page) -> None:
-    assert page.all("class").count("mark") == page.tags.count("section") == 19
+    assert page.all("class").count("mark") == page.tags.count("section") == 22
     assert "SYNTHETIC DATA" in page.words or "Synthetic data." in page.words
 
 
