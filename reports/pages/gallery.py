@@ -102,7 +102,8 @@ def gallery_page(
     sections = []
     for anchor, title, chosen in lists:
         for one in chosen:
-            drawn.setdefault(one.participant_id, tuple(drawings_of(one.participant_id)))
+            if one.participant_id not in drawn:
+                drawn[one.participant_id] = tuple(drawings_of(one.participant_id))
         items = [
             _item(f"{anchor}-{place}", one, drawn[one.participant_id], regions.get(one.participant_id, ()), cohort)
             for place, one in enumerate(chosen, start=1)
