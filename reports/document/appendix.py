@@ -167,7 +167,7 @@ def _ours(material: Material, modality: str) -> list[tuple[Cell, ...]]:
         for row in statistics.select(section, quantity, stratum):
             if row.source in names and row.estimate is not None:
                 pairs.setdefault((row.source, row.reference), row)
-    lines = []
+    lines: list[tuple[Cell, ...]] = []
     for (source, reference), row in pairs.items():
         icc = material.row("agreement", "icc_a1", source, reference, stratum)
         cut, regions = (
