@@ -798,6 +798,19 @@ def reading_collect(
 
 
 @app.command()
+def pdf(
+    out: OutFolder,
+    file: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="PDF to write; default OUT/report.pdf")
+    ] = None,
+) -> None:
+    """Write the latest report as a PDF of at most twelve pages, for sending; needs Pango."""
+    from flows.commands.brief_pdf import write_brief_pdf
+
+    raise typer.Exit(write_brief_pdf(out, file, Console()))
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make")] = Path("demo"),
     n_participants: Annotated[int, typer.Option("--participants", min=40, max=5000, help="Synthetic patients")] = 80,

@@ -115,9 +115,9 @@ def read_cohort(folder: Path | str, model: type[StudyConfig]) -> Cohort:
         cohort.toml cannot be read; all its problems are named.
     """
     folder = Path(folder)
-    config = read_study(folder, model)
+    config, problems = read_study(folder, model)
     paths = CohortPaths(folder)
-    problems = check_study(config, paths)
+    problems += check_study(config, paths)
 
     declared = tuple(item for item in config.clinical if item.column not in RESERVED_COLUMNS)
     listed, found = read_tsv(folder, clinical.FILE, clinical.participants_header(declared))

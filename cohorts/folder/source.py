@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -103,6 +103,18 @@ class Source(Part):
     features_by: ClassVar[str] = "aspects-cohort"
     #: Frame times, units or vessels chosen by hand are in the JSON file beside its first scan.
     reads_sidecar: ClassVar[bool] = False
+
+    @classmethod
+    def kind_name(cls) -> str:
+        """What ``cohort.toml`` calls the kind."""
+        (name,) = get_args(cls.model_fields["kind"].annotation)
+        return str(name)
+
+    @classmethod
+    def taken(cls) -> tuple[dict[str, Any], ...]:
+        """The sources of this kind that a study has which declares none; none where a key has no default."""
+        name = cls.kind_name()
+        return () if cls.needed else ({"name": name.replace("_", "-"), "kind": name},)
 
     # what it reads and depends on
 

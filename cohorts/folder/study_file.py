@@ -38,6 +38,7 @@ from cohorts.folder.study import (
     kinds_of,
 )
 from cohorts.folder.table_mapping import TableMapping
+from cohorts.folder.taken_sources import taken_sources
 from cohorts.folder.toml_rows import DEEPEST, Location, first_row_too_deep, rows_of
 from cohorts.folder.tsv import read_text
 from cohorts.tables.schemas import RESERVED_COLUMNS
@@ -72,13 +73,17 @@ Sections = Mapping[str, tuple[type[BaseModel], ...]]
 LARGEST_STUDY = 1_000_000  # bytes
 
 
-def read_study(folder: Path, model: type[StudyConfig]) -> StudyConfig:
+def read_study(folder: Path, model: type[StudyConfig]) -> tuple[StudyConfig, list[Problem]]:
     """Read ``cohort.toml``.
 
     Parameters
     ----------
     folder : cohort folder
     model : the study, closed over the kinds of source that there are (``cohorts.folder.study.study_model``)
+
+    Returns
+    -------
+    The study; and the warning that it declares no source, so that all were taken that the cohort's files allow.
 
     Raises
     ------
@@ -106,8 +111,13 @@ def read_study(folder: Path, model: type[StudyConfig]) -> StudyConfig:
         rule = f"must be valid TOML ({reason[:1].lower()}{reason[1:]})"
         remedy = 'Look for a missing quote, bracket or "=" in this line or the one before.'
         raise CohortError([Problem(FILE, row, None, None, rule, remedy, "invalid_toml")]) from None
+    problems: list[Problem] = []
+    if "source" not in content and "study" in content:
+        content["source"], problems = taken_sources(folder, kinds_of(model))
+        if not content["source"]:
+            raise CohortError(problems)
     try:
-        return model.model_validate(content)
+        return model.model_validate(content), problems
     except ValidationError as error:
         rows, sections = rows_of(text), _SECTIONS | {"source": kinds_of(model)}
         problems = [

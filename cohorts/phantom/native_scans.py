@@ -1,4 +1,4 @@
-"""Native scans of the phantom cohort's patients: NCCT, DWI and ADC (or b0), each in its own head pose.
+"""Native scans of the phantom cohort's patients: NCCT, CTA, DWI and ADC (or b0), each in its own head pose.
 
 A scan shows the lesion of the patient's mask file, so that what a score finds on the scan can be compared with the
 mask. The scans are simulated by ``tasks.phantoms.scans``; the same seed gives the same bytes.
@@ -21,7 +21,7 @@ from cohorts.images.transforms import SCAN_SPACE
 from cohorts.phantom.tables import write_tsv
 from tasks.arrays import Affine, FloatingArray
 from tasks.phantoms.head import Acquisition, Head, build_head, head_pose, scan_grid
-from tasks.phantoms.scans import Infarct, lowering_hu, simulate_diffusion, simulate_ncct
+from tasks.phantoms.scans import Infarct, lowering_hu, simulate_cta, simulate_diffusion, simulate_ncct
 from tasks.registration.target import TissueMaps
 from tasks.space.resample import Grid
 
@@ -34,6 +34,9 @@ HEAD_SCALE = (0.88, 0.03, 0.02)
 TURN_DEG = (5.0, 15.0)  # SD about each axis and most: heads lie askew by a few degrees
 CT_NOISE_HU = (3.0, 5.0)  # of slices of 5 mm
 CT_CUPPING_HU = (1.0, 3.0)
+CTA_SHAPE, CTA_SLICE_MM = (240, 240, 64), 2.5  # thinner than plain CT, as they come; not 0.6 mm, so that it stays quick
+CTA_NOISE_HU = (6.0, 10.0)
+ARTERY_HU = (220.0, 420.0)  # arteries of a good CT angiography
 MR_NOISE = (6.0, 11.0)  # signal-to-noise ratio of white matter at b = 1000: 18 to 10
 MR_BIAS = (0.05, 0.25)
 ADC_STORED = 1000.0  # whole numbers of 10^-6 mm2/s, as most scanners store it
@@ -70,7 +73,7 @@ def write_phantom_scans(
 
     Returns
     -------
-    The rows added to ``scans.tsv``: three per patient.
+    The rows added to ``scans.tsv``: four per patient.
 
     Raises
     ------
@@ -171,6 +174,10 @@ def _scans(head: Head, infarct: Infarct, number: int, rng: np.random.Generator) 
         yield "dwi-b0", scan_bytes(series.b0, mr.grid.affine)
     else:
         yield "adc", scan_bytes(series.adc * ADC_STORED, mr.grid.affine)
+    angiography = _acquisition((x, y, z), CTA_SHAPE, (pixel_mm, pixel_mm, CTA_SLICE_MM), rng)
+    artery_hu, noise_hu = (float(rng.uniform(*limits)) for limits in (ARTERY_HU, CTA_NOISE_HU))
+    hu = simulate_cta(head, angiography, infarct, vessel_hu=artery_hu, noise_hu=noise_hu)
+    yield "cta", scan_bytes(hu, angiography.grid.affine)
 
 
 def _acquisition(

@@ -19,49 +19,32 @@ from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map, load_template
 
 SCANNED_LESION_ML = 5.0  # who has a smaller one gets no synthetic scans
-#: The baselines, a network and CT perfusion, for the patients that have scans.
-SCAN_SOURCES = """
-[[source]]
-name = "ncct-ratio"
-kind = "density_ratio"
-modality = "ncct"
-description = "Baseline without weights on six patients' synthetic CT"
-
-[[source]]
-name = "dwi-threshold"
-kind = "dwi_threshold"
-modality = "dwi"
-description = "Baseline without weights on six patients' synthetic diffusion scans"
-
-[[source]]
-name = "dwi-unet"
-kind = "dwi_unet"
-modality = "dwi"
-registration = "network"
-description = "Networks draw lesion and regions of the same scans; trained on other synthetic patients alone"
-
-[[source]]
-name = "ctp-core"
-kind = "ctp_core"
-modality = "ctp"
-description = "Core on six patients' synthetic CT perfusion: rCBF < 30 % in more than 10 % of a region"
-
-[[agreement]]
-reference = "ctp-core"
-candidate = "dwi-threshold"
-
-[[agreement]]
-reference = "ctp-core"
-candidate = "dwi-unet"
-
-[[agreement]]
-reference = "ctp-core"
-candidate = "ncct-ratio"
-
-[[agreement]]
-reference = "lesion-classic"
-candidate = "ctp-core"
-"""
+#: Patients with native scans of every modality; each costs about 20 CPU seconds, half of them networks.
+N_SCANNED = 6
+#: What scores their scans: name, kind, further keys, description.
+SCAN_SOURCES = (
+    ("ncct-ratio", "density_ratio", "", "Baseline without weights on synthetic plain CT"),
+    ("cta-ratio", "density_ratio", 'modality = "cta"\nimage = "cta"', "The same baseline on synthetic CT angiography"),
+    ("ncct-overlap", "ncct_overlap", "", "Paper 2: an infarct laid over regions; no weights ship, so it is absent"),
+    ("ncct-radiomics", "ncct_radiomics", "", "Paper 3's comparator on synthetic plain CT"),
+    ("cta-radiomics", "cta_radiomics", "", "Paper 1's classifier on synthetic CT angiography"),
+    ("dwi-threshold", "dwi_threshold", "", "Baseline without weights on synthetic diffusion scans"),
+    (
+        "dwi-unet",
+        "dwi_unet",
+        'registration = "network"',
+        "Paper 4: networks draw lesion and regions on diffusion scans",
+    ),
+    ("dwi-dichotomy", "dwi_dichotomy", "", "Paper 5: the chance of a low score on diffusion scans, and nothing else"),
+    ("ctp-core", "ctp_core", "", "Core on synthetic CT perfusion: rCBF < 30 % in more than 10 % of a region"),
+)
+#: Reference -> the candidates held against it: systems and baselines beside both truths and a reader.
+_SYSTEMS = ("ncct-ratio", "cta-ratio", "ncct-radiomics", "cta-radiomics", "dwi-threshold", "dwi-unet")
+COMPARED = {
+    "lesion-classic": (*_SYSTEMS, "dwi-dichotomy", "ctp-core"),
+    "ctp-core": _SYSTEMS,
+    "reader:A:1": ("ncct-radiomics", "cta-radiomics", "dwi-unet", "dwi-dichotomy"),
+}
 
 
 def run_demo(folder: Path, *, n_participants: int, n_cpus: int, gpu: GpuChoice, console: Console) -> int:
@@ -88,6 +71,7 @@ def run_demo(folder: Path, *, n_participants: int, n_cpus: int, gpu: GpuChoice, 
     request = RunRequest(cohort, out, n_cpus=n_cpus, gpu=gpu, command=f"aspects demo {folder}")
     outcome = run_cohort(request, console)
     screens.show_outcome(outcome, request, console)
+    console.print(f"aspects pdf {out} writes the report as a PDF of at most twelve pages.", highlight=False)
     console.print(f"Demo took {time.perf_counter() - started:.1f} s. All of it is synthetic.", highlight=False)
     return outcome.exit_code
 
@@ -106,9 +90,33 @@ def make_demo_cohort(folder: Path, n_participants: int) -> tuple[PlantedFault, .
     faults = write_phantom_cohort(folder, anatomy, n_participants=n_participants)
     maps = template_tissues("ct")
     without = {fault.participant_id for fault in faults}
-    without |= small_lesions(folder, minimum_ml=SCANNED_LESION_ML, without=without)
-    write_phantom_scans(folder, maps, without=without)
-    write_phantom_perfusion(folder, maps, without=without)
+    without |= small_lesions(folder, minimum_ml=SCANNED_LESION_ML, n_patients=N_SCANNED, without=without)
+    write_phantom_scans(folder, maps, without=without, n_patients=N_SCANNED)
+    write_phantom_perfusion(folder, maps, without=without, n_patients=N_SCANNED)
     with (folder / "cohort.toml").open("a", encoding="utf-8") as study:
-        study.write(SCAN_SOURCES)
+        study.write(_scan_sections())
     return faults
+
+
+def _scan_sections() -> str:
+    """The sources of scans and the questions about them, as ``cohort.toml`` has them."""
+    sections = [
+        "\n".join(
+            [
+                "",
+                "[[source]]",
+                f'name = "{name}"',
+                f'kind = "{kind}"',
+                *keys.splitlines(),
+                f'description = "{about}"',
+                "",
+            ]
+        )
+        for name, kind, keys, about in SCAN_SOURCES
+    ]
+    sections += [
+        f'\n[[agreement]]\nreference = "{reference}"\ncandidate = "{candidate}"\n'
+        for reference, candidates in COMPARED.items()
+        for candidate in candidates
+    ]
+    return "".join(sections)

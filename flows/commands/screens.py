@@ -114,9 +114,9 @@ def show_plan(request: RunRequest, console: Console) -> None:
 
 
 def show_absent(plan: Plan, console: Console) -> None:
-    """The sources that cannot be measured, and why."""
-    for why in plan.absent.values():
-        console.print(f"Left out: {why}", highlight=False, markup=False, soft_wrap=True)
+    """The sources that were taken unasked, and those that cannot be measured, and why."""
+    for line in plan.chosen_lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _n_scans_read(plan: Plan) -> int:

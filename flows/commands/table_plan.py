@@ -71,7 +71,7 @@ def plan_import(request: TableRequest, console: Console, ask: Ask | None) -> Pla
     UsageError, PreflightError, ForeignTableError
         An option, the cohort folder or the file breaks a rule.
     """
-    config = read_study(request.cohort, STUDY)
+    config, _ = read_study(request.cohort, STUDY)
     mapping = stored_mapping(config, request)
     table = read_file(request.file, mapping.form)
     fields = dictionary_of(request.dictionary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +19,7 @@ from reports.figures.scan_picture import PICTURE_SUFFIX
 if TYPE_CHECKING:
     from cohorts.store.records import Record
     from reports.pages.view import CohortView, Drawing, PatientView
-    from reports.statistics.inputs import RunInfo
+    from reports.statistics.inputs import ReportInput, RunInfo
 
 Row = dict[str, Any]
 
@@ -36,20 +37,11 @@ def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: 
     out : output folder, where the records' files lie
     draft : folder of the run's results
     """
-    from reports.figures.quality_figures import cohort_quality
     from reports.pages.patient import write_patient_pages
     from reports.pages.quality import quality_page
-    from reports.pages.view import INDEX_PAGE, PAGES_FOLDER, QUALITY_PAGE, CohortView
+    from reports.pages.view import INDEX_PAGE, PAGES_FOLDER, QUALITY_PAGE
 
-    config = plan.cohort.config
-    cohort = CohortView(
-        study=config.study.name,
-        run=run,
-        quality=cohort_quality(frames["scans"], _gates(plan)),
-        columns={item.column: f"{item.title} ({item.unit})" if item.unit else item.title for item in config.clinical},
-        is_synthetic=config.study.synthetic,
-        pictures=config.study.pictures,
-    )
+    cohort = _cohort(plan, frames["scans"], run)
     participants = _records(frames["participants"])
     rows = {name: _by_participant(frames[name]) for name in TABLES_OF_A_PATIENT}
     sides = _sides(plan, participants, rows)
@@ -58,6 +50,54 @@ def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: 
     (draft / PAGES_FOLDER / INDEX_PAGE).write_text(index, encoding="utf-8")
     page = quality_page(frames["scans"], frames["exclusions"], cohort, sides)
     (draft / QUALITY_PAGE).write_text(page, encoding="utf-8")
+
+
+def write_further_pages(
+    plan: Plan, data: ReportInput, statistics: pd.DataFrame, run: RunInfo, out: Path, draft: Path
+) -> None:
+    """Write the gallery of disagreements, and the appendix: method cards, published numbers, checklists."""
+    from reports.document.appendix import APPENDIX_NAME, MethodCard, appendix_page
+    from reports.document.page import material
+    from reports.pages.gallery import GALLERY_PAGE, disagreements, gallery_page
+    from reports.statistics.patients import SCORE, patients_of
+    from reports.statistics.rows import Statistics
+    from reports.statistics.sections.agreement import pairs_of
+    from reports.statistics.sections.severity import threshold_of
+
+    primary = next((item for item in plan.cohort.config.dichotomy if item.primary and item.on == SCORE), None)
+    cut = None if primary is None else threshold_of(primary)
+    found = disagreements(data.scores, pairs_of(patients_of(data)), cut)
+    chosen = {one.participant_id for one in found}
+    regions = _by_participant(data.regions[data.regions["participant_id"].isin(list(chosen))])
+    cohort = _cohort(plan, data.scans, run)
+    page = gallery_page(found, regions, lambda name: _drawings(plan, name, out), cohort, cut)
+    (draft / GALLERY_PAGE).write_text(page, encoding="utf-8")
+    cards = {kind: MethodCard.of(kind, text) for kind, text in card_texts().items()}
+    page = appendix_page(material(data, Statistics(statistics), run, None), cards)
+    (draft / APPENDIX_NAME).write_text(page, encoding="utf-8")
+
+
+def card_texts() -> dict[str, str]:
+    """Kind of source -> its method card, a file of ``flows/sources/cards``; in the order of the papers."""
+    folder = files("flows") / "sources" / "cards"
+    kinds = ("cta_radiomics", "ncct_overlap", "ncct_radiomics", "dwi_unet", "dwi_dichotomy")
+    return {kind: (folder / f"{kind}.toml").read_text(encoding="utf-8") for kind in kinds}
+
+
+def _cohort(plan: Plan, scans: pd.DataFrame, run: RunInfo) -> CohortView:
+    """What all pages share."""
+    from reports.figures.quality_figures import cohort_quality
+    from reports.pages.view import CohortView
+
+    config = plan.cohort.config
+    return CohortView(
+        study=config.study.name,
+        run=run,
+        quality=cohort_quality(scans, _gates(plan)),
+        columns={item.column: f"{item.title} ({item.unit})" if item.unit else item.title for item in config.clinical},
+        is_synthetic=config.study.synthetic,
+        pictures=config.study.pictures,
+    )
 
 
 def _index(

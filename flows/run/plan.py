@@ -15,6 +15,7 @@ from cohorts.folder.manifest import Cohort, CohortError
 from cohorts.folder.problems import Problem
 from cohorts.folder.source import Source
 from cohorts.folder.study import CLASSIC, StudyConfig
+from cohorts.folder.taken_sources import SOURCES_TAKEN
 from cohorts.store.hashing import HashCache
 from cohorts.store.records import (
     Record,
@@ -78,6 +79,12 @@ class Plan:
     def n_done(self) -> int:
         """Cases with a valid record."""
         return sum(key in self.records for key in self.cases)
+
+    @property
+    def chosen_lines(self) -> list[str]:
+        """What to say of the choice of sources: that all were taken, and which are left out, with the reason."""
+        taken = [problem.text for problem in self.cohort.warnings if problem.reason == SOURCES_TAKEN]
+        return [*taken, *(f"Left out: {why}" for why in self.absent.values())]
 
     @property
     def pending(self) -> list[tuple[str, Case]]:

@@ -63,7 +63,7 @@ from flows.run.latest import (
     summary_digest,
 )
 from flows.run.overlaps import overlap_records
-from flows.run.pages import write_pages
+from flows.run.pages import write_further_pages, write_pages
 from flows.run.plan import Plan, code_digest, run_digest
 from flows.run.withholding import refuse_where_nothing_was_measured
 
@@ -219,7 +219,7 @@ def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_
     tables = draft / TABLES_FOLDER
     frames = {
         name: read_table(tables / f"{name}.parquet")
-        for name in ("participants", "scans", "exclusions", "regions", "scores", "lesions", "segmentation")
+        for name in ("participants", "scans", "exclusions", "regions", "scores", "lesions", "segmentation", "timings")
     }
     config = plan.cohort.config
     data = ReportInput(
@@ -242,9 +242,10 @@ def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_
         packages={name: importlib.metadata.version(name) for name in PACKAGES_SHOWN},
         warnings=tuple(problem.text for problem in plan.cohort.warnings),
     )
-    write_report(data, statistics, run, _atlas_slices(plan), draft)
-    later = {name: read_table(tables / f"{name}.parquet") for name in ("provenance", "timings")}
-    write_pages(plan, frames | later, run, out, draft)
+    slices = _atlas_slices(plan)
+    write_report(data, statistics, run, slices, draft)
+    write_pages(plan, frames | {"provenance": read_table(tables / "provenance.parquet")}, run, out, draft)
+    write_further_pages(plan, data, statistics, run, out, draft)
     return []
 
 

@@ -85,8 +85,8 @@ def run_cohort(request: RunRequest, console: Console) -> RunOutcome:
         if dead_owner is not None:
             console.print(f"Taking over from {dead_owner.text}, which ended without a word.", highlight=False)
         plan = make_plan(request.cohort, request.out, labels=request.labels, commands=request.commands)
-        for why in plan.absent.values():
-            console.print(f"Left out: {why}", highlight=False, markup=False, soft_wrap=True)
+        for line in plan.chosen_lines:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         for settings in plan.settings.values():
             keep_manifest(request.out, code_version(METHODS[settings.kind]))
         for method in COMPARISONS:

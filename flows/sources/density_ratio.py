@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -63,6 +63,14 @@ class DensityRatioSource(OnScanSource):
     kind: Literal["density_ratio"]
     modality: str = Field("ncct", description="Which rows of scans.tsv: scans as they came, in native space")
     image: Literal["ncct", "cta"] = Field("ncct", description="What the scan is, which decides cuts and limits")
+
+    @classmethod
+    def taken(cls) -> tuple[dict[str, Any], ...]:
+        """One on each CT."""
+        return tuple(
+            {"name": f"{image}-ratio", "kind": cls.kind_name(), "modality": image, "image": image}
+            for image in ("ncct", "cta")
+        )
 
     @property
     def scans(self) -> tuple[str, ...]:

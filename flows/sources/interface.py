@@ -52,8 +52,7 @@ class Method:
     @property
     def kind(self) -> str:
         """As ``cohort.toml`` names it."""
-        (kind,) = self.source.model_fields["kind"].annotation.__args__  # type: ignore[union-attr]
-        return str(kind)
+        return self.source.kind_name()
 
     def cpu_limit_of(self, parameters: Mapping[str, Any]) -> float:
         """CPU seconds after which a case with these settings is ended."""

@@ -7,7 +7,7 @@ The feature half of two published systems: Tao 2024 (J X-Ray Sci Technol 32:17-3
 from __future__ import annotations
 
 import importlib.metadata
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -44,6 +44,14 @@ class RadiomicsSource(DescribingSource):
                 f"{high:g} HU in bins of {self.bin_width_hu:g} HU"
             )
         return self
+
+    @classmethod
+    def taken(cls) -> tuple[dict[str, Any], ...]:
+        """One on each CT."""
+        return tuple(
+            {"name": f"{image}-features", "kind": cls.kind_name(), "modality": image, "image": image}
+            for image in ("ncct", "cta")
+        )
 
     @property
     def image_kind(self) -> ImageName:

@@ -6,11 +6,12 @@ Whatever people wrote (names, identifiers, details) is escaped and appears as te
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from reports.document.chapters.against_reference import calibration_chapter, reference_cuts_chapter, regional_chapter
 from reports.document.chapters.agreement import agreement_chapter
 from reports.document.chapters.association import association_chapter
 from reports.document.chapters.cohort import cohort_chapter, distribution_chapter
@@ -20,6 +21,7 @@ from reports.document.chapters.methods import REFERENCES, guide_chapter, methods
 from reports.document.chapters.plan import plan_chapter, with_role
 from reports.document.chapters.readers_and_sites import intention_chapter, readers_chapter, sites_chapter
 from reports.document.chapters.regions import region_chapter
+from reports.document.chapters.resources import resources_chapter
 from reports.document.chapters.roc import roc_chapter
 from reports.document.chapters.segmentation import segmentation_chapter
 from reports.document.chapters.summary import Summary, summary
@@ -32,22 +34,27 @@ from reports.statistics.rows import Statistics
 
 __all__ = ["AtlasLevel", "AtlasSlices", "Document", "document", "write_report"]
 
-FILE_NAME = "report.html"
+FILE_NAME, BRIEF_NAME = "report.html", "brief.html"
 DISCLAIMER = "Research use only; never a diagnosis"
 _CHAPTERS = (
     plan_chapter, flow_chapter, chase_chapter, cohort_chapter, distribution_chapter, region_chapter, roc_chapter,
-    dichotomy_chapter, youden_chapter, association_chapter, agreement_chapter, readers_chapter, sites_chapter,
-    intention_chapter, segmentation_chapter, methods_chapter,
-    guide_chapter,
+    dichotomy_chapter, youden_chapter, association_chapter, agreement_chapter, regional_chapter,
+    reference_cuts_chapter, calibration_chapter, readers_chapter, sites_chapter, intention_chapter,
+    segmentation_chapter, methods_chapter, resources_chapter, guide_chapter,
+)  # fmt: skip
+#: Chapters of the report for sending, in the order of their worth; what does not fit is left out from the end.
+_BRIEF = (
+    "plan", "flow", "agreement", "regional", "reference_cuts", "roc", "calibration", "readers", "intention", "methods",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Document:
-    """A rendered report: the page and its figures."""
+    """A rendered report: the page, the short one for sending, and the figures."""
 
     html: str
     charts: tuple[Chart, ...]
+    brief: str = ""
 
 
 def write_report(
@@ -85,6 +92,7 @@ def write_report(
         (figures / f"{chart.name}.svg").write_text(chart.svg, encoding="utf-8")
     path = folder / FILE_NAME
     path.write_text(made.html, encoding="utf-8")
+    (folder / BRIEF_NAME).write_text(made.brief, encoding="utf-8")
     return path
 
 
@@ -97,12 +105,20 @@ def document(
         made = (make(parts) for make in _CHAPTERS)
         chapters = [with_role(chapter, parts) for chapter in made if chapter is not None]
         provenance = provenance_chapter(parts)
-        html = _render(parts, summary(parts), chapters, provenance)
-    return Document(html, tuple(chart for chapter in chapters for chart in chapter.charts()))
+        first_page = summary(parts)
+        html = _render(parts, first_page, chapters, provenance)
+        by_anchor = {chapter.anchor: chapter for chapter in chapters}
+        kept = [by_anchor[name] for name in _BRIEF if name in by_anchor]
+        sent = [replace(one, blocks=one.open_blocks) for one in kept]
+        brief = _render(parts, first_page, sent, None)
+    return Document(html, tuple(chart for chapter in chapters for chart in chapter.charts()), brief)
 
 
-def _render(parts: Material, first_page: Summary, chapters: list[Chapter], provenance: Chapter) -> str:
-    """Fill the template."""
+def _render(parts: Material, first_page: Summary, chapters: list[Chapter], provenance: Chapter | None) -> str:
+    """Fill the template; without provenance as the short report, whose chapters are open."""
+    contents = [(chapter.anchor, chapter.title) for chapter in chapters]
+    if provenance is not None:
+        contents += [("references", "References"), ("provenance", "Provenance")]
     return page_template("report.html.j2").render(
         study=parts.data.config.study,
         run=parts.run,
@@ -110,6 +126,7 @@ def _render(parts: Material, first_page: Summary, chapters: list[Chapter], prove
         summary=first_page,
         chapters=chapters,
         provenance=provenance,
+        is_brief=provenance is None,
         references=REFERENCES,
-        contents=[*((c.anchor, c.title) for c in chapters), ("references", "References"), ("provenance", "Provenance")],
+        contents=contents,
     )

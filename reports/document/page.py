@@ -110,6 +110,11 @@ class Chapter:
     title: str
     blocks: tuple[Block, ...]
 
+    @property
+    def open_blocks(self) -> tuple[Block, ...]:
+        """What is not folded: what is sent on paper."""
+        return tuple(block for block in self.blocks if not isinstance(block, Folded | Pre))
+
     def charts(self) -> list[Chart]:
         """Every figure of the chapter, folded ones included."""
         return _charts(self.blocks)

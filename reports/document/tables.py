@@ -30,6 +30,7 @@ class Cell:
     note: str = ""
     badge: str = ""
     wraps: bool = False  # the under line is words, not numbers
+    is_absent: bool = False  # asked for and not there: marked in red
 
 
 _IN_CAPITALS = "aca mca pca m1 m2 m3 m4 m5 m6 ppv npv mcc lr auc smd icc loa ac1 ac2 f1"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from reports.estimators.estimate import (
     not_estimable,
     wald_interval,
 )
-from tasks.arrays import BoolArray, FloatArray
+from tasks.arrays import BoolArray, FloatArray, IntArray
 
 CLOSEST = 1e-6  # chosen here: probabilities of 0 and 1 have no logit and are moved in by this much
 
@@ -73,7 +73,13 @@ class Calibration:
     reason: str | None = None
 
 
-def calibration(*, reference: npt.ArrayLike, probability: npt.ArrayLike, n_bins: int = 10) -> Calibration:
+def calibration(
+    *,
+    reference: npt.ArrayLike,
+    probability: npt.ArrayLike,
+    n_bins: int = 10,
+    patients: npt.ArrayLike | None = None,
+) -> Calibration:
     """Calibration of probabilities against what happened.
 
     Parameters
@@ -82,6 +88,10 @@ def calibration(*, reference: npt.ArrayLike, probability: npt.ArrayLike, n_bins:
     probability : (n,) float array within 0..1
     n_bins : int
         Of the curve; fewer where predictions tie.
+    patients : (n,) array or None
+        Whose each prediction is, where a patient has several, such as one for each region. Standard errors are then
+        robust against dependence within patients (Liang & Zeger 1986), every ``n`` counts patients, and the bins say
+        shares alone: their intervals would take regions as independent.
 
     Returns
     -------
@@ -97,23 +107,46 @@ def calibration(*, reference: npt.ArrayLike, probability: npt.ArrayLike, n_bins:
         raise ValueError(f"n_bins must be >= 1, got {n_bins}.")
     n, n_positive = predicted.size, int(np.count_nonzero(happened))
     reason = None if 0 < n_positive < n else f"both outcomes are needed, got {n_positive} of {n}"
+    groups = None if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1].astype(np.int64)
+    if groups is not None and groups.shape != predicted.shape:
+        raise ValueError(f"patients must have {n} values, one per prediction, got {groups.size}.")
+    n_patients = n if groups is None else int(groups.max(initial=-1)) + 1
     logit = special.logit(np.clip(predicted, CLOSEST, 1 - CLOSEST))
     squared = (predicted - happened) ** 2
-    error = float(squared.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
-    brier = WaldEstimate(float(squared.mean()) if n else math.nan, error, n, None if n else "no patient")
-    intercept = _fitted(happened, np.ones((n, 1)), logit, reason)
-    slope = _fitted(happened, np.column_stack([logit, np.ones(n)]), None, reason or _no_slope(happened, logit))
+    error = _error_of_mean(squared, groups)
+    brier = WaldEstimate(float(squared.mean()) if n else math.nan, error, n_patients, None if n else "no patient")
+    intercept = _fitted(happened, np.ones((n, 1)), logit, reason, groups)
+    slope = _fitted(happened, np.column_stack([logit, np.ones(n)]), None, reason or _no_slope(happened, logit), groups)
+    intercept, slope = replace(intercept, n=n_patients), replace(slope, n=n_patients)
     return Calibration(intercept, slope, brier, _bins(happened, predicted, n_bins), n, n_positive, reason)
 
 
-def _fitted(happened: BoolArray, design: FloatArray, offset: FloatArray | None, reason: str | None) -> WaldEstimate:
+def _error_of_mean(values: FloatArray, groups: IntArray | None) -> float:
+    """Standard error of a mean; of clusters, from the sums of their deviations."""
+    if groups is None:
+        return float(values.std(ddof=1)) / math.sqrt(values.size) if values.size > 1 else math.nan
+    sums = np.bincount(groups, values - values.mean()) if values.size else np.zeros(0)
+    if sums.size < 2:
+        return math.nan
+    return math.sqrt(sums.size / (sums.size - 1) * float(sums @ sums)) / values.size
+
+
+def _fitted(
+    happened: BoolArray,
+    design: FloatArray,
+    offset: FloatArray | None,
+    reason: str | None,
+    groups: IntArray | None = None,
+) -> WaldEstimate:
     """First coefficient of a logistic regression by statsmodels, or NaN with the reason."""
     n = happened.size
     if reason is None:
         with warnings.catch_warnings():
             for kind in (PerfectSeparationWarning, ConvergenceWarning, RuntimeWarning):
                 warnings.simplefilter("ignore", kind)
-            fit = sm.GLM(happened.astype(float), design, family=sm.families.Binomial(), offset=offset).fit()
+            model = sm.GLM(happened.astype(float), design, family=sm.families.Binomial(), offset=offset)
+            how = {} if groups is None else {"cov_type": "cluster", "cov_kwds": {"groups": groups}}
+            fit = model.fit(**how)
         if fit.converged:
             return WaldEstimate(float(fit.params[0]), float(fit.bse[0]), n)
         reason = "the fit did not converge"

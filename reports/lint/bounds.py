@@ -132,7 +132,7 @@ PROPORTIONS = (
 _SHARES = (
     *PROPORTIONS,
     *("sensitivity_corrected", "specificity_corrected", "sensitivity_published", "specificity_published"),
-    *("balanced_accuracy", "f1_positive", "f1_negative", "auc"),
+    *("balanced_accuracy", "f1_positive", "f1_negative", "auc", "auc_bootstrap", "sensitivity_gee", "specificity_gee"),
     *("region_prevalence_reference", "region_prevalence_candidate"),
     *("region_positive_agreement", "region_negative_agreement", "site_auc"),
     *(
@@ -161,7 +161,17 @@ _COUNTS = (
 #: Weighted kappa is 1 - observed over expected disagreement. With a distance of negative type (0/1, linear, quadratic)
 #: observed disagreement is at most twice the expected one (Szekely & Rizzo 2013), so kappa is at least -1.
 _SIGNED = (
-    *("kappa_linear", "kappa_quadratic", "region_kappa", "region_ac1", "spearman", "kendall", "mcc", "auc_difference"),
+    *(
+        "kappa",
+        "kappa_linear",
+        "kappa_quadratic",
+        "region_kappa",
+        "region_ac1",
+        "spearman",
+        "kendall",
+        "mcc",
+        "auc_difference",
+    ),
     *("j", "j_corrected", "j_published", "pooled_icc_a1", "predicted_icc_a1", "without_icc_a1"),
 )
 #: Of a measure or a clinical column; what the values are bounded by is asked of the column.
@@ -189,6 +199,8 @@ BOUNDS: Mapping[str, Callable[[Row], Bounds]] = {
     # everybody treated wrongly costs the odds of the risk
     **dict.fromkeys(("net_benefit", "net_benefit_all"), _fixed(-math.inf, 1, UNBOUNDED)),
     **dict.fromkeys(("width", "n_for_width"), _fixed(*POSITIVE)),
+    **dict.fromkeys(("calibration_intercept", "calibration_slope"), _fixed(*UNBOUNDED)),
+    "brier": _fixed(*SHARE, UNBOUNDED),
     "bias": _fixed(-MAXIMUM_SCORE, MAXIMUM_SCORE, UNBOUNDED),
     "loa_lower": _of_limit,
     "loa_upper": _of_limit,

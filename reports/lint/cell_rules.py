@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from cohorts.folder.clinical_column import ClinicalColumn
 from reports.lint.bounds import PROPORTIONS, bounds_of
 from reports.statistics.rows import Row
+from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES
 
 TOLERANCE = 1e-9  # of the same sum in another order; a count that is off by one is off by far more
-CLASS_SECTIONS = ("roc", "dichotomies", "youden")
+CLASS_SECTIONS = ("roc", "dichotomies", "youden", "reference_cuts")
+JUDGED_REGIONS = len(ASPECTS_REGIONS) * len(HEMISPHERES)  # of one patient, where regions are counted
 
 
 def cell_problems(row: Row, columns: Mapping[str, ClinicalColumn]) -> Iterator[str]:
@@ -50,8 +52,9 @@ def _proportion_problems(row: Row) -> Iterator[str]:
     elif total and (row.estimate is None or abs(row.estimate - k / total) > TOLERANCE):
         found = "none" if row.estimate is None else f"{row.estimate:.6g}{_fitting_fraction(row.estimate, k)}"
         yield row.must(f"equal numerator/denominator = {k}/{total} = {k / total:.6g}", found)
-    if row.n is not None and total > row.n:
-        yield row.must(f"have a denominator <= n = {row.n}", total)
+    most = None if row.n is None else row.n * (JUDGED_REGIONS if row.section == "regional" else 1)
+    if most is not None and total > most:
+        yield row.must(f"have a denominator <= n = {most}", total)
 
 
 def _fitting_fraction(value: float, numerator: int) -> str:

@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from cohorts.folder.analysis_plan import ANALYSIS_SETS
 from cohorts.folder.study import Dichotomy
 from cohorts.tables.schemas import UNGRADED
 from reports.statistics.inputs import ReportInput
 from reports.statistics.rows import Row, Statistics
-from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
+from tasks.anatomy import ASPECTS_REGIONS, CORTICAL_REGIONS, DEEP_REGIONS, HEMISPHERES, MAXIMUM_SCORE
+from tasks.arrays import BoolArray, FloatArray
 
 COMPARE: dict[str, Callable[[pd.Series, float], pd.Series]] = {
     "ge": operator.ge,
@@ -48,8 +50,10 @@ class Recount:
             .unstack("side")
             for source, rows in usable.groupby("source")
         }
+        self.evidence = _evidence(regions[regions["status"] == "ok"])
         self.strata = self._strata()
         self._affected: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}
+        self._judged: dict[tuple[str, str, str, bool], pd.DataFrame] = {}
         self._tables: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}
         self._positive = self._positive_class()
 
@@ -111,6 +115,22 @@ class Recount:
             self._affected[key] = {str(region): (int(n_affected), int(n)) for (region, n_affected), n in counts}
         return self._affected[key]
 
+    def judged(self, cell: Row, regions: tuple[str, ...], *, by_evidence: bool) -> tuple[BoolArray, FloatArray]:
+        """Whether the reference calls each region affected, and what the candidate says of it."""
+        key = (str(cell.reference), str(cell.source), cell.stratum, by_evidence)
+        if key not in self._judged:
+            tables = [self.flags[key[0]], self.evidence[key[1]] if by_evidence else self.flags[key[1]]]
+            long = [
+                one[[side for side in HEMISPHERES if side in one]].stack()  # noqa: PD013
+                for one in tables
+            ]
+            both = pd.concat(long, axis=1, keys=["reference", "candidate"]).dropna().reset_index("region")
+            inside = both.index.get_level_values("participant_id").isin(self.strata[cell.stratum])
+            self._judged[key] = both[inside]
+        found = self._judged[key]
+        found = found[found["region"].isin(regions)]
+        return (found["reference"] == 1).to_numpy(), found["candidate"].to_numpy(dtype=float)
+
     def _positive_class(self) -> pd.Series:
         """Whether the severity column reaches the positive class, where it is given."""
         severity = self.config.severity
@@ -131,6 +151,8 @@ def recount_problems(book: Statistics, data: ReportInput) -> list[str]:
         "roc": _roc,
         "dichotomies": _dichotomies,
         "agreement": _agreement,
+        "regional": _regional,
+        "reference_cuts": _reference_cuts,
         "segmentation": _segmentation,
     }
     for cell in book.rows:
@@ -275,6 +297,37 @@ def _agreement(cell: Row, recount: Recount) -> Iterator[str]:
         yield cell.must(rule, f"{cell.estimate:.6g} of {cell.n}")
 
 
+def _regional(cell: Row, recount: Recount) -> Iterator[str]:
+    """Counts of regions of two sources, and the area from rank sums of what stands behind the candidate's."""
+    if cell.quantity not in ("sensitivity", "specificity", "auc"):
+        return
+    groups = {"all": ASPECTS_REGIONS, "subcortical": DEEP_REGIONS, "cortical": CORTICAL_REGIONS}
+    regions = (cell.region,) if cell.region else groups[cell.category or ""]
+    truth, values = recount.judged(cell, regions, by_evidence=cell.quantity == "auc")
+    if cell.quantity != "auc":
+        kept = truth if cell.quantity == "sensitivity" else ~truth
+        wanted = 1 if cell.quantity == "sensitivity" else 0
+        yield from _shares(cell, int((values[kept] == wanted).sum()), int(kept.sum()))
+    elif 0 < (n_positive := int(truth.sum())) < len(truth):
+        ranks = stats.rankdata(values)[truth].sum()
+        area = (ranks - n_positive * (n_positive + 1) / 2) / (n_positive * (len(truth) - n_positive))
+        if cell.estimate is None or abs(cell.estimate - area) > TOLERANCE:
+            yield cell.must(f"be {area:.6g}, the area that the rank sums give", cell.estimate)
+
+
+def _reference_cuts(cell: Row, recount: Recount) -> Iterator[str]:
+    """Counts of two scores at one cut."""
+    if cell.quantity not in ("sensitivity", "specificity") or cell.source not in recount.scores:
+        return
+    item = recount.declared[cell.dichotomy or ""]
+    first, second = (recount.numbers(cell.stratum, "score", source) for source in (cell.reference, cell.source))
+    both = pd.concat([first, second], axis=1, keys=["reference", "candidate"]).dropna()
+    truth, test = (COMPARE[item.operator](both[name], item.cut) for name in both)
+    if cell.quantity == "specificity":
+        truth, test = ~truth, ~test
+    yield from _shares(cell, int((truth & test).sum()), int(truth.sum()))
+
+
 def _segmentation(cell: Row, recount: Recount) -> Iterator[str]:
     """Counts of empty masks and medians over patients, from the rows of ``segmentation``."""
     table = recount.segmentation
@@ -301,6 +354,19 @@ def _shares(cell: Row, numerator: int, denominator: int) -> Iterator[str]:
     """The printed counts against the recounted ones."""
     if (cell.numerator, cell.denominator) != (numerator, denominator):
         yield cell.must(f"count {numerator}/{denominator} as the tables do", f"{cell.numerator}/{cell.denominator}")
+
+
+def _evidence(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Source -> what stands behind its regions, high where it speaks for an affected one; a column for each side."""
+    found = {}
+    for source, of_source in rows.groupby("source"):
+        for column, sign in (("probability", 1), ("fraction", 1), ("relative_difference", -1)):
+            values = of_source.dropna(subset=[column]) if column in of_source else of_source.iloc[:0]
+            if len(values):
+                values = values.assign(value=sign * values[column].astype(float))
+                found[str(source)] = values.set_index(["participant_id", "region", "side"])["value"].unstack("side")  # noqa: PD010
+                break
+    return found
 
 
 def _pivot(table: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -20,6 +20,8 @@ PRINT_CSS = "nav, svg.store { display: none } .legend span { white-space: nowrap
 _FONT = re.compile(r"font:\s*(?P<weight>\d+)\s+(?P<size>[\d.]+px)[^;]*")
 PLAIN_FONT = r"font-weight:\g<weight>;font-size:\g<size>;font-family:sans-serif"
 NO_HALO = "stroke:none"  # it would be drawn over its letter
+MOST_PAGES = 12  # of the short report
+_CHAPTERS = re.compile(r'<section>\s*<div id="([a-z_]+)">')
 _URL = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -35,6 +37,43 @@ def page_pdf(html: str) -> bytes:
     PdfMissingError
         WeasyPrint or its system libraries are absent.
     """
+    pdf: bytes = _laid_out(html).write_pdf()
+    return pdf
+
+
+def brief_pdf(html: str) -> tuple[bytes, int, tuple[str, ...]]:
+    """Lay out the short report on at most ``MOST_PAGES`` pages: chapters that do not fit are left out from the end.
+
+    Returns
+    -------
+    The PDF, its number of pages, and the anchors of the chapters left out.
+
+    Raises
+    ------
+    PdfMissingError
+        As ``page_pdf``.
+    """
+    document = _laid_out(html)
+    left_out: list[str] = []
+    while len(document.pages) > MOST_PAGES and len(chapters := _CHAPTERS.findall(html)) > 1:
+        starts = {name: number for number, page in enumerate(document.pages) for name in page.anchors}
+        late = [name for name in chapters if starts.get(name, 0) >= MOST_PAGES] or chapters[-1:]
+        for name in late:
+            html = _without(html, name)
+        left_out = [*late, *left_out]
+        document = _laid_out(html)
+    pages = document.pages[:MOST_PAGES]
+    return document.copy(pages).write_pdf(), len(pages), tuple(left_out)
+
+
+def _without(html: str, anchor: str) -> str:
+    """The page without a chapter."""
+    start = html.index(f'<section>\n<div id="{anchor}">')
+    return html[:start] + html[html.index("</section>", start) + len("</section>") :]
+
+
+def _laid_out(html: str) -> Any:
+    """The pages of a self-contained page."""
     try:
         import weasyprint
         from weasyprint.urls import URLFetcher
@@ -48,8 +87,7 @@ def page_pdf(html: str) -> bytes:
     fetcher = URLFetcher(allowed_protocols=("data",))  # pictures inside the page; no file and no network
     page = weasyprint.HTML(string=html, url_fetcher=fetcher, media_type="print")
     _complete_svgs(page)
-    pdf: bytes = page.write_pdf(stylesheets=[weasyprint.CSS(string=PRINT_CSS)])
-    return pdf
+    return page.render(stylesheets=[weasyprint.CSS(string=PRINT_CSS)])
 
 
 def _complete_svgs(page: Any) -> None:

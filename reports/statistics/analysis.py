@@ -62,6 +62,15 @@ agreement     region_agreement, region_prevalence_reference,    source (candidat
               region_positive_agreement,
               region_negative_agreement: affected on
               either side of the patient
+regional      sensitivity, specificity, balanced_accuracy,      source (candidate), reference; region, or
+              kappa, auc (Obuchowski): patients resampled;      category (all, subcortical, cortical)
+              sensitivity_gee, specificity_gee,
+              auc_bootstrap: of all regions
+reference_    sensitivity, specificity, accuracy,               source (candidate), reference, dichotomy
+cuts          balanced_accuracy, kappa, auc, the cut of the
+              reference's score being the truth
+calibration   calibration_intercept, calibration_slope, brier   source (candidate), reference, category (regions,
+              of chances                                        or low score)
 segmentation  n_both_empty, n_reference_empty,                  source (candidate), reference
               n_candidate_empty, of those compared
 segmentation  dice, surface_dice, hd95_mm, lesion_f1,           source (candidate), reference; category (stratum
@@ -80,7 +89,8 @@ sites         site_, pooled_, predicted_ (of a further site),   source, measure,
 intention     failed (a proportion), n_unknown, sensitivity_    source, measure, dichotomy, variable
               and specificity_ complete, worst and best
               (failures left out, as errors, as right)
-benefit       net_benefit, net_benefit_all (of treating all)    source, dichotomy, category (the risk)
+benefit       net_benefit, net_benefit_all (of treating all):   source, dichotomy, category (the risk); of chances
+              of the primary cut; of chances of a low score     also reference
 precision     width of an interval, n_for_width                 category (the quantity) and those of its row
 plan          primary, confirmatory, exploratory: the number of   category (the question's name); further those
               a declared question at level 1 - alpha (p_value   of the number
@@ -110,6 +120,12 @@ from reports.statistics.sections.cohort import add_cohort, add_distribution
 from reports.statistics.sections.flow import add_flow
 from reports.statistics.sections.plan import add_plan
 from reports.statistics.sections.readers import add_reader_agreement, add_reader_discrimination
+from reports.statistics.sections.reference_cuts import (
+    add_low_score_benefit,
+    add_low_score_calibration,
+    add_reference_cuts,
+)
+from reports.statistics.sections.regional import add_region_calibration, add_regional
 from reports.statistics.sections.regions import add_regions
 from reports.statistics.sections.segmentation import add_segmentation
 from reports.statistics.sections.severity import add_dichotomies, add_roc, add_youden
@@ -118,7 +134,8 @@ from reports.statistics.sections.usefulness import add_benefit, add_intention, a
 
 #: Sections of a study with a severity column, readers and sites; ``plan`` is behind them where one is declared.
 SECTIONS = ("flow", "cohort", "distribution", "regions", "roc", "dichotomies", "youden", "association", "agreement",
-            "segmentation", "readers", "sites", "intention", "benefit", "precision")  # fmt: skip
+            "regional", "reference_cuts", "calibration", "segmentation", "readers", "sites", "intention", "benefit",
+            "precision")  # fmt: skip
 
 
 def analyse(data: ReportInput) -> pd.DataFrame:
@@ -152,6 +169,9 @@ def analyse(data: ReportInput) -> pd.DataFrame:
     for name, patients in agreement_sets(everyone).items():
         add_agreement(rows, patients, name)
         add_volume_ratios(rows, patients, name)
+    measured = agreement_sets(everyone)["measured"]
+    for add_section in (add_regional, add_reference_cuts, add_region_calibration, add_low_score_calibration):
+        add_section(rows, measured, "measured")
     for name, patients in agreement_sets(everyone).items():
         add_segmentation(rows, data, patients, name)
     for name, patients in agreement_sets(everyone).items():
@@ -161,6 +181,7 @@ def analyse(data: ReportInput) -> pd.DataFrame:
     add_sites(rows, sets["included"], "included")
     add_intention(rows, everyone)
     add_benefit(rows, sets["included"], "included")
+    add_low_score_benefit(rows, measured, "measured")
     add_precision(rows, everyone)
     add_plan(rows, data.config)
     return rows.frame()

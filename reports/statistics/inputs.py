@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from cohorts.folder.study import StudyConfig
-from cohorts.tables.schemas import SEGMENTATION
+from cohorts.tables.schemas import SEGMENTATION, TIMINGS
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,8 @@ class ReportInput:
         Computed source name -> name of the label map that measured it.
     absent : dict
         Name of a source that could not be measured -> why, such as missing weights.
+    timings : pandas.DataFrame
+        The ``timings`` contract; empty where nothing is known of costs.
     """
 
     config: StudyConfig
@@ -41,6 +43,7 @@ class ReportInput:
     segmentation: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(SEGMENTATION.names)))
     map_names: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+    timings: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(TIMINGS.names)))
 
 
 @dataclass(frozen=True)

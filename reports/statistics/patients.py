@@ -5,7 +5,7 @@ A missing value is NaN everywhere. Only rows with ``status`` ``ok`` count as mea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,22 @@ class RegionFlags:
         return self.affected[:, HEMISPHERES.index(side)]
 
 
+#: What is stored of a region, the first that a source gives -> whether high values speak for an affected region.
+EVIDENCE = {"probability": True, "fraction": True, "relative_difference": False}
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a source's rule judged: (n participants, 2 sides, n regions), NaN where there is none."""
+
+    column: str
+    values: FloatArray
+
+    def within(self, kept: BoolArray) -> Evidence:
+        """The participants where ``kept`` is true."""
+        return Evidence(self.column, np.asarray(self.values[kept]))
+
+
 @dataclass(frozen=True, eq=False)
 class Patients:
     """Participants of one analysis set with every measure.
@@ -48,6 +64,10 @@ class Patients:
         Scoring source, and modality -> (n,) float array, points and ml; NaN where not measured.
     flags : dict
         Scoring source -> its region flags; only sources that give any.
+    evidence : dict
+        Source -> what stands behind its flags, in the order of their regions; readers have none.
+    low_chances : dict
+        Source -> (n,) chance of a low score, NaN where it gives none; only sources that give it.
     assisted : frozenset
         Sources whose readers used the registered template.
     """
@@ -58,6 +78,8 @@ class Patients:
     volumes: dict[str, FloatArray]
     flags: dict[str, RegionFlags]
     assisted: frozenset[str]
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    low_chances: dict[str, FloatArray] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -72,6 +94,8 @@ class Patients:
             scores={source: values[kept] for source, values in self.scores.items()},
             volumes={modality: values[kept] for modality, values in self.volumes.items()},
             flags={source: replace(flags, affected=flags.affected[kept]) for source, flags in self.flags.items()},
+            evidence={source: one.within(kept) for source, one in self.evidence.items()},
+            low_chances={source: values[kept] for source, values in self.low_chances.items()},
         )
 
     def complete(self, *columns: FloatArray) -> BoolArray:
@@ -146,13 +170,16 @@ def patients_of(data: ReportInput) -> Patients:
     ids = pd.Index(table["participant_id"])
     measured = data.scores[data.scores["status"] == "ok"]
     assisted = measured.loc[measured["template_assisted"].fillna(False).astype(bool), "source"]
+    flags = _region_flags(data, ids)
     return Patients(
         config=data.config,
         table=table,
         scores=_wide(measured, "score", ids, _source_order(data)),
         volumes=_wide(data.lesions[data.lesions["status"] == "ok"], "volume_ml", ids, _lesion_order(data)),
-        flags=_region_flags(data, ids),
+        flags=flags,
         assisted=frozenset(assisted),
+        evidence=_evidence(data, ids, flags),
+        low_chances=_wide(_of_computed(measured, data), "low_score_probability", ids, _source_order(data)),
     )
 
 
@@ -187,6 +214,12 @@ def _lesion_order(data: ReportInput) -> list[str]:
     return list(dict.fromkeys(data.config.measurement_of[source.name] for source in data.config.volume_sources))
 
 
+def _of_computed(rows: pd.DataFrame, data: ReportInput) -> pd.DataFrame:
+    """The rows of computed sources: a reader's yes or no is no chance."""
+    kept = rows[rows["source"].isin(_source_order(data))]
+    return kept if "low_score_probability" in kept else kept.assign(low_score_probability=np.nan)
+
+
 def _wide(rows: pd.DataFrame, value: str, ids: pd.Index, first: list[str]) -> dict[str, FloatArray]:
     """Source -> one value per participant; ``first`` sources lead, sources without any value are left out."""
     kept = rows[rows[value].notna()]
@@ -213,11 +246,29 @@ def _region_flags(data: ReportInput, ids: pd.Index) -> dict[str, RegionFlags]:
         of_source = rows[rows["source"] == source]
         named = set(of_source["region"].unique())
         regions = tuple(name for name in ASPECTS_REGIONS if name in named) + tuple(sorted(named - set(ASPECTS_REGIONS)))
-        affected = np.full((len(ids), len(HEMISPHERES), len(regions)), np.nan)
-        at = ids.get_indexer(of_source["participant_id"])
-        known = at >= 0
-        side = pd.Index(HEMISPHERES).get_indexer(of_source["side"])
-        region = pd.Index(regions).get_indexer(of_source["region"])
-        affected[at[known], side[known], region[known]] = of_source["affected"].to_numpy(dtype=np.float64)[known]
-        flags[source] = RegionFlags(regions, affected)
+        flags[source] = RegionFlags(regions, _by_region(of_source, "affected", ids, regions))
     return flags
+
+
+def _evidence(data: ReportInput, ids: pd.Index, flags: dict[str, RegionFlags]) -> dict[str, Evidence]:
+    """What stands behind the flags, the first column of ``EVIDENCE`` that a source gives."""
+    rows = data.regions[(data.regions["status"] == "ok") & data.regions["side"].isin(HEMISPHERES)]
+    columns = [column for column in EVIDENCE if column in rows]
+    found = {}
+    for source, of_source in rows.groupby("source"):
+        column = next((one for one in columns if of_source[one].notna().any()), None)
+        if column is not None and source in flags:
+            values = _by_region(of_source, column, ids, flags[str(source)].regions)
+            found[str(source)] = Evidence(column, values)
+    return {source: found[source] for source in flags if source in found}
+
+
+def _by_region(rows: pd.DataFrame, column: str, ids: pd.Index, regions: tuple[str, ...]) -> FloatArray:
+    """(n, 2 sides, n regions) of a column, NaN where there is no row."""
+    values = np.full((len(ids), len(HEMISPHERES), len(regions)), np.nan)
+    at = ids.get_indexer(rows["participant_id"])
+    side = pd.Index(HEMISPHERES).get_indexer(rows["side"])
+    region = pd.Index(regions).get_indexer(rows["region"])
+    known = (at >= 0) & (region >= 0)
+    values[at[known], side[known], region[known]] = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)[known]
+    return values

@@ -189,15 +189,29 @@ def synthetic_input(
     score_rows: list[tuple[object, ...]] = []
     sizes = 4000 + 2000 * np.arange(len(ASPECTS_REGIONS))
     for offset, mask in zip((0.0, 0.04), config.computed_sources, strict=False):
+        gives_chances = offset > 0  # of every region, and of a low score
         voxels = np.floor(np.clip(fractions - offset * rng.random(fractions.shape), 0, 1) * sizes).astype(int)
         for at in np.flatnonzero(scored):
             affected = _affected(voxels[at] / sizes)
             for s, side in enumerate(HEMISPHERES):
                 for r, region in enumerate(ASPECTS_REGIONS):
                     count, size = int(voxels[at, s, r]), int(sizes[r])
-                    measured = (size, count, count / 1000, count / size, *[None] * 4, affected[side, region])
+                    chance = 0.02 + 0.9 * count / size if gives_chances else None
+                    measured = (
+                        size,
+                        count,
+                        count / 1000,
+                        count / size,
+                        None,
+                        chance,
+                        None,
+                        None,
+                        affected[side, region],
+                    )
                     region_rows.append((ids[at], mask.name, side, region, *measured, "wei", "none", "ok", None))
-            score_rows.append(_score_row(ids[at], mask.name, affected, "wei", None))
+            row = _score_row(ids[at], mask.name, affected, "wei", None)
+            low = float(1 / (1 + np.exp(row[4] - 6.5))) if gives_chances else None
+            score_rows.append((*row[:8], low, *row[9:]))
     for source, (miss, add, assisted) in READERS.items() if readers and config.readings_source else ():
         for at in np.flatnonzero(scored):
             if source == "reader:C" and at % 10 == 0:

@@ -22,7 +22,8 @@ _LATERALITY = {
 _SECTION_TITLES = {
     "flow": "Flowchart", "cohort": "Cohort table", "distribution": "Distributions", "regions": "Regions",
     "roc": "ROC", "dichotomies": "Declared cuts", "youden": "Youden cuts", "association": "Association",
-    "agreement": "Agreement", "segmentation": "Agreement of lesions", "readers": "Readers", "sites": "Sites",
+    "agreement": "Agreement", "regional": "Regions against a reference", "reference_cuts": "Cuts against a reference",
+    "calibration": "Calibration", "segmentation": "Agreement of lesions", "readers": "Readers", "sites": "Sites",
     "intention": "Intention to diagnose", "benefit": "Net benefit", "precision": "Precision",
     "plan": "Declared questions",
 }  # fmt: skip
@@ -78,6 +79,18 @@ REFERENCES: tuple[tuple[str, str], ...] = (
      "10.1348/000711006X126600"),
     ("Bland JM, Altman DG. Measuring agreement in method comparison studies. Stat Methods Med Res 1999;8:135-160",
      "10.1177/096228029900800204"),
+    ("Obuchowski NA. Nonparametric analysis of clustered ROC curve data. Biometrics 1997;53:567-578",
+     "10.2307/2533958"),
+    ("Genders TSS et al. Methods for calculating sensitivity and specificity of clustered data: a tutorial. Radiology "
+     "2012;265:910-916",
+     "10.1148/radiol.12120509"),
+    ("Liang KY, Zeger SL. Longitudinal data analysis using generalized linear models. Biometrika 1986;73:13-22",
+     "10.1093/biomet/73.1.13"),
+    ("Vickers AJ, Elkin EB. Decision curve analysis: a novel method for evaluating prediction models. Med Decis Making "
+     "2006;26:565-574",
+     "10.1177/0272989X06295361"),
+    ("Van Calster B et al. A calibration hierarchy for risk models was defined. J Clin Epidemiol 2016;74:167-176",
+     "10.1016/j.jclinepi.2015.12.005"),
     ("Holm S. A simple sequentially rejective multiple test procedure. Scand J Stat 1979;6:65-70", ""),
     ("Okabe M, Ito K. Color Universal Design (CUD): how to make figures and presentations that are friendly to "
      "colorblind people. 2002, modified 2008 (the colours of the figures)",

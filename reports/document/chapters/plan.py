@@ -20,7 +20,7 @@ _ROLE_TITLES = {
 #: Chapters whose numbers claim something, by their anchors, which are the sections of ``statistics``.
 _INFERENTIAL = (
     "regions", "roc", "dichotomies", "youden", "association", "agreement", "segmentation", "readers", "sites",
-    "intention", "benefit",
+    "intention", "regional", "reference_cuts", "calibration",
 )  # fmt: skip
 
 
@@ -65,6 +65,26 @@ def primary_sentences(material: Material) -> list[str]:
             f"patients; {claim_text(item)}: {_verdict(row, item, plan)}."
         )
     return sentences
+
+
+def primary_answers(material: Material) -> list[dict[str, str]]:
+    """What the first page says in large of every primary question that was answered."""
+    plan = material.data.config.analysis
+    found = []
+    for item in plan.question if plan else ():
+        row = answer_of(material, item)
+        if item.role == "primary" and row is not None and row.estimate is not None:
+            found.append(
+                {
+                    "question": _number_title(row, item),
+                    "value": number(row.estimate, 2),
+                    "interval": f"{100 * (row.level or 0):g} % interval {interval(row)}" if interval(row) else "",
+                    "n": f"n = {row.n}",
+                    "claim": signs(claim_text(item).removeprefix("claim: ")),
+                    "verdict": _verdict(row, item, plan) if plan else "",
+                }
+            )
+    return found
 
 
 def with_role(chapter: Chapter, material: Material) -> Chapter:

@@ -81,9 +81,9 @@ def sites_chapter(material: Material) -> Chapter | None:
 
 
 def intention_chapter(material: Material) -> Chapter | None:
-    """Failures as errors, net benefit and precision; None without any of them."""
-    blocks = [*_intention(material), *_benefit(material), *_precision(material)]
-    return Chapter("intention", "Failures, usefulness and precision", tuple(blocks)) if blocks else None
+    """Failures as errors, and precision; None without any of them."""
+    blocks = [*_intention(material), *_precision(material)]
+    return Chapter("intention", "Failures and precision", tuple(blocks)) if blocks else None
 
 
 def _intention(material: Material) -> list[Block]:
@@ -105,24 +105,6 @@ def _intention(material: Material) -> list[Block]:
         "best as a right answer; the truth lies between."
     )
     return [text, TableView(f"Failures counted, {material.positive_class}", columns, (Group("", tuple(lines)),))]
-
-
-def _benefit(material: Material) -> list[Block]:
-    """Net benefit of the primary cut at each risk, beside treating everybody."""
-    rows = material.statistics.select("benefit", "net_benefit", material.main.stratum)
-    lines = tuple(
-        (Cell(str(row.source), row.dichotomy or ""), Cell(row.category or ""), Cell(str(row.n)), cell(row, 3),
-         cell(material.statistics.sibling(row, "net_benefit_all"), 3))
-        for row in rows
-    )  # fmt: skip
-    if not lines:
-        return []
-    text = Text(
-        "Net benefit per patient of acting where the primary cut is positive: true positives less false positives "
-        "times the odds of the risk at which one would act. Acting on nobody is worth 0."
-    )
-    columns = ("Source", "Risk at which one acts", "n", "Acting on the cut", "Acting on all")
-    return [text, Folded("Net benefit", (TableView("Net benefit", columns, (Group("", lines),)),))]
 
 
 def _precision(material: Material) -> list[Block]:

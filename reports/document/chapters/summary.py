@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from reports.document.chapters.cohort import median_cell
 from reports.document.chapters.cuts import cut_text
-from reports.document.chapters.plan import primary_sentences
-from reports.document.page import Material
-from reports.document.tables import interval, number, p_text, percent, signs, whole
+from reports.document.chapters.plan import primary_answers, primary_sentences
+from reports.document.page import FigureView, Material
+from reports.document.tables import interval, number, p_text, percent, range_text, signs, whole
+from reports.estimators.discrimination import roc_curve
+from reports.figures.charts import Curve
+from reports.figures.first_page import flow_bars, short_name, small_forest, small_roc
 from reports.statistics.patients import SCORE, VOLUME
 from reports.statistics.rows import Row
 
@@ -23,12 +26,74 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """A primary question and its answer."""
+
+    question: str
+    value: str
+    interval: str
+    n: str
+    claim: str
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Summary:
     """What the first page says."""
 
+    answers: tuple[Answer, ...]
     tiles: tuple[Tile, ...]
     sentences: tuple[str, ...]
     warnings: tuple[str, ...]
+    figures: tuple[FigureView, ...] = ()
+
+
+#: Of the figures of the first page: lines that can be read in a third of its width.
+MOST_LINES, MOST_CURVES = 9, 4
+
+
+def first_figures(material: Material) -> tuple[FigureView, ...]:
+    """The flow, agreement, and how well scores tell severe strokes apart; those that there are."""
+    return tuple(one for one in (_flow_figure(material), _agreement_figure(material), _roc_figure(material)) if one)
+
+
+def _flow_figure(material: Material) -> FigureView:
+    """Who was screened, and what became of them."""
+    found = {row.quantity: int(row.estimate or 0) for row in material.statistics.select("flow") if row.stage is None}
+    names = ("n_screened", "n_examined", "n_included", "n_excluded", "n_failed")
+    kept = [name for name in names if name in found and (name != "n_examined" or len(material.sets) > 1)]
+    counts = {name.removeprefix("n_"): found[name] for name in kept}
+    return FigureView(flow_bars(counts, name="first-flow"), "Who was screened and what became of them, participants.")
+
+
+def _agreement_figure(material: Material) -> FigureView | None:
+    """The pairs with most patients, in the order of the study."""
+    rows = [row for row in material.statistics.select("agreement", "icc_a1", material.agreement_sets[0].stratum)
+            if row.estimate is not None]  # fmt: skip
+    if not rows:
+        return None
+    most = sorted(rows, key=lambda row: -(row.n or 0))[:MOST_LINES]
+    lines = [(short_name(f"{row.source} · {row.reference}"), row) for row in rows if row in most]
+    text = f"Agreement of the score, candidate · reference, {len(lines)} of {len(rows)} pairs; n = "
+    return FigureView(small_forest(lines, name="first-icc"), text + f"{range_text(row.n for _, row in lines)}.")
+
+
+def _roc_figure(material: Material) -> FigureView | None:
+    """The first scores against the severity class."""
+    patients, stratum = material.main.patients, material.main.stratum
+    positive = patients.positive()
+    curves = []
+    for source in material.score_sources:
+        row = material.row("roc", f"auc:{SCORE}", source, material.severity, stratum)
+        kept = patients.complete(positive, patients.scores[source])
+        if row is not None and row.estimate is not None and len(curves) < MOST_CURVES:
+            curve = roc_curve(reference=positive[kept], candidate=patients.scores[source][kept], positive_when="low")
+            label = f"{short_name(source)} {number(row.estimate, 2)}"
+            curves.append(Curve(label, 1 - curve.specificity, curve.sensitivity))
+    if not curves:
+        return None
+    text = f"Scores telling {material.positive_class} apart, area beside the name, {material.main.title.lower()}."
+    return FigureView(small_roc(curves, name="first-roc"), text)
 
 
 def summary(material: Material) -> Summary:
@@ -38,7 +103,8 @@ def summary(material: Material) -> Summary:
         tile, text = part(material)
         tiles += tile
         sentences += text
-    return Summary(tuple(tiles), tuple(sentences), material.run.warnings)
+    answers = tuple(Answer(**one) for one in primary_answers(material))
+    return Summary(answers, tuple(tiles), tuple(sentences), material.run.warnings, first_figures(material))
 
 
 def _flow(material: Material) -> tuple[list[Tile], list[str]]:

@@ -32,7 +32,7 @@ def add_agreement(rows: Builder, patients: Patients, name: str) -> None:
         if absent:
             rows.missing(scope, "icc_a1", 0, "F, icc_a1", f"{' and '.join(absent)} gave no score")
             continue
-        note = _shared_method(patients, reference, candidate)
+        note = shared_method(patients, reference, candidate)
         first, second = patients.scores[reference], patients.scores[candidate]
         kept = patients.complete(first, second)
         if not kept.any():
@@ -52,7 +52,7 @@ def pairs_of(patients: Patients) -> list[tuple[str, str]]:
     return list(combinations(readers_first, 2))
 
 
-def _shared_method(patients: Patients, reference: str, candidate: str) -> str | None:
+def shared_method(patients: Patients, reference: str, candidate: str) -> str | None:
     """Why two sources agree more than independent ones would (Wei 2026, Raters_template), or None."""
     computed = patients.config.measurement_of
     if reference in computed and candidate in computed and computed[reference] == computed[candidate]:

@@ -18,7 +18,8 @@ from reports.statistics.rows import LEVEL, Builder, Details, Row, Scope
 from reports.statistics.sections.severity import asked, threshold_of
 from tasks.arrays import FloatArray
 
-RISKS = (0.1, 0.2, 0.3, 0.5)  # chosen here: risks of a severe stroke at which one might act
+#: Risks at which one might act, of a severe stroke or a low score: the curve of net benefit. Chosen here.
+RISKS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 #: Widths that a reader of such a study would like, chosen here; [analysis] declares others.
 WANTED = {"icc_a1": 0.1, "auc": 0.1, "sensitivity": 0.1, "specificity": 0.1, "loa_upper": 1.0}
 

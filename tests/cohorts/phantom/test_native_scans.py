@@ -57,8 +57,8 @@ def _scan(folder, participant_id, modality):
 
 def test_every_scan_has_its_row_beside_the_masks(folder):
     table = pd.read_csv(folder / "scans.tsv", sep="\t")
-    assert table["modality"].tolist() == ["lesion"] * 4 + ["ncct", "dwi", "adc"] * 2
-    assert table["participant_id"].tolist()[4:] == [IDS[0]] * 3 + [IDS[1]] * 3
+    assert table["modality"].tolist() == ["lesion"] * 4 + ["ncct", "dwi", "adc", "cta"] * 2
+    assert table["participant_id"].tolist()[4:] == [IDS[0]] * 4 + [IDS[1]] * 4
     assert set(table["space"][4:]) == {"orig"}
     assert all((folder / path).is_file() for path in table["path"])
 
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_bytes_whoever_else_is_scanned(folder, tmp_
     shutil.copytree(folder, again, ignore=shutil.ignore_patterns("scans"))
     _list_masks(again)
     rows = write_phantom_scans(again, template_tissues(), n_patients=3)
-    assert [row.modality for row in rows] == ["ncct", "dwi", "adc"] * 3
+    assert [row.modality for row in rows] == ["ncct", "dwi", "adc", "cta"] * 3
     for path in (folder / "scans").iterdir():
         assert (again / "scans" / path.name).read_bytes() == path.read_bytes()
 

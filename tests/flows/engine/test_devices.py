@@ -78,10 +78,9 @@ def test_without_nvidia_smi_the_kernels_driver_is_asked(tmp_path: Path, monkeypa
 
 def test_no_device_is_asked_for_where_none_may_be_used(smi: Path) -> None:
     smi.write_text(TWO)
-    assert devices_for("try", None) == (FIRST, SECOND)
-    assert devices_for("none", None) == ()
-    assert devices_for("require", "tls://node7:8786") == ()  # the site's cluster has its own
+    assert devices_for("try") == (FIRST, SECOND)
+    assert devices_for("none") == ()
     smi.write_text("")
-    assert devices_for("try", None) == ()
+    assert devices_for("try") == ()
     with pytest.raises(ClusterError, match="--gpu require must find a CUDA device, got none"):
-        devices_for("require", None)
+        devices_for("require")

@@ -12,10 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flows.run.pages import card_texts
+from flows.sources.registry import METHODS
+from reports.document.appendix import NOT_ANSWERED, MethodCard, _data, appendix_page
 from reports.document.document import Document, document, write_report
+from reports.document.page import material
 from reports.figures.brain_maps import AtlasLevel, AtlasSlices
 from reports.statistics.analysis import analyse
 from reports.statistics.inputs import ReportInput
+from reports.statistics.rows import Statistics
 from tasks.anatomy import aspects_label_table
 from tests.reports.builders import shuffled, synthetic_config, synthetic_input, synthetic_run
 
@@ -119,7 +124,12 @@ def test_the_page_asks_for_nothing(page: Page) -> None:
     assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in page.all("content")
     assert not {"link", "iframe", "object", "embed", "form", "base", "img", "video", "audio"} & set(page.tags)
     targets = page.all("href") + page.all("xlink:href") + page.all("src")
-    for other in ("patients/index.html", "quality.html"):  # opened by a person, beside the report
+    for other in (
+        "patients/index.html",
+        "gallery.html",
+        "quality.html",
+        "appendix.html",
+    ):  # opened by a person, beside the report
         targets.remove(other)
     assert targets
     assert all(target.startswith(("#", "data:image/png;base64,")) for target in targets)
@@ -149,7 +159,8 @@ def test_every_titled_number_is_a_row_of_statistics(
     assert len(named) > 1500
     of_section = {row.section for row in hostile[1].itertuples() if row.statistic_id in named}
     assert of_section == {"flow", "cohort", "distribution", "regions", "roc", "dichotomies", "youden", "association",
-                          "agreement", "segmentation", "readers", "intention", "benefit", "precision"}  # fmt: skip
+                          "agreement", "regional", "reference_cuts", "calibration", "segmentation", "readers",
+                          "intention", "benefit", "precision"}  # fmt: skip
 
 
 def test_printed_numbers_are_those_of_their_rows(
@@ -210,7 +221,7 @@ def test_what_is_not_computed_says_so_and_no_cell_is_a_dash() -> None:
 
 
 def test_synthetic_data_are_marked_in_every_section(page: Page) -> None:
-    assert page.all("class").count("mark") == page.tags.count("section") == 19
+    assert page.all("class").count("mark") == page.tags.count("section") == 22
     assert "SYNTHETIC DATA" in page.words or "Synthetic data." in page.words
 
 
@@ -349,3 +360,67 @@ def test_figures_of_an_earlier_report_are_replaced(plain: tuple[ReportInput, pd.
     (tmp_path / "figures/old.svg").write_text("old")
     write_report(*plain, synthetic_run(), None, tmp_path)
     assert not (tmp_path / "figures/old.svg").exists()
+
+
+def test_chapters_fold_and_their_anchors_lie_inside_so_that_a_link_opens_them(
+    hostile: tuple[ReportInput, pd.DataFrame, Document], page: Page
+) -> None:
+    chapters = re.findall(
+        r'<details class="chapter"><summary>.*?</summary>\s*<div id="([a-z_]+)">', hostile[2].html, re.S
+    )
+    linked = [target[1:] for target in page.all("href") if target.startswith("#")]
+    assert chapters[:3] == ["plan", "flow", "next"]
+    assert linked == ["summary", *chapters]
+
+
+def test_the_first_page_answers_the_primary_question_and_has_three_figures() -> None:
+    question = {"name": "maps", "role": "primary", "at_least": 0.1,
+                "statistic": "agreement/icc_a1/mask-territory/mask-classic/measured"}  # fmt: skip
+    config = synthetic_config(study=SMALL, analysis={"question": [question]})
+    data = synthetic_input(40, config=config, readers=False)
+    statistics = analyse(data)
+    made = document(data, statistics, synthetic_run())
+    row = statistics.set_index("statistic_id").loc[question["statistic"]]
+    words = Page(made.html).words
+    limits = f"{row['lower']:.2f} to {row['upper']:.2f}"
+    assert f"{row['estimate']:.2f} 95 % interval {limits} n = {row['n']}" in words
+    assert "above 0.1: shown" in words.split("Who is in this report")[1]
+    first = made.html.split('<section id="summary">')[1].split("</section>")[0]
+    assert first.count("<figure>") == 3
+    assert first.count('id="first-') > 3  # drawn for this page: identifiers of their own
+
+
+def test_the_short_report_has_no_fold_no_links_and_the_numbers_of_the_long_one(
+    plain: tuple[ReportInput, pd.DataFrame],
+) -> None:
+    made = document(*plain, synthetic_run())
+    brief = Page(made.brief)
+    assert not {"details", "nav"} & set(brief.tags)
+    assert [one for one in brief.all("id") if one in ("plan", "flow", "regional", "methods")] == [
+        "plan", "flow", "regional", "methods",
+    ]  # fmt: skip
+    assert len(made.brief) < len(made.html) / 2
+    titled = {value for _, name, value in brief.attributes if name == "title" and " – " in value}
+    assert titled <= {value for _, name, value in Page(made.html).attributes if name == "title"}
+
+
+def test_the_appendix_has_a_card_of_each_system_published_numbers_and_red_for_what_is_not_answered(
+    plain: tuple[ReportInput, pd.DataFrame],
+) -> None:
+    cards = {kind: MethodCard.of(kind, text) for kind, text in card_texts().items()}
+    html = appendix_page(material(plain[0], Statistics(plain[1]), synthetic_run(), None), cards)
+    words = Page(html).words
+    for kind, card in cards.items():
+        assert METHODS[kind].kind == kind
+        assert f"{card.paper}. Source kind {kind}, not in this run." in words
+        assert all(name in words for name, *_ in card.parameters)
+    assert "ICC .86 (.56 to .96)" in words
+    assert "The interval is that of 10 patients, not of the 90" in words
+    red = html.count(f'<span class="absent">{NOT_ANSWERED.replace(chr(39), "&#39;")}</span>')
+    items = [item for one in _data("checklists")["checklist"] for item in one["items"]]
+    assert len(items) > 90
+    unanswered = sum(not by for *_, by in items)
+    assert red >= unanswered  # and what this study has not: no plan, one reader and fewer
+    assert "40 screened," in words
+    with pytest.raises(ValueError, match="must be of paper, code, chosen here, got others of Window"):
+        MethodCard.of("x", 'title="t"\npaper="p"\nparameter=[["Window", "1", "memory", ""]]\ncontradiction=[]')

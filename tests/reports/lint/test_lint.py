@@ -93,6 +93,16 @@ PLANTED: dict[str, tuple[str, dict[str, object], str]] = {
     ),
     "WEI N12: no positive class": (AUC, {"positive_class": None}, "state its positive class and n_positive"),
     "DANET N6: the positive class flips": (AUC, {"n_positive": 70}, "have n = 102 and n_positive = 32"),
+    "regions: sensitivity and specificity are swapped": (
+        "regional/sensitivity:all/reader:B/reader:A/measured",
+        {"estimate": 1711 / 1800, "numerator": 1711, "denominator": 1800},
+        "count 329/400 as the tables do, got 1711/1800",
+    ),
+    "a cut against the reference: the positive class flips": (
+        "reference_cuts/sensitivity:wei_le6/reader:B/reader:A/measured",
+        {"estimate": 55 / 64, "numerator": 55, "denominator": 64},
+        "count 41/46 as the tables do, got 55/64",
+    ),
     "share above one": (SENSITIVITY, {"numerator": 40, "denominator": 34}, "have 0 <= numerator <= denominator"),
     "share without its counts": (EXACT, {"numerator": None}, "carry numerator and denominator"),
     "share of nobody": (EXACT, {"numerator": 0, "denominator": 0}, "have no estimate without a denominator"),

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from reports.pages.pdf import PdfMissingError, page_pdf
+from reports.pages.pdf import PdfMissingError, brief_pdf, page_pdf
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"  # 1 x 1, red
 PAGE = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>sub-1</title><style>
@@ -48,3 +48,25 @@ def test_a_picture_has_the_styles_and_the_image_of_its_page():
     assert b"0.066667 0.133333 0.2 RG" in drawn  # #112233 as the line's colour
     assert b"0.266667 0.333333 0.4 rg" in drawn  # #445566 of the letter
     assert b"0.670588" not in drawn  # what screens alone show
+
+
+def _long(n_chapters, lines):
+    """A short report whose chapters each take about a page."""
+    chapters = "".join(
+        f'<section>\n<div id="chapter_{name}"><h2>Chapter {name}</h2>{"<p>A line.</p>" * lines}</div>\n</section>\n'
+        for name in "abcdefghijklmnop"[:n_chapters]
+    )
+    style = "@page { size: 100mm 60mm; margin: 5mm } section { break-before: page }"
+    return f"<!doctype html><html><head><style>{style}</style></head><body><h1>First</h1>{chapters}</body></html>"
+
+
+def test_the_short_report_leaves_out_from_the_end_what_exceeds_twelve_pages():
+    _made(PAGE)  # skips where there is no Pango
+    _, n_pages, left_out = brief_pdf(_long(3, 2))
+    assert (n_pages, left_out) == (4, ())
+    pdf, n_pages, left_out = brief_pdf(_long(14, 2))
+    assert (n_pages, left_out) == (12, ("chapter_l", "chapter_m", "chapter_n"))  # the first page and eleven chapters
+    assert pdf.startswith(b"%PDF")
+    _, n_pages, left_out = brief_pdf(_long(2, 120))
+    assert n_pages == 12
+    assert left_out == ("chapter_b",)  # the first alone is longer, and is cut
