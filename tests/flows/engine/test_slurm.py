@@ -17,7 +17,7 @@ import pytest
 from flows.engine.cluster import ClusterOptionError
 from flows.engine.slurm import SlurmProfile, read_profile
 from flows.engine.worker_check import SEEN_AS, Checked, project_digest
-from tests.flows.conftest import BOXES, STUDY, TinyCohort, lay_database
+from tests.flows.conftest import BOXES, STUDY, TinyCohort
 from tests.slurm_node import SlurmNode, slurm_node
 
 TEMPLATE = Path("cohorts/templates/example_cluster.toml")
@@ -107,7 +107,6 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
 
 def start(cohort: TinyCohort, out: Path, node: SlurmNode, *options: str) -> subprocess.Popen[str]:
     """Start the command beside the node."""
-    lay_database(out / "work" / "prefect")
     command = [sys.executable, "-m", "flows", "run", str(cohort.folder), str(out), *options]
     environment = os.environ | node.environment | {"COLUMNS": "120"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
