@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from models.networks.da_net import DanetPreset
 
 #: Which regions each of the two networks knows.
-GROUPS: Mapping[str, tuple[str, ...]] = {"deep": DEEP_REGIONS, "cortical": CORTICAL_REGIONS}
+NETWORKS: Mapping[str, tuple[str, ...]] = {"deep": DEEP_REGIONS, "cortical": CORTICAL_REGIONS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,8 @@ class AsymmetryNetworks:
         from models.networks.da_net import logits_of
 
         found = np.full((len(ASPECTS_REGIONS), 2), np.nan)
-        for group in GROUPS:
-            at = np.flatnonzero(np.isin(ASPECTS_REGIONS, GROUPS[group]) & patches.is_there.all(axis=1))
+        for group in NETWORKS:
+            at = np.flatnonzero(np.isin(ASPECTS_REGIONS, NETWORKS[group]) & patches.is_there.all(axis=1))
             logits = logits_of(self.networks[group], self.preset, patches.images[at], patches.masks[at])
             found[at] = chance_of(logits, self.calibration[group])
         return found
@@ -74,7 +74,7 @@ def load_asymmetry(weights: Weights) -> AsymmetryNetworks:
 
     facts, stored = card_facts(weights), load_weights(weights)
     networks = {}
-    for group in GROUPS:
+    for group in NETWORKS:
         network = build_danet(facts["preset"])
         own = {name.removeprefix(f"{group}."): value for name, value in stored.items() if name.startswith(f"{group}.")}
         network.load_state_dict(own)

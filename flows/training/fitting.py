@@ -104,7 +104,7 @@ PREPARED: Mapping[str, Prepared] = {
     dichotomy.METHOD: Prepared(
         ".npz", ("tasks.diffusion.slab", "tasks.scoring"), _cut, _is_low, "a score of 6 or less"
     ),
-    asymmetry.METHOD: Prepared(".npz", ("flows.training.pairing",), _pair, _paired, _REGION),
+    asymmetry.ASYMMETRY: Prepared(".npz", ("flows.training.pairing",), _pair, _paired, _REGION),
 }
 
 
@@ -137,7 +137,7 @@ def fit_on(method: str, plan: Plan, files: Files, out: Path) -> Path:
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{method}.safetensors"
-    fits = {dichotomy.METHOD: _fit_dichotomy, asymmetry.METHOD: _fit_asymmetry}
+    fits = {dichotomy.METHOD: _fit_dichotomy, asymmetry.ASYMMETRY: _fit_asymmetry}
     told = fits.get(method, _fit_classifier)(method, plan, files, path)
     write_bytes(out / FITTED, json.dumps(told | {"seconds": round(time.monotonic() - began, 1)}).encode())
     return path
@@ -220,11 +220,11 @@ def _fit_asymmetry(_method: str, plan: Plan, files: Files, path: Path) -> dict[s
 
     tables = {split: asymmetry.read_pairs(paths) for split, paths in files.items()}
     preset = DANET_PRESETS[plan.preset]
-    for group in networks_of_regions.GROUPS:
+    for group in networks_of_regions.NETWORKS:
         asymmetry.refuse_one_class(tables["validation"], group, "validation")
     networks = {
         group: asymmetry.train_group(tables["train"], group, path.parent / group, plan, tables["validation"])
-        for group in networks_of_regions.GROUPS
+        for group in networks_of_regions.NETWORKS
     }
     rows, logits = {}, {}
     for split in JUDGED:
@@ -233,11 +233,11 @@ def _fit_asymmetry(_method: str, plan: Plan, files: Files, path: Path) -> dict[s
     is_of = {
         (split, group): np.isin(rows[split].regions, regions)
         for split in JUDGED
-        for group, regions in networks_of_regions.GROUPS.items()
+        for group, regions in networks_of_regions.NETWORKS.items()
     }
     curves = {}
     chance = {split: np.zeros(len(one)) for split, one in logits.items()}
-    for group in networks_of_regions.GROUPS:
+    for group in networks_of_regions.NETWORKS:
         own = is_of["validation", group]
         curves[group] = platt(logits["validation"][own], rows["validation"].is_affected[own])
         for split in JUDGED:

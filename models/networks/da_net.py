@@ -29,7 +29,7 @@ from tasks.arrays import AnyArray, FloatArray
 from tasks.density.pairs import PatchRecipe
 
 DanetProfile = Literal["as-paper", "as-code", "corrected"]
-BATCH = 10  # pairs that are asked about at once: the regions of a patient
+PAIRS_AT_ONCE = 10  # pairs that are asked about at once: the regions of a patient
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def logits_of(network: AsymmetryNetwork, preset: DanetPreset, images: AnyArray, 
     """Logits of affected sides, (N, 2), left and right; parameters as of ``seen_by``."""
     found = [np.zeros((0, 2))]
     with torch.inference_mode():
-        for at in range(0, len(images), BATCH):
-            some = slice(at, at + BATCH)
+        for at in range(0, len(images), PAIRS_AT_ONCE):
+            some = slice(at, at + PAIRS_AT_ONCE)
             found.append(network(*seen_by(preset, images[some], masks[some])).logits.numpy())
     return np.concatenate(found).astype(np.float64)

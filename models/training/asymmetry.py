@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from cohorts.store.records import atomic_writer
-from models.asymmetry import GROUPS
+from models.asymmetry import NETWORKS
 from models.networks.da_net import (
     DANET_PRESETS,
     AsymmetryNetwork,
@@ -40,10 +40,10 @@ from tasks.anatomy import ASPECTS_REGIONS
 from tasks.arrays import AnyArray, FloatArray, IntArray, Mask
 from tasks.density.pairs import OUTSIDE, PairedPatches
 
-METHOD = "ncct-asymmetry"
+ASYMMETRY = "ncct-asymmetry"
 MOVED, MOVED_APART = 2, 1  # voxels in plane, of both sides alike and of each by itself
 CODE_MOVED = 5  # config.py: random_translation
-CONTRAST, LARGEST_NOISE, LARGEST_OFFSET = (0.8, 1.2), 0.15, 0.1  # of the window from -1 to 1
+STRETCHED, NOISE_AT_MOST, LARGEST_OFFSET = (0.8, 1.2), 0.15, 0.1  # of the window from -1 to 1
 RATE_FALLS, EVERY_EPOCHS = 0.7, 6  # train_cortical.py: adjust_learning_rate
 
 
@@ -70,7 +70,7 @@ class PairTable:
 
     def pairs(self, group: str) -> tuple[IntArray, IntArray]:
         """Patient and region of every pair of a group whose sides are both there."""
-        is_own = np.isin(ASPECTS_REGIONS, GROUPS[group])
+        is_own = np.isin(ASPECTS_REGIONS, NETWORKS[group])
         patient, region = np.nonzero(self.is_there.all(axis=2) & is_own)
         return patient.astype(np.int64), region.astype(np.int64)
 
@@ -132,7 +132,7 @@ def train_group(
     Parameters
     ----------
     table : training patients, some with an affected region of the group
-    group : of ``GROUPS``
+    group : of ``NETWORKS``
     out : folder of the checkpoint and the log
     plan : Plan
     judged : patients for the learning curve
@@ -238,9 +238,9 @@ def _vary(images: AnyArray, masks: AnyArray, preset: DanetPreset, rng: np.random
         y, x = int(own[0]), int(own[1])
         images[side], masks[side] = _moved(images[side], y, x, OUTSIDE), _moved(masks[side], y, x, 0.0)
     if not is_code:
-        images *= np.float32(np.exp(rng.uniform(*np.log(CONTRAST))))
+        images *= np.float32(np.exp(rng.uniform(*np.log(STRETCHED))))
         images += np.float32(rng.uniform(-LARGEST_OFFSET, LARGEST_OFFSET))
-        images += rng.uniform(0, LARGEST_NOISE) * rng.standard_normal(images.shape, np.float32)
+        images += rng.uniform(0, NOISE_AT_MOST) * rng.standard_normal(images.shape, np.float32)
         np.clip(images, -1, 1, out=images)
 
 

@@ -59,7 +59,7 @@ class PaperLoss:
 #: WeightedMSE.py and DenseNet.py: how sharply attention is told from none, over which share; dilations; power.
 SHARPNESS, ATTENTION_FROM, DILATIONS, POWER = 100.0, 0.4, 20, 2
 BY_CALL = 1.4  # train_cortical.py: weight of the cross-entropy weighted by calls, once both sides are called
-MARGIN, LEAST_CALLED, NEGATIVES, BOTH = 0.5, 0.2, 1.5, 0.5  # RankLoss.py, and the weight of AvgLoss.py
+MARGIN, LEAST_CALLED, UNAFFECTED_SHARE, BOTH = 0.5, 0.2, 1.5, 0.5  # RankLoss.py, and the weight of AvgLoss.py
 
 
 class CodeLoss:
@@ -108,4 +108,4 @@ def _rank(chance: Tensor, truth: Tensor) -> Tensor:
     rank = (behind.sum(dim=1) * weight).sum() / (weight.sum() + 1e-3)
     neither = (truth.sum(dim=1) == 0).to(chance.dtype)
     above = ((chance - LEAST_CALLED).clamp_min(0) ** 2 * neither[:, None]).sum() / neither.sum().clamp_min(1)
-    return rank + above / NEGATIVES
+    return rank + above / UNAFFECTED_SHARE

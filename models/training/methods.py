@@ -30,7 +30,7 @@ PROFILES_OF: Mapping[str, tuple[str, ...]] = {
     "region-net": ("corrected",),
     "ncct-overlap": ("corrected", "as-paper"),
     dichotomy.METHOD: ("corrected", "as-paper"),
-    asymmetry.METHOD: ("corrected", "as-paper", "as-code"),
+    asymmetry.ASYMMETRY: ("corrected", "as-paper", "as-code"),
 }
 #: The networks of a method; of a profile the first is ``small``.
 PRESETS_OF: Mapping[str, Mapping[str, UNetPreset | OverlapPreset | DichotomyPreset | DanetPreset]] = {
@@ -38,14 +38,14 @@ PRESETS_OF: Mapping[str, Mapping[str, UNetPreset | OverlapPreset | DichotomyPres
     "region-net": PRESETS,
     "ncct-overlap": OVERLAP_PRESETS,
     dichotomy.METHOD: DICHOTOMY_PRESETS,
-    asymmetry.METHOD: DANET_PRESETS,
+    asymmetry.ASYMMETRY: DANET_PRESETS,
 }
 #: As we train, where that differs from ``Plan``: misses cost more than false voxels where an infarct is hard to see, as
 #: Salehi et al. (MLMI 2017:379-387) found best for small lesions.
 CORRECTED: Mapping[str, Mapping[str, Any]] = {
     "ncct-overlap": {"false_positive": 0.3, "false_negative": 0.7},
     dichotomy.METHOD: {"batch": 8, "learning_rate": 1e-3, "average": 0.99},
-    asymmetry.METHOD: {"batch": 32, "learning_rate": 2e-3, "average": 0.99},
+    asymmetry.ASYMMETRY: {"batch": 32, "learning_rate": 2e-3, "average": 0.99},
 }
 #: simonsf/ct-aspects, 76899f5, config.py; the paper names neither optimiser nor batch.
 _DANET = {"batch": 30, "learning_rate": 6e-5, "weight_decay": 0.0, "average": 0.0}
@@ -69,9 +69,9 @@ AS_PAPER: Mapping[str, Mapping[str, Any]] = {
     },
     # paper 5 (RRCNN), section 2.4: Adam at 1e-6, batches of 32
     dichotomy.METHOD: {"batch": 32, "learning_rate": 1e-6, "weight_decay": 0.0},
-    asymmetry.METHOD: _DANET,
+    asymmetry.ASYMMETRY: _DANET,
 }
-SETTINGS = {"corrected": CORRECTED, "as-paper": AS_PAPER, "as-code": {asymmetry.METHOD: _DANET}}
+SETTINGS = {"corrected": CORRECTED, "as-paper": AS_PAPER, "as-code": {asymmetry.ASYMMETRY: _DANET}}
 
 
 #: Of the learning rate where training starts from trained weights: chosen here.
@@ -98,7 +98,7 @@ def check_method(method: str) -> None:
     ValueError
         It is not.
     """
-    known = (*METHODS, *CLASSIFIERS, asymmetry.METHOD, dichotomy.METHOD)
+    known = (*METHODS, *CLASSIFIERS, asymmetry.ASYMMETRY, dichotomy.METHOD)
     if method not in known:
         raise ValueError(f"METHOD must be one of {', '.join(known)}, got {method!r}. Choose one of them.")
 

@@ -266,9 +266,9 @@ def _evidence(data: ReportInput, ids: pd.Index, flags: dict[str, RegionFlags]) -
 def _by_region(rows: pd.DataFrame, column: str, ids: pd.Index, regions: tuple[str, ...]) -> FloatArray:
     """(n, 2 sides, n regions) of a column, NaN where there is no row."""
     values = np.full((len(ids), len(HEMISPHERES), len(regions)), np.nan)
-    at = ids.get_indexer(rows["participant_id"])
-    side = pd.Index(HEMISPHERES).get_indexer(rows["side"])
-    region = pd.Index(regions).get_indexer(rows["region"])
+    at = ids.get_indexer(pd.Index(rows["participant_id"]))
+    side = pd.Index(HEMISPHERES).get_indexer(pd.Index(rows["side"]))
+    region = pd.Index(regions).get_indexer(pd.Index(rows["region"]))
     known = (at >= 0) & (region >= 0)
     values[at[known], side[known], region[known]] = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)[known]
     return values

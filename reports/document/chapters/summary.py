@@ -82,7 +82,7 @@ def _roc_figure(material: Material) -> FigureView | None:
     """The first scores against the severity class."""
     patients, stratum = material.main.patients, material.main.stratum
     positive = patients.positive()
-    curves = []
+    curves: list[Curve] = []
     for source in material.score_sources:
         row = material.row("roc", f"auc:{SCORE}", source, material.severity, stratum)
         kept = patients.complete(positive, patients.scores[source])

@@ -51,6 +51,7 @@ def test_every_kind_whose_scan_is_there_is_taken_once_for_each_modality(folder):
         "dwi-dichotomy": "dwi",
         "ctp-core": "ctp",
         "ncct-overlap": "ncct",
+        "ncct-asymmetry": "ncct",
         "ncct-features": "ncct",
         "cta-features": "cta",
         "ncct-radiomics": "ncct",

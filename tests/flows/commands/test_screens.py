@@ -27,7 +27,9 @@ def test_a_dry_run_counts_scans_and_measurements_apart(monkeypatch: pytest.Monke
         scans=[SimpleNamespace(participant_id=name, modality=modality) for name, modality in scans],
     )
     records = {("sub-1", "threshold-dwi"): None}
-    plan = SimpleNamespace(cohort=cohort, cases=cases, n_done=len(records), pending=[None] * 3, absent={})
+    plan = SimpleNamespace(
+        cohort=cohort, cases=cases, n_done=len(records), pending=[None] * 3, absent={}, chosen_lines=()
+    )
     monkeypatch.setattr(screens, "make_plan", lambda *_, **__: plan)
     monkeypatch.setattr(screens, "stale_causes", lambda *_: Counter(new=3))
     words = io.StringIO()

@@ -14,7 +14,7 @@ from flows.run.steps import run_case
 from flows.sources.ncct_asymmetry import AsymmetryFindings, NcctAsymmetrySource
 from flows.sources.registry import STUDY
 from models.anatomy.template import load_label_map
-from models.asymmetry import GROUPS, load_asymmetry
+from models.asymmetry import NETWORKS, load_asymmetry
 from models.classifier import OWN_CUTS
 from models.weights import find_weights
 from tasks.anatomy import ASPECTS_REGIONS
@@ -58,7 +58,7 @@ def test_each_group_of_regions_is_asked_of_its_own_network_and_calibrated(weight
     there[5, 1] = False
     chances = networks.chances(PairedPatches(images, np.ones(shape, bool), there))
     for at, region in enumerate(ASPECTS_REGIONS):
-        group = "deep" if region in GROUPS["deep"] else "cortical"
+        group = "deep" if region in NETWORKS["deep"] else "cortical"
         (slope, intercept), logit = CALIBRATION[group], 0.9 if group == "deep" else 1.8
         expected = 1 / (1 + np.exp(-(slope * np.array([logit, -logit]) + intercept)))
         if region == "m2":
