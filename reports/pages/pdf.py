@@ -56,7 +56,8 @@ def brief_pdf(html: str) -> tuple[bytes, int, tuple[str, ...]]:
     document = _laid_out(html)
     left_out: list[str] = []
     while len(document.pages) > MOST_PAGES and len(chapters := _CHAPTERS.findall(html)) > 1:
-        starts = {name: number for number, page in enumerate(document.pages) for name in page.anchors}
+        numbered = reversed(list(enumerate(document.pages)))  # what goes over pages has its anchor on each
+        starts = {name: number for number, page in numbered for name in page.anchors}
         late = [name for name in chapters if starts.get(name, 0) >= MOST_PAGES] or chapters[-1:]
         for name in late:
             html = _without(html, name)
