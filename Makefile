@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # One worker for each core, at most eight: each takes up to 1.5 GB. A module stays with one worker: its fixtures are costly.
 PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder
-QUICK := not (slow or simulation or processes or real_data)
+QUICK := not (slow or simulation or processes or real_data or extended)
 
-.PHONY: demo docs check style format types contracts quick test clean
+.PHONY: demo docs check style format types contracts quick test extended clean
 
 demo: $(READY)
 	@echo "Running the demo: a synthetic cohort, scored and reported (two to four minutes)"
@@ -44,6 +44,10 @@ quick: $(READY)
 test: $(READY)
 	@echo "Running every check: style, types, import rules, tests"
 	@$(BIN)/python -m pytest $(PARALLEL)
+
+extended: $(READY)
+	@echo "Running what plays many parts together: an afternoon, jobs of SLURM, trainings"
+	@$(BIN)/python -m pytest $(PARALLEL) -m extended
 
 # Pinned by name and version in requirements.lock; "pip check" proves that the pins fit together. Python's byte code is made
 # by all cores afterwards (pip uses one); libraries' own templates that are no Python do not stop it.

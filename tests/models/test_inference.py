@@ -122,7 +122,7 @@ def test_a_gpu_says_the_same(shipped):
     assert np.abs(probabilities(on_gpu, made) - truth).max() < TOLERANCE
 
 
-@pytest.mark.parametrize("preset", ["small", "tiny", "as-paper-small"])
+@pytest.mark.parametrize("preset", ["small", "tiny", pytest.param("as-paper-small", marks=pytest.mark.extended)])
 def test_every_preset_made_ready_says_the_same(preset):
     torch.manual_seed(6)
     network = build_unet(preset, 3, 6).eval()

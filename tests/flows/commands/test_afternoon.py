@@ -150,6 +150,7 @@ class Afternoon:
         return table.assign(patient=table["participant_id"].map(numbers)) if "participant_id" in table else table
 
 
+@pytest.mark.extended
 @pytest.mark.processes
 @pytest.mark.slow
 @pytest.mark.real_data

@@ -120,6 +120,7 @@ def tables(out: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.processes
 def test_jobs_of_which_one_is_cancelled_give_the_tables_of_a_local_run(cohort: TinyCohort, node: SlurmNode) -> None:
@@ -143,6 +144,7 @@ def test_jobs_of_which_one_is_cancelled_give_the_tables_of_a_local_run(cohort: T
     assert tables(out) == tables(cohort.out)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.processes
 def test_a_partition_that_is_not_there_is_one_clear_error(cohort: TinyCohort, node: SlurmNode) -> None:

@@ -69,6 +69,7 @@ def measured(tiny: TinyCohort, tmp_path: Path) -> Measuring:
     return Measuring(plan, tmp_path / "out", None, CaseProgress(0, Console(file=io.StringIO())), threading.Event(), {})
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.processes
 def test_every_poll_of_six_hundred_is_right(

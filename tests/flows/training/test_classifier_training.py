@@ -15,7 +15,7 @@ from tasks.radiomics.features import LEARNED
 from tests.flows.conftest import forker
 from tests.flows.training.tiny_training import keep_prepared, write_tiny_training
 
-pytestmark = [pytest.mark.slow, pytest.mark.processes]
+pytestmark = [pytest.mark.slow, pytest.mark.processes, pytest.mark.extended]
 OPTIONS = ("--pool", "8", "--judged", "3", "--gpu", "none", "--n-cpus", "2", "--seed", "4")
 
 

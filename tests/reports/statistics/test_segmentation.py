@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 
 from cohorts.tables.schemas import SEGMENTATION
+from reports.document.chapters.segmentation import segmentation_chapter
 from reports.document.document import document
 from reports.lint.lint import lint
 from reports.lint.recount import VOLUMES
 from reports.statistics.analysis import analyse
 from reports.statistics.inputs import ReportInput
-from reports.statistics.sections.segmentation import strata
+from reports.statistics.patients import agreement_sets, patients_of
+from reports.statistics.rows import Builder
+from reports.statistics.sections.segmentation import add_segmentation, strata
 from tests.reports.builders import _frame, synthetic_input, synthetic_run
 
 PAIR = ("lesion", "lesion-2", "lesion", None, None)
@@ -126,15 +129,27 @@ def test_the_lint_counts_again(data: ReportInput, found: pd.DataFrame) -> None:
         assert any(words in problem for problem in lint(wrong, data))
 
 
-def test_the_report_has_a_table_for_the_pair_and_none_without_lesions_to_compare(data: ReportInput) -> None:
-    html = document(data, analyse(data), synthetic_run()).html
+def test_the_report_has_a_table_for_the_pair_and_none_without_lesions_to_compare(
+    data: ReportInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.document.document._CHAPTERS", (segmentation_chapter,))
+    whole = analyse(data)
+
+    def shown(changed: ReportInput) -> str:
+        rows = Builder()
+        for name, patients in agreement_sets(patients_of(changed)).items():
+            add_segmentation(rows, changed, patients, name)
+        others = whole[whole["section"] != "segmentation"]
+        return document(changed, pd.concat([others, rows.frame()], ignore_index=True), synthetic_run()).html
+
+    html = document(data, whole, synthetic_run()).html
     assert "Agreement of lesions" in html
     assert "lesion-2 against lesion, everyone whom both sources measured; by volume of the reference." in html
     assert "7 patients compared, of these: 1 both empty, 1 reference empty, 1 candidate empty" in html
     assert "Agreement of lesions and regions" in html
     assert "Median Dice of regions with those of drawn, everyone whom both sources measured" in html
     assert "n 4" in html
-    lesions = replace(data, segmentation=data.segmentation[data.segmentation["region"].isna()])
-    assert "regions with those of" not in document(lesions, analyse(lesions), synthetic_run()).html
-    alone = replace(data, segmentation=data.segmentation.iloc[:0])
-    assert "Agreement of lesions" not in document(alone, analyse(alone), synthetic_run()).html
+    lesions = shown(replace(data, segmentation=data.segmentation[data.segmentation["region"].isna()]))
+    assert "Agreement of lesions" in lesions
+    assert "regions with those of" not in lesions
+    assert "Agreement of lesions" not in shown(replace(data, segmentation=data.segmentation.iloc[:0]))

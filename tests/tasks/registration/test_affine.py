@@ -172,6 +172,7 @@ def test_a_contrast_agent_does_not_pull(agent):
     assert mean_distance_mm(result.matrix, truth) < 1
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_as_paper_finds_the_pose_and_repeats_itself():
     values, affine, _, truth = head_scan(degrees=(8, 0, -6), shift_mm=(5, 10, -20))
