@@ -59,12 +59,17 @@ class CaseProgress:
             rate = self._done / max(now - self._started, 1e-9)
             failures = f"{self._failed} failed" if self._failed else ""
             if self._bar is not None:
-                self._bar.update(self._task, completed=self._done, rate=f"{rate:.0f}/s", failures=failures)
+                self._bar.update(self._task, completed=self._done, rate=rate_text(rate), failures=failures)
             elif now - self._last_line >= LINE_EVERY_S or self._done == self._total:
                 self._last_line = now
                 remaining = (self._total - self._done) / rate if rate else 0
                 self._console.print(
-                    f"{self._done} of {self._total} {self._word}, {rate:.0f}/s, {remaining:.0f} s left"
+                    f"{self._done} of {self._total} {self._word}, {rate_text(rate)}, {remaining:.0f} s left"
                     + (f", {failures}" if failures else ""),
                     highlight=False,
                 )
+
+
+def rate_text(per_s: float) -> str:
+    """How fast cases are finished, in the unit that shows it."""
+    return f"{per_s:.0f}/s" if per_s >= 1 else f"{60 * per_s:.0f}/min"
