@@ -42,7 +42,7 @@ _CHAPTERS = (
     reference_cuts_chapter, calibration_chapter, readers_chapter, sites_chapter, intention_chapter,
     segmentation_chapter, methods_chapter, resources_chapter, guide_chapter,
 )  # fmt: skip
-#: Chapters of the report for sending, in the order of their worth; what does not fit is left out from the end.
+#: Chapters of the report for sending, in the order of their worth; what does not fit any more is left out.
 _BRIEF = (
     "plan", "flow", "agreement", "regional", "reference_cuts", "roc", "calibration", "readers", "intention", "methods",
 )  # fmt: skip

@@ -42,7 +42,7 @@ def page_pdf(html: str) -> bytes:
 
 
 def brief_pdf(html: str) -> tuple[bytes, int, tuple[str, ...]]:
-    """Lay out the short report on at most ``MOST_PAGES`` pages: chapters that do not fit are left out from the end.
+    """Lay out the short report on at most ``MOST_PAGES`` pages: a chapter that does not fit any more is left out.
 
     Returns
     -------
@@ -55,13 +55,19 @@ def brief_pdf(html: str) -> tuple[bytes, int, tuple[str, ...]]:
     """
     document = _laid_out(html)
     left_out: list[str] = []
-    while len(document.pages) > MOST_PAGES and len(chapters := _CHAPTERS.findall(html)) > 1:
+    if len(document.pages) > MOST_PAGES:
         numbered = reversed(list(enumerate(document.pages)))  # what goes over pages has its anchor on each
         starts = {name: number for number, page in numbered for name in page.anchors}
-        late = [name for name in chapters if starts.get(name, 0) >= MOST_PAGES] or chapters[-1:]
-        for name in late:
-            html = _without(html, name)
-        left_out = [*late, *left_out]
+        chapters = [name for name in _CHAPTERS.findall(html) if name in starts]
+        ends = [*(starts[name] for name in chapters[1:]), len(document.pages)]
+        n_pages = starts[chapters[0]] if chapters else 0
+        for name, end in zip(chapters, ends, strict=True):
+            length = max(1, end - starts[name])
+            if n_pages + length <= MOST_PAGES:
+                n_pages += length
+            else:
+                left_out.append(name)
+                html = _without(html, name)
         document = _laid_out(html)
     pages = document.pages[:MOST_PAGES]
     return document.copy(pages).write_pdf(), len(pages), tuple(left_out)
