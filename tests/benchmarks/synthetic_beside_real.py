@@ -212,7 +212,7 @@ def on_grid_ct(values: Float32Array, affine: Affine) -> tuple[Float32Array, Mask
     brain = extract_ct_brain(working)
     found = register(working, brain, template_target("ct"))
     native = to_native_grid(brain.mask, working)
-    grid = network_grid(native, affine, 4)
+    grid = network_grid(native, affine)
     image = to_network_grid(values.astype(np.float32), affine, grid)
     inside = to_network_grid(native.astype(np.float32), affine, grid) > 0.5
     return image, inside, grid.affine, found.moving_to_fixed if found.is_usable else None
@@ -222,7 +222,7 @@ def on_grid_dwi(values: Float32Array, affine: Affine, *others: tuple[Float32Arra
     """Diffusion MR on the grid of the networks: image, brain, and what else is given."""
     working = mr_working_scan(values, affine)
     native = to_native_grid(extract_mr_brain(working).mask, working)
-    grid = network_grid(native, affine, 4)
+    grid = network_grid(native, affine)
     brain = to_network_grid(native.astype(np.float32), affine, grid) > 0.5
     more = [None if one is None else to_network_grid(*one, grid) for one in others]
     return to_network_grid(values, affine, grid), brain, *more
