@@ -202,10 +202,13 @@ def _queued(profile: SlurmProfile, n_cases: int, work_dir: str) -> Iterator[Clie
     with _settings(work_dir, is_local=True), contextlib.ExitStack() as stack:
         from distributed import Client
 
-        from flows.engine.slurm import slurm_workers, wait_for_first
+        from flows.engine.slurm import refused, slurm_workers, wait_for_first
 
         cluster, queue = stack.enter_context(slurm_workers(profile, n_cases, Path(work_dir)))
-        client = stack.enter_context(Client(cluster, set_as_default=False))
+        try:
+            client = stack.enter_context(Client(cluster, set_as_default=False))
+        except RuntimeError as error:  # it waits for the first jobs to be taken
+            raise ClusterError(refused(error)) from error
         wait_for_first(client, queue, profile, Path(work_dir))
         yield client
 

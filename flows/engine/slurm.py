@@ -198,7 +198,7 @@ class Queue:
             try:
                 await cluster
             except Exception as error:
-                self.refusal = _words_of(error)
+                self.refusal = refused(error)
                 self.n_fruitless += 1
 
     async def _forget_ended(self) -> None:
@@ -223,10 +223,11 @@ class Queue:
                 cluster.workers.pop(name, None)
 
 
-def _words_of(error: BaseException) -> str:
-    """What sbatch said, in one line."""
+def refused(error: BaseException) -> str:
+    """What sbatch said, in one line, and what to do."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip().startswith("sbatch:")]
-    return " ".join(lines) or str(error).strip().splitlines()[0]
+    text = " ".join(lines) or str(error).strip().splitlines()[0]
+    return f"SLURM must take the jobs of --cluster, got: {text.rstrip('.')}. Correct the file."
 
 
 @contextlib.contextmanager
@@ -244,6 +245,10 @@ def _looking(cluster: Any, n_jobs: int) -> Iterator[Queue]:
 
     async def end() -> None:
         looking.stop()
+        for job in [job for job in cluster._created if not job.job_id]:  # Dask closes only jobs that were taken
+            cluster._created.discard(job)
+        for name in [name for name, job in cluster.workers.items() if not job.job_id]:
+            del cluster.workers[name]
 
     looking = cluster.sync(begin)
     try:
@@ -275,7 +280,7 @@ def wait_for_first(client: Any, queue: Queue, profile: SlurmProfile, work_dir: P
 def _fruitless(queue: Queue, work_dir: Path) -> str:
     """Why no job gives a worker."""
     if queue.refusal:
-        return f"SLURM must take the jobs of --cluster, got: {queue.refusal.rstrip('.')}. Correct the file."
+        return queue.refusal
     outputs = sorted((work_dir / "jobs").glob("*.err"), key=lambda path: path.stat().st_mtime)
     lines = [line for path in outputs[-1:] for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
     last = lines[-1].strip().rstrip(".") if lines else "nothing"

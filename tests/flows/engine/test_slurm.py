@@ -151,7 +151,7 @@ def test_a_partition_that_is_not_there_is_one_clear_error(cohort: TinyCohort, no
     file = write(cohort.out.parent, 'queue = "nowhere"')
     ended = start(cohort, cohort.out.with_name("refused"), node, "--cluster", str(file))
     _, errors = ended.communicate(timeout=120)
-    assert ended.returncode == 3
+    assert ended.returncode == 3, errors
     assert "SLURM must take the jobs of --cluster, got: sbatch: error: invalid partition specified: nowhere" in errors
     assert "Traceback" not in errors
 
