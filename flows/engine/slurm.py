@@ -8,6 +8,7 @@ end, one after the other, before a worker answers are not submitted for ever: th
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import shutil
 import sys
@@ -158,6 +159,7 @@ def slurm_workers(profile: SlurmProfile, n_cases: int, work_dir: Path) -> Iterat
         worker_extra_args=["--no-dashboard", *(["--resources", f"{GPU}=1"] if profile.gpus else [])],
         silence_logs=50,
     )
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Dask asks no refused job for its error; the run says it
     with cluster, _looking(cluster, profile.jobs_for(n_cases)) as queue:
         yield cluster, queue
 
