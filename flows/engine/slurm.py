@@ -160,8 +160,13 @@ def slurm_workers(profile: SlurmProfile, n_cases: int, work_dir: Path) -> Iterat
         silence_logs=50,
     )
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Dask asks no refused job for its error; the run says it
-    with cluster, _looking(cluster, profile.jobs_for(n_cases)) as queue:
-        yield cluster, queue
+    try:
+        with cluster, _looking(cluster, profile.jobs_for(n_cases)) as queue:
+            yield cluster, queue
+    finally:  # the certificates' files, before their folder goes
+        for file in [one for one in vars(cluster).values() if hasattr(one, "delete")]:
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 class Queue:
