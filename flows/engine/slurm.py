@@ -178,7 +178,6 @@ class Queue:
         self._idle_since: float | None = None
         self._was_asked = False
         self._answered: set[str] = set()
-        self.n_lost = 0
         self.n_fruitless = 0
         self.refusal = ""
 
@@ -211,8 +210,7 @@ class Queue:
     async def _forget_ended(self) -> None:
         """Forget the jobs that SLURM does not list any more."""
         cluster = self._cluster
-        for name in [name for name, job in cluster.workers.items() if not job.job_id]:  # sbatch refused it
-            del cluster.workers[name]
+        self.forget_refused()
         jobs = dict(cluster.workers)
         if not jobs:
             return
@@ -223,11 +221,15 @@ class Queue:
         known = set(listed.split())
         for name, job in jobs.items():
             if job.job_id not in known:
-                self.n_lost += 1
-                had_answered = any(one == name or one.startswith(f"{name}-") for one in self._answered)
-                self.n_fruitless += not had_answered
-                self._answered -= {one for one in self._answered if one == name or one.startswith(f"{name}-")}
+                own = {one for one in self._answered if one == name or one.startswith(f"{name}-")}
+                self.n_fruitless += not own
+                self._answered -= own
                 cluster.workers.pop(name, None)
+
+    def forget_refused(self) -> None:
+        """Forget the jobs that sbatch did not take: Dask closes only those that were taken."""
+        for name in [name for name, job in self._cluster.workers.items() if not job.job_id]:
+            self._cluster._created.discard(self._cluster.workers.pop(name))
 
 
 def refused(error: BaseException) -> str:
@@ -252,10 +254,7 @@ def _looking(cluster: Any, n_jobs: int) -> Iterator[Queue]:
 
     async def end() -> None:
         looking.stop()
-        for job in [job for job in cluster._created if not job.job_id]:  # Dask closes only jobs that were taken
-            cluster._created.discard(job)
-        for name in [name for name, job in cluster.workers.items() if not job.job_id]:
-            del cluster.workers[name]
+        queue.forget_refused()
 
     looking = cluster.sync(begin)
     try:
