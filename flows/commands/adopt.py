@@ -10,7 +10,7 @@ from rich.console import Console
 from cohorts.dicom.slice_sets import adopt_aisd, adopt_cpaisd
 from cohorts.folder.adopting import REPORT
 from cohorts.folder.bids import adopt_bids, adopt_isles22, adopt_isles24
-from flows.run.plan import PreflightError
+from flows.run.request import PreflightError
 
 ADOPTING: Mapping[str, Callable[[Path, Path], dict[str, int]]] = {
     "bids": adopt_bids,

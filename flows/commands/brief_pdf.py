@@ -9,7 +9,7 @@ from rich.console import Console
 from cohorts.store.records import write_bytes
 from flows.commands.failures import EXIT_OK, EXIT_PREFLIGHT
 from flows.run.latest import latest_folder
-from flows.run.plan import PreflightError
+from flows.run.request import PreflightError
 from reports.document.document import BRIEF_NAME
 from reports.pages.pdf import PdfMissingError, brief_pdf
 

@@ -14,7 +14,8 @@ from cohorts.phantom.native_scans import small_lesions, write_phantom_scans
 from cohorts.phantom.perfusion import write_phantom_perfusion
 from flows.commands import screens
 from flows.engine.devices import GpuChoice
-from flows.run.running import RunRequest, run_cohort
+from flows.run.request import RunRequest
+from flows.run.running import run_cohort
 from models.anatomy.register_template import template_tissues
 from models.anatomy.template import load_label_map, load_template
 

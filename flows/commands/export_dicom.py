@@ -34,8 +34,9 @@ from flows.commands.failures import EXIT_FAILED_CASES, EXIT_OK
 from flows.commands.send_dicom import Archive
 from flows.engine.lock import run_lock
 from flows.run.latest import latest_folder
-from flows.run.plan import PreflightError, UsageError, make_plan
+from flows.run.plan import make_plan
 from flows.run.publishing import is_current
+from flows.run.request import PreflightError, UsageError
 from flows.run.steps import StorageFailedError
 from flows.run.storage import remedy
 from reports.pages.pdf import PdfMissingError, page_pdf

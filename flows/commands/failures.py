@@ -16,10 +16,10 @@ from flows.engine.cluster import ClusterError, ClusterOptionError
 from flows.engine.environment import UnsafeFolderError
 from flows.engine.lock import LockedError
 from flows.engine.prefect_server import ServerFailedError
+from flows.engine.signals import SignalReceived
 from flows.run.measuring import ClusterLostError
-from flows.run.plan import PreflightError, UsageError
 from flows.run.publishing import RefusedReportError
-from flows.run.running import SignalReceived
+from flows.run.request import PreflightError, UsageError
 from flows.run.steps import STORAGE_ERRORS, StorageFailedError
 from flows.run.storage import PythonFailedError, raise_as_storage_failure, remedy
 from flows.run.withholding import NothingMeasuredError

@@ -55,7 +55,8 @@ from flows.commands.import_request import ImportRequest
 from flows.commands.import_screens import Account
 from flows.engine.lock import run_lock
 from flows.engine.progress import CaseProgress
-from flows.run.plan import PreflightError, code_digest
+from flows.run.plan import code_digest
+from flows.run.request import PreflightError
 from flows.run.steps import STORAGE_ERRORS
 
 COMMAND = "aspects import"

@@ -12,7 +12,7 @@ from cohorts.dicom.link_table import LinkTableError, check_place, is_forbidden
 from cohorts.dicom.patients import IntakeRules, PatientFrom, same_person_of
 from cohorts.dicom.volume import DEFAULT_ACTIONS
 from cohorts.folder.problems import did_you_mean
-from flows.run.plan import PreflightError, UsageError
+from flows.run.request import PreflightError, UsageError
 
 NO_RULES = IntakeRules()
 

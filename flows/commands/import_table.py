@@ -23,7 +23,7 @@ from flows.commands.table_plan import Planned, plan_import, text_of
 from flows.commands.table_questions import Ask
 from flows.commands.table_request import TableRequest, unmapped
 from flows.engine.lock import run_lock
-from flows.run.plan import PreflightError, UsageError
+from flows.run.request import PreflightError, UsageError
 
 COMMAND = "aspects import-table"
 CHANGES_FILE = "import_changes.tsv"

@@ -15,7 +15,7 @@ from cohorts.tables.storage import read_table
 from flows.commands.failures import EXIT_FAILED_CASES, EXIT_OK
 from flows.engine.lock import current_owner, run_lock
 from flows.run.latest import RESULTS, SUMMARY, latest_folder, read_summary
-from flows.run.plan import PreflightError
+from flows.run.request import PreflightError
 
 COMMAND = "aspects prune"
 KEPT_RUNS = 7

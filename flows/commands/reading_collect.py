@@ -30,7 +30,7 @@ from cohorts.reading.round import Round, all_rounds, rounds_folder
 from cohorts.store.records import write_bytes
 from cohorts.tables.storage import tsv_text
 from flows.commands.failures import EXIT_PREFLIGHT
-from flows.run.plan import PreflightError, UsageError
+from flows.run.request import PreflightError, UsageError
 from flows.sources.registry import read_cohort
 from tasks.consensus import Consensus, ConsensusRule
 

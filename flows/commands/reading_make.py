@@ -33,7 +33,7 @@ from cohorts.store.records import atomic_writer
 from flows.cases.reading_stack import ScanToRead, encoded_stack
 from flows.commands.reading_request import MakeRequest
 from flows.engine.limits import available_cpus
-from flows.run.plan import PreflightError, UsageError
+from flows.run.request import PreflightError, UsageError
 from flows.sources.registry import read_cohort
 from reports.pages.reading import ReaderPage, reading_page
 from tasks.modality import CT_MODALITIES, SIGNAL_MODALITIES

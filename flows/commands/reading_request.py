@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cohorts.folder.readings import READER
 from cohorts.reading.round import FIRST
-from flows.run.plan import UsageError
+from flows.run.request import UsageError
 
 _SHARE = re.compile(r"([0-9]{1,3}(?:[.,][0-9]+)?)\s*%?")
 

@@ -17,7 +17,8 @@ from flows.engine.lock import current_owner
 from flows.run.latest import latest_shown
 from flows.run.plan import Plan, changed_code, make_plan, stale_causes, why_stale
 from flows.run.publishing import is_current, latest_summary
-from flows.run.running import RunOutcome, RunRequest
+from flows.run.request import RunRequest
+from flows.run.running import RunOutcome
 
 REASONS_SHOWN = 12
 ROWS_OF_A_RULE = 3

@@ -22,7 +22,7 @@ from pydicom.uid import ComprehensiveSRStorage, EncapsulatedPDFStorage, Segmenta
 from pynetdicom import AE
 
 from flows.engine.cluster import LOOPBACK_HOSTS
-from flows.run.plan import UsageError
+from flows.run.request import UsageError
 
 CALLING_AE = "ASPECTS"
 CLASSES = (SegmentationStorage, ComprehensiveSRStorage, EncapsulatedPDFStorage)

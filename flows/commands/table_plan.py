@@ -31,7 +31,7 @@ from flows.commands.table_request import (
     unmapped,
     with_columns,
 )
-from flows.run.plan import PreflightError, UsageError
+from flows.run.request import PreflightError, UsageError
 from flows.sources.registry import STUDY
 
 IDS_SHOWN = 3

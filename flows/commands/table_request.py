@@ -26,7 +26,7 @@ from cohorts.folder.table_mapping import (
     target_problems,
 )
 from cohorts.folder.table_reading import read_foreign_table
-from flows.run.plan import UsageError
+from flows.run.request import UsageError
 
 ID = "participant_id"
 _NAMED = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}

@@ -14,7 +14,7 @@ from rich.console import Console
 from cohorts.store.verifying import verify_records
 from flows.engine.lock import run_lock
 from flows.run.latest import LATEST, POINTER, RESULTS, SUMMARY, damaged_files, latest_folder, read_summary
-from flows.run.plan import PreflightError
+from flows.run.request import PreflightError
 
 SHOWN = 50
 

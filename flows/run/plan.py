@@ -32,8 +32,7 @@ from flows.cases.case import SIDECAR_OF, Case, CaseFile, MapReference, StepSetti
 from flows.cases.label_maps import VASCULAR_MAP
 from flows.run.commands import Commands, with_versions
 from flows.run.methods import STEP_METHODS
-from flows.run.request import PreflightError as PreflightError
-from flows.run.request import UsageError as UsageError
+from flows.run.request import UsageError
 from flows.run.stated import stated_records
 from flows.sources.code import PACKAGES, ROOT, code_version, earlier_parts
 from flows.sources.registry import METHODS, read_cohort

@@ -28,14 +28,12 @@ from flows.engine.environment import private_folder
 from flows.engine.lock import run_lock
 from flows.engine.progress import CaseProgress
 from flows.engine.reconcile import crash_stale_runs_on
-from flows.engine.signals import SignalReceived as SignalReceived
-from flows.engine.signals import ends_on_signals as ends_on_signals
 from flows.run.latest import RESULTS, latest_folder, settle
 from flows.run.methods import COMPARISONS
 from flows.run.overlaps import overlap_plan
 from flows.run.plan import Plan, make_plan, stale_causes, with_records
 from flows.run.publishing import RunFacts, is_current, latest_summary, publish_results
-from flows.run.request import RunRequest as RunRequest
+from flows.run.request import RunRequest
 from flows.run.storage import check_share, storage_failures
 from flows.sources.code import code_version, keep_manifest
 from flows.sources.registry import METHODS

@@ -15,7 +15,8 @@ from cohorts.folder.manifest import CohortError
 from cohorts.store.share import probe
 from flows.engine.lock import LockedError
 from flows.run.latest import RESULTS
-from flows.run.plan import Plan, UsageError
+from flows.run.plan import Plan
+from flows.run.request import UsageError
 from flows.run.steps import StorageFailedError
 
 LEAST_FREE_BYTES = 100 * 2**20  # Prefect's database and one run's results take about 30 MiB

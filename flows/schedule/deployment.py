@@ -22,7 +22,7 @@ from rich.console import Console
 
 from flows.commands.failures import EXIT_LOCKED
 from flows.engine.prefect_server import end_with_parent
-from flows.run.running import RunRequest
+from flows.run.request import RunRequest
 from flows.schedule.hooks import Hooks
 from flows.schedule.nightly import night
 

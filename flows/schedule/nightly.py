@@ -24,7 +24,8 @@ from flows.commands import screens
 from flows.commands.failures import EXIT_LOCKED, EXIT_SOFTWARE, Failure, failure_of
 from flows.engine.lock import LockedError
 from flows.run.latest import SUMMARY, latest_folder
-from flows.run.running import RunOutcome, RunRequest, run_cohort
+from flows.run.request import RunRequest
+from flows.run.running import RunOutcome, run_cohort
 from flows.schedule.announcing import Change, change_to_tell, set_announced
 from flows.schedule.busy import keep, note_busy
 from flows.schedule.hooks import Hooks, run_hook

@@ -19,8 +19,7 @@ from rich.console import Console
 from flows.engine import prefect_server
 from flows.engine.environment import private_folder
 from flows.engine.reconcile import crash_stale_runs_on
-from flows.run.plan import UsageError
-from flows.run.running import RunRequest
+from flows.run.request import RunRequest, UsageError
 from flows.schedule.hooks import Hooks
 
 N_CRON_FIELDS = 5

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cohorts.store.records import atomic_writer, digest_of, write_bytes
-from flows.run.plan import UsageError
+from flows.run.request import UsageError
 from flows.sources.code import ROOT, version_of
 from flows.training import steps
 from flows.training.fitting import FITTED, PREPARED, Files, fit_on, least_of, prepare

@@ -24,7 +24,8 @@ from cohorts.store.hashing import HashCache
 from cohorts.store.records import write_bytes
 from flows.cases.case import Case, CaseFile, MapReference
 from flows.cases.drawn_on_scan import NO_SCAN
-from flows.run.plan import HASHES_NAME, UsageError, load_maps, map_location
+from flows.run.plan import HASHES_NAME, load_maps, map_location
+from flows.run.request import UsageError
 from flows.sources.registry import METHODS, read_cohort
 from flows.training.patients import Excluded, Labelling
 from flows.training.request import TrainRequest

@@ -19,7 +19,7 @@ from cohorts.folder.problems import Problem
 from cohorts.store.records import digest_of, remove_leftovers
 from flows.engine.lock import run_lock
 from flows.run.measuring import StoppedError
-from flows.run.plan import UsageError
+from flows.run.request import UsageError
 from flows.run.running import new_run_id, prefect_started, workers_connected
 from flows.run.storage import storage_failures
 from flows.sources.code import ROOT, version_of

@@ -12,7 +12,7 @@ from typing import Any
 
 from cohorts.store.hashing import file_sha256
 from cohorts.store.records import atomic_writer, write_bytes
-from flows.run.plan import UsageError
+from flows.run.request import UsageError
 from flows.training.inputs import Inputs
 from flows.training.request import TrainRequest
 from flows.training.work import Work

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.run.plan import UsageError
-from flows.run.running import RunRequest
+from flows.run.request import RunRequest, UsageError
 from models.training.methods import BY_LESION, METHODS, check_method
 
 

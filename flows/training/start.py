@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.run.plan import PreflightError
+from flows.run.request import PreflightError
 from flows.training.request import TrainRequest
 from models.training.trainer import Plan
 from models.weights import WeightsMissingError, find_weights

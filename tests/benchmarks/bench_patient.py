@@ -33,7 +33,8 @@ from flows.cases import adc, found_lesion, native_scan
 from flows.cases import case as case_module
 from flows.cases.case import Case, CaseFile, MapReference, StepSettings
 from flows.run import steps
-from flows.run.running import RunRequest, run_cohort
+from flows.run.request import RunRequest
+from flows.run.running import run_cohort
 from flows.sources import ctp_core, density_ratio, dwi_threshold, perfusion_core
 from flows.sources.ctp_core import CtpCoreSource
 from flows.sources.density_ratio import DensityRatioSource

@@ -8,7 +8,7 @@ import pytest
 
 from cohorts.dicom.link_table import NO_VOLUME, LinkTableError, read_links
 from flows.commands.import_request import import_request
-from flows.run.plan import UsageError
+from flows.run.request import UsageError
 from tests.cohorts.dicom.made import IDENTITY, uid, write_ct
 from tests.cohorts.dicom.originals import imported
 

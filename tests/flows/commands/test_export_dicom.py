@@ -19,7 +19,7 @@ from rich.console import Console
 
 from flows.commands.export_dicom import ExportRequest, export_dicom
 from flows.commands.send_dicom import Secrecy, archive
-from flows.run.plan import PreflightError, UsageError
+from flows.run.request import PreflightError, UsageError
 from tasks.anatomy import SHORT_CODES
 from tests.cohorts.dicom.made import uid
 from tests.flows import scan_phantom

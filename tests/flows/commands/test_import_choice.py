@@ -15,7 +15,7 @@ from cohorts.dicom.headers import find_files, read_headers
 from cohorts.dicom.stacks import group_stacks
 from flows.commands.import_dicom import import_dicom
 from flows.commands.import_request import import_request
-from flows.run.plan import PreflightError
+from flows.run.request import PreflightError
 from tests.cohorts.dicom.made import head_hu, write_ct, write_slice
 
 

@@ -19,7 +19,7 @@ from cohorts.dicom.key import read_key
 from cohorts.images.scan import read_scan
 from flows.commands.import_dicom import import_dicom
 from flows.commands.import_request import import_request
-from flows.run.plan import PreflightError, UsageError
+from flows.run.request import PreflightError, UsageError
 from flows.sources.registry import read_cohort
 from tests.cohorts.dicom.made import IDENTITY, head_hu, write_ct, write_slice
 

@@ -18,7 +18,7 @@ from cohorts.tables.storage import write_table
 from flows.commands.prune import prune
 from flows.engine.lock import LockedError, run_lock
 from flows.run.latest import OWN_DIGEST, latest_folder, summary_digest, switch_latest
-from flows.run.plan import PreflightError
+from flows.run.request import PreflightError
 
 BYTES = 50_000
 

@@ -10,7 +10,7 @@ from cohorts.reading.round import read_round
 from flows.commands.reading_collect import collect_readings, consensus_settings
 from flows.commands.reading_make import make_round
 from flows.commands.reading_request import MakeRequest, reader_names, session_name, share_of
-from flows.run.plan import PreflightError, UsageError
+from flows.run.request import PreflightError, UsageError
 from flows.sources.registry import read_cohort
 from tests.flows.reading_cohort import write_reading_cohort
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows.cases.case import SIDECAR_OF, Case, CaseFile
 from flows.commands import screens
-from flows.run.running import RunRequest
+from flows.run.request import RunRequest
 
 
 def test_a_dry_run_counts_scans_and_measurements_apart(monkeypatch: pytest.MonkeyPatch) -> None:

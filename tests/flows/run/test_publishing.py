@@ -22,7 +22,7 @@ from flows.run import publishing
 from flows.run.latest import latest_folder
 from flows.run.plan import Plan, make_plan, why_stale, with_records
 from flows.run.publishing import RunFacts, is_current, publish_results
-from flows.run.running import RunRequest
+from flows.run.request import RunRequest
 from flows.run.steps import run_case
 from flows.run.withholding import NothingMeasuredError
 from flows.sources.code import CodeVersion, earlier_parts, keep_manifest

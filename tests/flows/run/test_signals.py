@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from flows.run.running import SignalReceived, ends_on_signals
+from flows.engine.signals import SignalReceived, ends_on_signals
 
 
 class Dying:

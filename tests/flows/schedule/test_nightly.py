@@ -23,9 +23,10 @@ from flows.commands.compare import Comparison
 from flows.engine.cluster import ClusterError, ClusterOptionError
 from flows.engine.lock import LockedError, Owner
 from flows.engine.prefect_server import ServerFailedError
+from flows.engine.signals import SignalReceived
 from flows.run.latest import switch_latest
-from flows.run.plan import PreflightError, UsageError
-from flows.run.running import RunOutcome, RunRequest, SignalReceived
+from flows.run.request import PreflightError, RunRequest, UsageError
+from flows.run.running import RunOutcome
 from flows.run.steps import StorageFailedError
 from flows.run.withholding import NothingMeasuredError
 from flows.schedule import hooks as hooks_module

@@ -17,8 +17,7 @@ from cohorts.phantom.native_scans import scan_bytes
 from flows.cases.dwi_input import dwi_input
 from flows.cases.native_scan import prepare
 from flows.commands.failures import EXIT_USAGE, failure_of
-from flows.run.plan import PreflightError, UsageError
-from flows.run.running import RunRequest
+from flows.run.request import PreflightError, RunRequest, UsageError
 from flows.training.cohort import candidates_of
 from flows.training.flow import train_network
 from flows.training.inputs import inputs_of, patients_digest, refuse_leaks

@@ -12,8 +12,7 @@ import pytest
 from cohorts.folder.problems import CohortError
 from flows.commands.failures import EXIT_PREFLIGHT, EXIT_USAGE, failure_of
 from flows.engine.cluster import ClusterError
-from flows.run.plan import UsageError
-from flows.run.running import RunRequest
+from flows.run.request import RunRequest, UsageError
 from flows.training import steps
 from flows.training.flow import train_network
 from flows.training.inputs import files_of, inputs_of, needed, pool_digest, pool_parts, refuse_leaks
