@@ -26,14 +26,14 @@ Row = dict[str, Any]
 TABLES_OF_A_PATIENT = ("exclusions", "scans", "scores", "regions", "lesions", "provenance", "timings")
 
 
-def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: Path, draft: Path) -> None:
+def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], cohort: CohortView, out: Path, draft: Path) -> None:
     """Write every participant's page, their index, and the quality page.
 
     Parameters
     ----------
     plan : the cohort, with its records
     frames : the tables as read back, ``provenance`` and ``timings`` included
-    run : what the pages say of the run
+    cohort : what all pages share
     out : output folder, where the records' files lie
     draft : folder of the run's results
     """
@@ -41,7 +41,6 @@ def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: 
     from reports.pages.quality import quality_page
     from reports.pages.view import INDEX_PAGE, PAGES_FOLDER, QUALITY_PAGE
 
-    cohort = _cohort(plan, frames["scans"], run)
     participants = _records(frames["participants"])
     rows = {name: _by_participant(frames[name]) for name in TABLES_OF_A_PATIENT}
     sides = _sides(plan, participants, rows)
@@ -53,7 +52,7 @@ def write_pages(plan: Plan, frames: dict[str, pd.DataFrame], run: RunInfo, out: 
 
 
 def write_further_pages(
-    plan: Plan, data: ReportInput, statistics: pd.DataFrame, run: RunInfo, out: Path, draft: Path
+    plan: Plan, data: ReportInput, statistics: pd.DataFrame, cohort: CohortView, out: Path, draft: Path
 ) -> None:
     """Write the gallery of disagreements, and the appendix: method cards, published numbers, checklists."""
     from reports.document.appendix import APPENDIX_NAME, MethodCard, appendix_page
@@ -69,11 +68,10 @@ def write_further_pages(
     found = disagreements(data.scores, pairs_of(patients_of(data)), cut)
     chosen = {one.participant_id for one in found}
     regions = _by_participant(data.regions[data.regions["participant_id"].isin(list(chosen))])
-    cohort = _cohort(plan, data.scans, run)
     page = gallery_page(found, regions, lambda name: _drawings(plan, name, out), cohort, cut)
     (draft / GALLERY_PAGE).write_text(page, encoding="utf-8")
     cards = {kind: MethodCard.of(kind, text) for kind, text in card_texts().items()}
-    page = appendix_page(material(data, Statistics(statistics), run, None), cards)
+    page = appendix_page(material(data, Statistics(statistics), cohort.run, None), cards)
     (draft / APPENDIX_NAME).write_text(page, encoding="utf-8")
 
 
@@ -84,7 +82,7 @@ def card_texts() -> dict[str, str]:
     return {kind: (folder / f"{kind}.toml").read_text(encoding="utf-8") for kind in kinds}
 
 
-def _cohort(plan: Plan, scans: pd.DataFrame, run: RunInfo) -> CohortView:
+def cohort_view(plan: Plan, scans: pd.DataFrame, run: RunInfo) -> CohortView:
     """What all pages share."""
     from reports.figures.quality_figures import cohort_quality
     from reports.pages.view import CohortView

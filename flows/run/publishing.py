@@ -63,7 +63,7 @@ from flows.run.latest import (
     summary_digest,
 )
 from flows.run.overlaps import overlap_records
-from flows.run.pages import write_further_pages, write_pages
+from flows.run.pages import cohort_view, write_further_pages, write_pages
 from flows.run.plan import Plan, code_digest, run_digest
 from flows.run.withholding import refuse_where_nothing_was_measured
 
@@ -242,10 +242,10 @@ def _write_report(plan: Plan, out: Path, draft: Path, facts: RunFacts, settings_
         packages={name: importlib.metadata.version(name) for name in PACKAGES_SHOWN},
         warnings=tuple(problem.text for problem in plan.cohort.warnings),
     )
-    slices = _atlas_slices(plan)
-    write_report(data, statistics, run, slices, draft)
-    write_pages(plan, frames | {"provenance": read_table(tables / "provenance.parquet")}, run, out, draft)
-    write_further_pages(plan, data, statistics, run, out, draft)
+    write_report(data, statistics, run, _atlas_slices(plan), draft)
+    cohort = cohort_view(plan, data.scans, run)
+    write_pages(plan, frames | {"provenance": read_table(tables / "provenance.parquet")}, cohort, out, draft)
+    write_further_pages(plan, data, statistics, cohort, out, draft)
     return []
 
 
