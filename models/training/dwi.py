@@ -22,7 +22,8 @@ from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, dwi_channels, t
 LEAST_BRIGHTER, LEAST_LOWER = 0.1, 0.06
 NO_ADC = 0.5  # share of training patients whose ADC is left out
 CONTRAST = (0.8, 1.25)  # by which the logarithm of the signal is stretched, logarithmic: b-value and echo time
-PILED_UP, PILED_UP_ALONE = 0.5, 0.65  # share of training patients with an ADC, and of those without
+PILED_UP, PILED_UP_ALONE = 0.5, 0.65  # share of synthetic patients with an ADC, and of those without
+JUDGED_SEED = 1  # of the artefacts of those who judge, beside the patient's number
 #: Where, on the right, template mm (the left is its mirror-image), and how far from there: beside the petrous bone,
 #: under the temporal lobe at ear canal and mastoid, above the frontal sinus.
 PILED_AT_MM = (
@@ -41,19 +42,28 @@ def _channels(patient: PooledPatient, rng: np.random.Generator | None) -> Float3
     adc = patient.adc.astype(np.float32) if with_adc else None
     if adc is not None and rng is not None and rng.random() < 0.3:
         adc = adc * np.float32(rng.uniform(0.92, 1.08))  # wrong b-value, gradient calibration
-    b_high = patient.b_high.astype(np.float32)
-    share = PILED_UP_ALONE if adc is None else PILED_UP
-    if rng is not None and not patient.is_real and rng.random() < share:
-        b_high = b_high * piled_up(patient.to_template, b_high.shape, rng)
-    channels = dwi_channels(b_high, adc, patient.brain)
+    channels = dwi_channels(_scanned(patient, PILED_UP if with_adc else PILED_UP_ALONE, rng), adc, patient.brain)
     if rng is not None:
         channels[0] *= np.float32(np.exp(rng.uniform(*np.log(CONTRAST))))
     return channels
 
 
-def _without_adc(patient: PooledPatient, _rng: np.random.Generator | None) -> Float32Array:
+def without_adc(patient: PooledPatient, rng: np.random.Generator | None) -> Float32Array:
     """Of b-high alone."""
-    return dwi_channels(patient.b_high.astype(np.float32), None, patient.brain)
+    return dwi_channels(_scanned(patient, PILED_UP_ALONE, rng), None, patient.brain)
+
+
+def _scanned(patient: PooledPatient, share: float, rng: np.random.Generator | None) -> Float32Array:
+    """Signal of b-high, with what piles up for a share of the synthetic patients.
+
+    Those who judge have it as often as those who teach, each always the same: a threshold that is chosen where it is
+    missing is too low for scans.
+    """
+    b_high = patient.b_high.astype(np.float32)
+    if patient.is_real:
+        return b_high
+    own = rng or np.random.default_rng((JUDGED_SEED, int(patient.facts["number"])))
+    return b_high * piled_up(patient.to_template, b_high.shape, own) if own.random() < share else b_high
 
 
 def piled_up(to_template: FloatArray, shape: tuple[int, ...], rng: np.random.Generator) -> Float32Array:
@@ -110,5 +120,5 @@ DWI_TASK = Task(
     labels=_labels,
     foreground=(INFARCT,),
     weights=(0.5, 0.8, 0.8, 0.8, 1.0, 1.2),
-    fewer=_without_adc,
+    fewer=without_adc,
 )

@@ -75,7 +75,7 @@ SETTINGS = {"corrected": CORRECTED, "as-paper": AS_PAPER, "as-code": {asymmetry.
 
 
 #: Of the learning rate where training starts from trained weights: chosen here.
-START_RATE = 0.5
+START_RATE = 0.25
 
 
 def task_of(method: str) -> Task:

@@ -34,7 +34,7 @@ from models.training.pool import lesions_by_size, pooled_files, read_lesion, rea
 from models.training.splits import lesion_split
 from models.training.synthetic import Recipe, with_settings
 from models.training.trainer import Plan, network_from, train
-from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, WINDOW, dwi_channels
+from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, WINDOW
 from tasks.space.affines import voxel_volume_mm3
 from tests.benchmarks.accuracy_baselines_dwi import dice
 from tests.benchmarks.accuracy_dwi_unet import probability_on, real_cases
@@ -122,10 +122,10 @@ def judged(network: Network, files: Sequence[Path]) -> list[dict[str, float]]:
     for path in files:
         one = read_patient(path)
         box = brain_box(one.brain, network.window)
-        brain, truth, b_high = one.brain[box], (one.classes == INFARCT)[box], one.b_high[box].astype(np.float32)
+        brain, truth = one.brain[box], (one.classes == INFARCT)[box]
         row = {"truth_ml": float(truth.sum()) * VOXEL_ML, "visible": float(dwi.is_visible(one))}
-        for way, adc in (("adc", one.adc[box].astype(np.float32)), ("alone", None)):
-            mask = (probabilities(network, dwi_channels(b_high, adc, brain))[INFARCT] > 0.5) & brain
+        for way, channels in (("adc", dwi.DWI_TASK.channels), ("alone", dwi.without_adc)):
+            mask = (probabilities(network, channels(one, None)[:, *box])[INFARCT] > 0.5) & brain
             row |= {f"{way}_ml": float(mask.sum()) * VOXEL_ML, f"{way}_dice": dice(mask, truth)}
         rows.append(row)
     return rows

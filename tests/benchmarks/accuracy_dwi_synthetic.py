@@ -22,12 +22,12 @@ from scipy import stats
 
 from flows.sources.dwi_unet import DwiUnetSource
 from models.inference import Network, loaded, probabilities
-from models.training.dwi import is_visible
+from models.training.dwi import DWI_TASK, is_visible, without_adc
 from models.training.judging import brain_box
 from models.training.pool import pooled_files, read_patient
 from models.weights import find_weights
 from tasks.anatomy import aspects_label_table
-from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS, dwi_channels
+from tasks.segmentation import CLASSES, INFARCT, N_DWI_CHANNELS
 from tests.benchmarks.accuracy_baselines_dwi import dice
 
 EDGES_ML = (0.0, 3.0, 16.0, 66.0, np.inf)  # METHODS A.6 T3
@@ -56,11 +56,11 @@ def report_synthetic(pool: Path, network: Network, first: int, kept: Path | None
         box = brain_box(patient.brain, network.window)
         brain, truth = patient.brain[box], (patient.classes == INFARCT)[box]
         regions, b_high = patient.classic[box], patient.b_high[box].astype(np.float32)
+        seen = {"with ADC": DWI_TASK.channels(patient, None), "b-high alone": without_adc(patient, None)}
         normal = np.isin(patient.classes[box], (CLASSES.index("grey"), CLASSES.index("white"))) & brain
         ratio = float(np.median(b_high[truth & brain]) / np.median(b_high[normal])) if (truth & brain).any() else np.nan
         for way, threshold in LINES.items():
-            adc = patient.adc[box].astype(np.float32) if way == "with ADC" else None
-            mask = (probabilities(network, dwi_channels(b_high, adc, brain), flip=True)[INFARCT] >= threshold) & brain
+            mask = (probabilities(network, seen[way][:, *box], flip=True)[INFARCT] >= threshold) & brain
             rows.append(
                 {
                     "patient": path.stem,
