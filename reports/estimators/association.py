@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 from statsmodels.miscmodels.ordinal_model import OrderedModel
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, HessianInversionWarning
 
@@ -27,6 +27,21 @@ from reports.estimators.estimate import Interval, checked_pair, checked_vector, 
 #: Largest log odds ratio per standard deviation that is believed; beyond it, classes are separated and it diverges.
 SEPARATION_LIMIT = 10.0  # chosen here: an odds ratio of 22,000 per standard deviation
 LARGEST_LOG = 700.0  # exp of more is no float
+
+
+class _Logistic(stats.rv_continuous):
+    """The logistic distribution without the checks of its arguments, of which a fit makes a thousand."""
+
+    def cdf(self, x: Any) -> Any:
+        """Of a float array."""
+        return special.expit(x)
+
+    def ppf(self, q: Any) -> Any:
+        """Of a float array."""
+        return special.logit(q)
+
+
+_LOGISTIC = _Logistic(name="logistic")
 
 
 @dataclass(frozen=True)
@@ -124,7 +139,7 @@ def ordinal_odds_ratios(
     if reason is not None:
         return _nothing(names, levels.size, reason)
     spread = matrix.std(axis=0)
-    model = OrderedModel(codes, (matrix - matrix.mean(axis=0)) / spread, distr="logit")
+    model = OrderedModel(codes, (matrix - matrix.mean(axis=0)) / spread, distr=_LOGISTIC)
     with warnings.catch_warnings():  # both conditions are read from the result and reported as a reason
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", HessianInversionWarning)

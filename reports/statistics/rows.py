@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import pandas as pd
@@ -155,9 +155,9 @@ class Statistics:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         names = [field.name for field in fields(Row)]
+        columns = [_plain(frame[name]) for name in names]
         self.rows: tuple[Row, ...] = tuple(
-            Row(**{name: _plain(name, value) for name, value in zip(names, values, strict=True)})
-            for values in frame[names].itertuples(index=False, name=None)
+            Row(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)
         )
         self._found: dict[tuple[str, ...], Row] = {}
         self.repeated = tuple(row for row in self.rows if self._found.setdefault(_key(row), row) is not row)
@@ -214,7 +214,7 @@ class Builder:
         has_limits = interval is not None and math.isfinite(interval.lower) and math.isfinite(interval.upper)
         self._rows.append(
             Row(
-                **asdict(scope),
+                **vars(scope),
                 statistic_id=scope.id_of(quantity),
                 quantity=quantity,
                 role=details.role or ("descriptive" if scope.section in _DESCRIPTIVE else "exploratory"),
@@ -224,7 +224,7 @@ class Builder:
                 level=interval.level if interval and has_limits else None,
                 method=interval.method if interval else str(how),
                 n=n,
-                **{name: value for name, value in asdict(details).items() if name not in _COMPUTED},
+                **{name: value for name, value in vars(details).items() if name not in _COMPUTED},
                 p_value=_finite(details.p_value),
                 p_adjusted=_finite(details.p_adjusted),
             )
@@ -300,11 +300,10 @@ def _key(row: Row) -> tuple[str, ...]:
     return (row.section, row.full_name, row.source or "-", row.against or "-", row.stratum)
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A pandas scalar as int, float, str or None."""
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return int(value) if name in _WHOLE else value
+def _plain(column: pd.Series) -> list[Any]:
+    """A column's values as int, float, str or None."""
+    values = column.astype(object).where(column.notna(), None).tolist()
+    return [None if one is None else int(one) for one in values] if column.name in _WHOLE else values
 
 
 def _finite(value: float | None) -> float | None:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from reports.estimators.multiplicity import adjust_p_values
 
@@ -31,3 +32,11 @@ def test_misuse_is_refused() -> None:
         adjust_p_values([0.1], "bonferroni")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"p_values must be one-dimensional and within 0\.\.1"):
         adjust_p_values([1.1], "holm")
+
+
+@pytest.mark.parametrize(("correction", "method"), [("holm", "holm"), ("bh", "fdr_bh")])
+@pytest.mark.parametrize("m", [1, 2, 40])
+def test_both_are_those_of_statsmodels_with_ties_too(correction, method, m) -> None:
+    p = np.random.default_rng(m).uniform(0, 0.2, m).round(2)
+    expected = multipletests(p, method=method)[1]
+    np.testing.assert_allclose(adjust_p_values(p, correction).adjusted, expected, rtol=0, atol=1e-15)
