@@ -726,6 +726,21 @@ def train(
     raise typer.Exit(run_training(request, Console()))
 
 
+cluster_group = typer.Typer(no_args_is_help=True, help="Work on more than one machine.")
+app.add_typer(cluster_group, name="cluster")
+
+
+@cluster_group.command(name="certs")
+def cluster_certs(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the files; made if absent")],
+    days: Annotated[int, typer.Option("--days", min=1, max=3650, help="Days for which they are valid")] = 365,
+) -> None:
+    """Make certificates for a Dask scheduler beyond this machine, its workers, and run --dask."""
+    from flows.commands.cluster_certs import cluster_certs
+
+    raise typer.Exit(cluster_certs(folder, days, Console()))
+
+
 reading = typer.Typer(
     no_args_is_help=True, help="Let people read the scans: make their pages, and collect what they read."
 )

@@ -29,7 +29,7 @@ SEPARATION_LIMIT = 10.0  # chosen here: an odds ratio of 22,000 per standard dev
 LARGEST_LOG = 700.0  # exp of more is no float
 
 
-class _Logistic(stats.rv_continuous):
+class _Logistic(stats.rv_continuous):  # type: ignore[misc]
     """The logistic distribution without the checks of its arguments, of which a fit makes a thousand."""
 
     def cdf(self, x: Any) -> Any:

@@ -18,6 +18,7 @@ from distributed.security import Security
 
 from flows.__main__ import app, guarded
 from flows.engine import forking
+from flows.engine.certificates import make_certificates
 from flows.engine.cluster import (
     ONE_THREAD,
     WORKERLESS_S,
@@ -29,7 +30,6 @@ from flows.engine.cluster import (
     resources_offered,
 )
 from tests.flows.conftest import BOXES, TinyCohort
-from tests.flows.engine.certificates import make_certificates
 
 KILLER = Path(__file__).with_name("deadly_case.py")
 
@@ -139,7 +139,7 @@ def _wait_until(is_so: Callable[[], bool]) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, TlsFiles, Path]]:
     """A site's scheduler with certificates and one worker that declares a GPU: address, certificates, folder."""
     folder = tmp_path_factory.mktemp("site")
-    tls = make_certificates(folder / "site")
+    tls = make_certificates(folder / "site", 1)
     security = Security(
         tls_ca_file=str(tls.ca),
         tls_scheduler_cert=str(tls.cert),
@@ -186,7 +186,7 @@ def test_an_error_of_the_run_itself_is_not_laid_to_the_scheduler(site: tuple[str
 @pytest.mark.processes
 def test_certificates_that_do_not_fit_are_one_clear_error(site: tuple[str, TlsFiles, Path]) -> None:
     address, tls, folder = site
-    others = make_certificates(folder / "others")
+    others = make_certificates(folder / "others", 1)
     for wrong in (others, TlsFiles(tls.ca, others.cert, others.key), TlsFiles(others.ca, tls.cert, tls.key)):
         with (
             pytest.raises(ClusterError, match=f"--dask must be a running scheduler, got none at {address}"),
