@@ -217,7 +217,7 @@ def report_patients(data: Path, n_turns: int) -> None:
         def measure(source: object, files: dict[str, Path]) -> tuple[float, float, float]:
             steps_settings = StepSettings(source.kind, MAPS, source.settings)
             forget_peak()
-            out = Path(tempfile.mkdtemp(dir=folder))  # where nothing is committed: a record would be given back as it is
+            out = Path(tempfile.mkdtemp(dir=folder))  # nothing is committed there yet
             record = steps.run_case(case_of("sub-p", source.step, files), steps_settings, out)
             assert record.status == "ok", record.reason
             return record.cpu_seconds, record.seconds, peak_mib()
