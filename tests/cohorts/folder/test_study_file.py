@@ -7,8 +7,8 @@ from flows.sources.registry import read_cohort
 from tests.cohorts.small_cohort import change, write_small_cohort
 
 TOP_LEVEL = (
-    "study, template, source, rule, clinical, severity, outcome, clinical_side, eligibility, gate, dichotomy, "
-    "agreement, drawn_regions, table, analysis"
+    "study, template, source, rule, clinical, severity, outcome, clinical_side, eligibility, gate, guards, "
+    "dichotomy, agreement, drawn_regions, table, analysis"
 )
 MASK = '[study]\nname = "x"\n[[source]]\nname = "a"\nkind = "mask"\n'
 LOADS = '[[rule]]\nname = "r"\nkind = "per_region"\n'
