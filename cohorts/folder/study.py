@@ -22,6 +22,7 @@ from cohorts.store.records import digest_of
 from tasks.anatomy import ASPECTS_REGIONS
 from tasks.modality import ScanContrast
 from tasks.quality.gates import GATES, Gate, with_limits
+from tasks.quality.guards import GUARD_THRESHOLDS
 from tasks.scoring import BUILT_IN_RULES, RegionRule, fraction_rule
 from tasks.scoring import Rule as RegionJudge
 from tasks.views.convention import RADIOLOGICAL, Convention
@@ -129,6 +130,28 @@ class GateLimit(Part):
     maximum: float | None = None
 
 
+class GuardsSection(Part):
+    """``[guards]``: what a figure of plain CT must exceed for an old infarct, a bleeding or a clot to be suspected."""
+
+    chronic_volume_ml: float = Field(
+        GUARD_THRESHOLDS["chronic_volume_ml"], gt=0, description="Fluid in the place of tissue, for an old infarct"
+    )
+    haemorrhage_volume_ml: float = Field(
+        GUARD_THRESHOLDS["haemorrhage_volume_ml"], gt=0, description="A piece as dense as blood"
+    )
+    hyperdense_mca_hu: float = Field(
+        GUARD_THRESHOLDS["hyperdense_mca_hu"], gt=0, description="Density of the middle cerebral artery"
+    )
+    hyperdense_mca_ratio: float = Field(
+        GUARD_THRESHOLDS["hyperdense_mca_ratio"], ge=1, description="The same over that of the other side"
+    )
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Figure -> what it must exceed."""
+        return self.model_dump()
+
+
 class Dichotomy(Part):
     """A declared cut: ``score OP cut`` is the test-positive side."""
 
@@ -209,6 +232,7 @@ class StudyConfig(Part):
     clinical_side: str | None = Field(None, description="Column with the affected hemisphere, left or right")
     eligibility: EligibilitySection = EligibilitySection()  # type: ignore[call-arg]
     gate: tuple[GateLimit, ...] = ()
+    guards: GuardsSection = GuardsSection()  # type: ignore[call-arg]
     dichotomy: tuple[Dichotomy, ...] = DEFAULT_DICHOTOMIES
     agreement: tuple[AgreementPair, ...] = Field((), description="Default: every pair of sources that give a score")
     drawn_regions: tuple[DrawnRegions, ...] = ()

@@ -11,6 +11,7 @@ from cohorts.tables.participants import Standing
 from cohorts.tables.rows import Batch, Measured, Rows, state_of
 from cohorts.tables.schemas import QUALITY_FIGURES, SCANS
 from cohorts.tables.segmentation import region_pairs
+from tasks.quality.guards import GUARDS, suspected
 
 
 def scans_batch(
@@ -52,8 +53,20 @@ def scans_batch(
             found = (records.get((scan.participant_id, measurement)) for measurement in users[scan.modality])
             record = next((one for one in found if one is not None), None)
             row |= _measured_columns(scan, record, standings[scan.participant_id])
+            row |= guard_flags(row, cohort.config.guards.thresholds)
         rows.add(**row)
     return rows.columns
+
+
+def guard_flags(figures: Mapping[str, Any], thresholds: Mapping[str, float]) -> dict[str, bool | None]:
+    """Flags of a scan by the study's thresholds; null where a figure was not measured.
+
+    Parameters
+    ----------
+    figures : figure -> value
+    thresholds : figure -> what it must exceed
+    """
+    return {guard.flag: suspected(guard, figures, thresholds) for guard in GUARDS}
 
 
 def _users(cohort: Cohort) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from cohorts.folder.clinical_column import ClinicalColumn
 from cohorts.tables.contract import Column, ColumnType, Table, count, flag, number, text
 from tasks.anatomy import ASPECTS_REGIONS
 from tasks.overlap import SURFACE_TOLERANCE_MM, Presence
+from tasks.quality.guards import GUARDS
 from tasks.radiomics.feature_lists import FEATURE_MODES
 
 STATUSES = ("ok", "excluded", "failed")
@@ -75,12 +76,23 @@ QUALITY_FIGURES = (
     number("clipped_share", "Share of voxels that hold the smallest value", minimum=0, maximum=1),
     number("saturated_share", "Share of voxels of metal's density, CT", minimum=0, maximum=1),
     number("signal_to_noise", "Brain's median over the noise of air, MR", minimum=0),
+    number(
+        "chronic_volume_ml", "Largest piece of fluid in the place of tissue, on one side, plain CT", "ml", minimum=0
+    ),
+    number("haemorrhage_volume_ml", "Largest piece as dense as blood, plain CT", "ml", minimum=0),
+    number("hyperdense_mca_hu", "Densest stretch of the middle cerebral artery, of the denser side, plain CT", "HU"),
+    number("hyperdense_mca_ratio", "The same over that of the other side, plain CT", minimum=1),
     number("motion_mm", "Largest displacement between frames, 4D", "mm", minimum=0),
     count("n_frames", "Frames, 4D"),
     number("rejected_frame_share", "Share of frames left out for motion, 4D", minimum=0, maximum=1),
     number("frame_interval_s", "Median time between frames, 4D", "s", minimum=0),
     number("aif_quality", "Quality of the arterial input, CT perfusion", minimum=0, maximum=1),
     number("vof_scaling", "Factor of the arterial input for partial volume, CT perfusion", minimum=1),
+)
+
+#: What a study's thresholds (``[guards]``) make of the figures; null where they were not measured.
+GUARD_FLAGS = tuple(
+    flag(guard.flag, f"{guard.title} suspected: above the study's thresholds", nullable=True) for guard in GUARDS
 )
 
 SCANS = Table(
@@ -100,6 +112,7 @@ SCANS = Table(
         number("voxel_volume_mm3", "Absolute determinant of the affine", "mm3", minimum=0),
         text("notes", "What was fixed or seen when the scan was read", nullable=True),
         *QUALITY_FIGURES,
+        *GUARD_FLAGS,
         STATUS,
         REASON,
         text("detail", "What was found, the rule and the remedy, where the scan is refused", nullable=True),

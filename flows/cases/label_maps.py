@@ -16,6 +16,8 @@ from tasks.quality.regions import Placing
 
 #: The map of arterial territories, in which every lesion is counted besides the regions of its sources.
 VASCULAR_MAP = "vascular"
+#: Its files, for methods that read it whatever the regions of their source.
+VASCULAR_FILES = ("models/data/vascular_territories_dseg.nii.gz", "models/data/vascular_territories_dseg.tsv")
 
 
 @lru_cache(maxsize=8)

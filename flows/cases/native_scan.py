@@ -37,6 +37,7 @@ from tasks.brain import Brain, ct_working_scan, extract_ct_brain, extract_mr_bra
 from tasks.lesion import LesionMeasures
 from tasks.modality import ScanContrast
 from tasks.quality.figures import measure_quality
+from tasks.quality.guards import measure_guards
 from tasks.quality.regions import Placing, fluid_shares, label_dices, looks_like_fluid
 from tasks.registration.affine import Registration, register
 from tasks.registration.refined_labels import labels_to_scan
@@ -243,12 +244,25 @@ def quality_figures(scan: PreparedScan, reference: MapReference) -> dict[str, Fi
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in figures.items()}
 
 
+def guard_figures(scan: PreparedScan) -> dict[str, Figure]:
+    """Guards of a CT without contrast agent, by its affine transform; none of other scans."""
+    if scan.contrast != "ct":
+        return {}
+    territories = load_label_map(VASCULAR_MAP)
+    return asdict(measure_guards(scan.working, scan.brain, scan.registration, territories))
+
+
 def shared_quality(case: OpenCase, scan: PreparedScan) -> dict[str, Figure]:
-    """Quality figures with the case's first map, made once for all measurements that prepare the scan alike."""
+    """Quality figures with the case's first map and guards, once for all measurements that prepare the scan alike.
+
+    Guards are the same for every way of registering beneath the affine transform.
+    """
     reference = case.maps[0]
     if not scan.key:
-        return quality_figures(scan, reference)
-    return dict(case.shared.once(("quality", *scan.key, reference), lambda: quality_figures(scan, reference)))
+        return quality_figures(scan, reference) | guard_figures(scan)
+    *of_file, _ = scan.key
+    quality = case.shared.once(("quality", *scan.key, reference), lambda: quality_figures(scan, reference))
+    return quality | case.shared.once(("guards", *of_file), lambda: guard_figures(scan))
 
 
 def native_counts(

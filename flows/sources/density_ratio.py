@@ -11,7 +11,7 @@ from pydantic import Field
 from cohorts.folder.source import Feature, Gives, ImageName, MapUse, OnScanSource
 from cohorts.store.findings import Findings, Found
 from flows.cases.case import OpenCase, Outcome
-from flows.cases.label_maps import planned_map
+from flows.cases.label_maps import VASCULAR_FILES, planned_map
 from flows.cases.native_scan import begun, drawn, prepared, refused
 from flows.cases.region_files import region_files
 from flows.sources.interface import Method
@@ -149,5 +149,9 @@ class DensityRatioSource(OnScanSource):
 
 METHOD = Method(
     DensityRatioSource,
-    also_files=("models/data/aspects_territory_dseg.nii.gz", "models/data/aspects_territory_dseg.tsv"),
+    also_files=(
+        "models/data/aspects_territory_dseg.nii.gz",
+        "models/data/aspects_territory_dseg.tsv",
+        *VASCULAR_FILES,
+    ),
 )

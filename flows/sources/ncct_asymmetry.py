@@ -16,6 +16,7 @@ from pydantic import Field
 from cohorts.folder.source import Gives, ImageName, MapUse, OnScanSource
 from cohorts.store.findings import Findings, Found
 from flows.cases.case import MapReference, OpenCase, Outcome
+from flows.cases.label_maps import VASCULAR_FILES
 from flows.cases.native_scan import PreparedScan, begun, drawn, prepared, refused
 from flows.cases.region_pairs import region_pairs
 from flows.sources.interface import Method
@@ -157,4 +158,4 @@ def compared_regions(scan: PreparedScan, reference: MapReference, network: str) 
     return tuple(found)
 
 
-METHOD = Method(NcctAsymmetrySource, cpu_limit_s=300.0, memory_mib=1200)
+METHOD = Method(NcctAsymmetrySource, also_files=VASCULAR_FILES, cpu_limit_s=300.0, memory_mib=1200)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from cohorts.folder.source import Gives, ImageName
 from flows.cases.described_regions import Voxels
+from flows.cases.label_maps import VASCULAR_FILES
 from flows.sources.describing import DescribingSource
 from flows.sources.interface import Method
 from tasks.radiomics.feature_lists import FEATURE_LISTS, FeatureList
@@ -81,4 +82,4 @@ class RadiomicsSource(DescribingSource):
         )
 
 
-METHOD = Method(RadiomicsSource)
+METHOD = Method(RadiomicsSource, also_files=VASCULAR_FILES)

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from cohorts.folder.source import Gives, ImageName, MapUse
 from flows.cases.described_regions import DescribedRegion, Voxels
+from flows.cases.label_maps import VASCULAR_FILES
 from flows.sources.describing import DescribingSource, RadiomicsFindings
 from flows.sources.interface import Method
 from models.classifier import OWN_CUTS, columns_of, load_classifier, own_cuts
@@ -140,4 +141,5 @@ class CtaRadiomicsSource(RegionClassifierSource):
         return "cta"
 
 
-NCCT, CTA = Method(NcctRadiomicsSource), Method(CtaRadiomicsSource)
+NCCT = Method(NcctRadiomicsSource, also_files=VASCULAR_FILES)
+CTA = Method(CtaRadiomicsSource)

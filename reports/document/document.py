@@ -17,6 +17,7 @@ from reports.document.chapters.association import association_chapter
 from reports.document.chapters.cohort import cohort_chapter, distribution_chapter
 from reports.document.chapters.cuts import dichotomy_chapter, youden_chapter
 from reports.document.chapters.flow import chase_chapter, flow_chapter
+from reports.document.chapters.guards import guards_chapter
 from reports.document.chapters.methods import REFERENCES, guide_chapter, methods_chapter, provenance_chapter
 from reports.document.chapters.plan import plan_chapter, with_role
 from reports.document.chapters.readers_and_sites import intention_chapter, readers_chapter, sites_chapter
@@ -38,7 +39,7 @@ FILE_NAME, BRIEF_NAME = "report.html", "brief.html"
 DISCLAIMER = "Research use only; never a diagnosis"
 _CHAPTERS = (
     plan_chapter, flow_chapter, chase_chapter, cohort_chapter, distribution_chapter, region_chapter, roc_chapter,
-    dichotomy_chapter, youden_chapter, association_chapter, agreement_chapter, regional_chapter,
+    dichotomy_chapter, youden_chapter, association_chapter, agreement_chapter, guards_chapter, regional_chapter,
     reference_cuts_chapter, calibration_chapter, readers_chapter, sites_chapter, intention_chapter,
     segmentation_chapter, methods_chapter, resources_chapter, guide_chapter,
 )  # fmt: skip

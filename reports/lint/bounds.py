@@ -125,7 +125,7 @@ _AC2 = gwet_minimum(quadratic_mean_credit(MAXIMUM_SCORE + 1))
 #: Quantities that are a share of patients and so carry both counts.
 PROPORTIONS = (
     *("sensitivity", "specificity", "accuracy", "ppv", "npv", "prevalence", "test_positive"),
-    *("exact", "within_1", "within_2", "affected", "share", "region_agreement", "failed"),
+    *("exact", "within_1", "within_2", "affected", "share", "region_agreement", "failed", "suspected"),
     *(f"{name}_{what}" for name in ("sensitivity", "specificity") for what in ("complete", "worst", "best")),
     *("site_sensitivity", "site_specificity"),
 )

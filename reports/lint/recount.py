@@ -52,6 +52,9 @@ class Recount:
         }
         self.evidence = _evidence(regions[regions["status"] == "ok"])
         self.strata = self._strata()
+        self.suspects = {
+            name: _suspects(data.scans, f"{name}_suspected") for name in ("chronic", "haemorrhage", "hyperdense_mca")
+        }
         self._affected: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}
         self._judged: dict[tuple[str, str, str, bool], pd.DataFrame] = {}
         self._tables: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}
@@ -151,6 +154,7 @@ def recount_problems(book: Statistics, data: ReportInput) -> list[str]:
         "roc": _roc,
         "dichotomies": _dichotomies,
         "agreement": _agreement,
+        "guards": _guards,
         "regional": _regional,
         "reference_cuts": _reference_cuts,
         "segmentation": _segmentation,
@@ -285,16 +289,34 @@ def _dichotomies(cell: Row, recount: Recount) -> Iterator[str]:
 
 def _agreement(cell: Row, recount: Recount) -> Iterator[str]:
     """Shares within a tolerance and the bias, from the scores of both sources."""
+    candidate = recount.numbers(cell.stratum, "score", cell.source)
+    yield from _distances(cell, (candidate - recount.numbers(cell.stratum, "score", cell.reference)).dropna())
+
+
+def _distances(cell: Row, difference: pd.Series) -> Iterator[str]:
+    """Shares within a tolerance and the bias of scores that differ so."""
     tolerance = {"exact": 0, "within_1": 1, "within_2": 2}.get(cell.quantity)
     if (tolerance is None and cell.quantity != "bias") or cell.estimate is None:
         return
-    candidate = recount.numbers(cell.stratum, "score", cell.source)
-    difference = (candidate - recount.numbers(cell.stratum, "score", cell.reference)).dropna()
     if tolerance is not None:
         yield from _shares(cell, int((difference.abs() <= tolerance).sum()), len(difference))
     elif cell.n != len(difference) or not np.isclose(cell.estimate, difference.mean(), rtol=0, atol=TOLERANCE):
         rule = f"be the mean difference {difference.mean():.6g} of {len(difference)} participants"
         yield cell.must(rule, f"{cell.estimate:.6g} of {cell.n}")
+
+
+def _guards(cell: Row, recount: Recount) -> Iterator[str]:
+    """Who is suspected, and the shares and biases of those who are left."""
+    members = recount.strata[cell.stratum]
+    if cell.quantity == "suspected":
+        found = recount.suspects[cell.category or ""].reindex(members).dropna()
+        yield from _shares(cell, int(found.sum()), len(found))
+        return
+    named = ("chronic", "haemorrhage") if cell.category == "without_either" else ((cell.category or "")[8:],)
+    out = pd.concat([recount.suspects[name] for name in named], axis=1).reindex(members).eq(1).any(axis=1)
+    scores = (recount.numbers(cell.stratum, "score", source) for source in (cell.source, cell.reference))
+    candidate, reference = (one[~out.reindex(one.index)] for one in scores)
+    yield from _distances(cell, (candidate - reference).dropna())
 
 
 def _regional(cell: Row, recount: Recount) -> Iterator[str]:
@@ -367,6 +389,14 @@ def _evidence(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
                 found[str(source)] = values.set_index(["participant_id", "region", "side"])["value"].unstack("side")  # noqa: PD010
                 break
     return found
+
+
+def _suspects(scans: pd.DataFrame, flag: str) -> pd.Series:
+    """Participant -> 1 where any scan has the flag, 0 where none has; those without one are absent."""
+    if flag not in scans:
+        return pd.Series(dtype=float, name=flag)
+    known = scans.dropna(subset=[flag]).astype({"participant_id": object, flag: float})
+    return known.pivot_table(index="participant_id", values=flag, aggfunc="max")[flag] if len(known) else known[flag]
 
 
 def _pivot(table: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -110,6 +110,9 @@ REMEDIES = {
     "one series, and only those, were exported.",
     "hemispheres_differ": "One half of the brain is brighter than the other as a whole. Check for shading and that the "
     "registration below follows the mid-line; with a whole hemisphere infarcted, widen the limit in cohort.toml.",
+    **dict.fromkeys(("chronic_suspected", "haemorrhage_suspected"), "This study leaves out scans on which an old "
+    "infarct or a haemorrhage is suspected from the density. Look at the scan: where there is none, set a larger "
+    "maximum of the figure that the detail names ([[gate]] in cohort.toml)."),
     "no_reference_tissue": "There is no healthy tissue on the other side to compare with, by disease or because it is "
     "out of view. This patient cannot be scored from perfusion.",
     "normal_tissue_not_found": "Too little of the brain looks like healthy tissue to compare a lesion with. Check that "

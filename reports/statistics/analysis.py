@@ -62,6 +62,10 @@ agreement     region_agreement, region_prevalence_reference,    source (candidat
               region_positive_agreement,
               region_negative_agreement: affected on
               either side of the patient
+guards        suspected (a proportion): an old infarct, a       category (the guard)
+              haemorrhage, a hyperdense artery on plain CT
+guards        icc_a1, within_1, bias: the same agreement        source (candidate), reference, measure;
+              without those who are suspected                   category (who is left out)
 regional      sensitivity, specificity, balanced_accuracy,      source (candidate), reference; region, or
               kappa, auc (Obuchowski): patients resampled;      category (all, subcortical, cortical)
               sensitivity_gee, specificity_gee,
@@ -118,6 +122,7 @@ from reports.statistics.sections.agreement import add_agreement, add_volume_rati
 from reports.statistics.sections.association import add_association
 from reports.statistics.sections.cohort import add_cohort, add_distribution
 from reports.statistics.sections.flow import add_flow
+from reports.statistics.sections.guards import add_guards
 from reports.statistics.sections.plan import add_plan
 from reports.statistics.sections.readers import add_reader_agreement, add_reader_discrimination
 from reports.statistics.sections.reference_cuts import (
@@ -132,10 +137,10 @@ from reports.statistics.sections.severity import add_dichotomies, add_roc, add_y
 from reports.statistics.sections.sites import add_sites
 from reports.statistics.sections.usefulness import add_benefit, add_intention, add_precision
 
-#: Sections of a study with a severity column, readers and sites; ``plan`` is behind them where one is declared.
+#: Sections of a study with a severity column, readers, sites and plain CT; behind them ``plan`` where one is declared.
 SECTIONS = ("flow", "cohort", "distribution", "regions", "roc", "dichotomies", "youden", "association", "agreement",
-            "regional", "reference_cuts", "calibration", "segmentation", "readers", "sites", "intention", "benefit",
-            "precision")  # fmt: skip
+            "guards", "regional", "reference_cuts", "calibration", "segmentation", "readers", "sites", "intention",
+            "benefit", "precision")  # fmt: skip
 
 
 def analyse(data: ReportInput) -> pd.DataFrame:
@@ -169,6 +174,8 @@ def analyse(data: ReportInput) -> pd.DataFrame:
     for name, patients in agreement_sets(everyone).items():
         add_agreement(rows, patients, name)
         add_volume_ratios(rows, patients, name)
+    for name, patients in agreement_sets(everyone).items():
+        add_guards(rows, patients, name)
     measured = agreement_sets(everyone)["measured"]
     for add_section in (add_regional, add_reference_cuts, add_region_calibration, add_low_score_calibration):
         add_section(rows, measured, "measured")

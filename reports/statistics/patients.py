@@ -16,6 +16,7 @@ from cohorts.folder.study import Grade, StudyConfig
 from reports.statistics.inputs import ReportInput
 from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES
 from tasks.arrays import BoolArray, FloatArray
+from tasks.quality.guards import GUARDS
 
 SCORE, VOLUME = "score", "volume_ml"
 
@@ -68,6 +69,8 @@ class Patients:
         Source -> what stands behind its flags, in the order of their regions; readers have none.
     low_chances : dict
         Source -> (n,) chance of a low score, NaN where it gives none; only sources that give it.
+    guards : dict
+        Name of a guard of plain CT -> (n,) 1 where it is suspected on any scan, 0, NaN where none was measured.
     assisted : frozenset
         Sources whose readers used the registered template.
     """
@@ -80,6 +83,7 @@ class Patients:
     assisted: frozenset[str]
     evidence: dict[str, Evidence] = field(default_factory=dict)
     low_chances: dict[str, FloatArray] = field(default_factory=dict)
+    guards: dict[str, FloatArray] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -96,6 +100,7 @@ class Patients:
             flags={source: replace(flags, affected=flags.affected[kept]) for source, flags in self.flags.items()},
             evidence={source: one.within(kept) for source, one in self.evidence.items()},
             low_chances={source: values[kept] for source, values in self.low_chances.items()},
+            guards={guard: values[kept] for guard, values in self.guards.items()},
         )
 
     def complete(self, *columns: FloatArray) -> BoolArray:
@@ -180,6 +185,7 @@ def patients_of(data: ReportInput) -> Patients:
         assisted=frozenset(assisted),
         evidence=_evidence(data, ids, flags),
         low_chances=_wide(_of_computed(measured, data), "low_score_probability", ids, _source_order(data)),
+        guards={guard.name: _suspected(data.scans, guard.flag, ids) for guard in GUARDS},
     )
 
 
@@ -202,6 +208,17 @@ def agreement_sets(patients: Patients) -> dict[str, Patients]:
 def _flag(column: pd.Series) -> BoolArray:
     """A flag column as booleans; null is false."""
     return np.asarray(column.astype("boolean").fillna(False).to_numpy(dtype=bool))
+
+
+def _suspected(scans: pd.DataFrame, flag: str, ids: pd.Index) -> FloatArray:
+    """(n,) 1 where any scan of a participant has the flag, 0 where none has, NaN without one that was measured."""
+    values = np.full(len(ids), np.nan)
+    known = scans[scans[flag].notna()] if flag in scans else scans.iloc[:0]
+    if len(known):
+        raised = known[flag].astype(float).groupby(known["participant_id"].astype(object)).max()
+        at = ids.get_indexer(raised.index)
+        values[at[at >= 0]] = raised.to_numpy()[at >= 0]
+    return values
 
 
 def _source_order(data: ReportInput) -> list[str]:

@@ -77,6 +77,16 @@ QUALITY_FIGURES = (
     QualityFigure("asymmetry_share", "Asymmetry", "share", 3, "Image", "left less right, of the brain's median"),
     QualityFigure("clipped_share", "Clipped voxels", "", 3, "Image"),
     QualityFigure("saturated_share", "Saturated voxels", "", 4, "Image", "as of metal"),
+    QualityFigure(
+        "chronic_volume_ml", "Old infarct", "ml", 1, "Guards", "largest piece of fluid instead of tissue, on one side"
+    ),
+    QualityFigure("haemorrhage_volume_ml", "Haemorrhage", "ml", 1, "Guards", "largest piece as dense as blood"),
+    QualityFigure(
+        "hyperdense_mca_hu", "Middle cerebral artery", "HU", 0, "Guards", "densest stretch, of the denser side"
+    ),
+    QualityFigure(
+        "hyperdense_mca_ratio", "Middle cerebral artery, side ratio", "", 2, "Guards", "denser over other side"
+    ),
     QualityFigure("n_frames", "Frames", "", 0, "Series"),
     QualityFigure("frame_interval_s", "Frame interval", "s", 2, "Series", "median"),
     QualityFigure("motion_mm", "Motion", "mm", 2, "Series", "between frames"),

@@ -147,6 +147,7 @@ _SLAB = (
     *(replace(gate, minimum=SLAB_COVERAGE) if gate.figure == "template_coverage" else gate for gate in _REGISTRATION),
     *_EXPORT,
 )
+_LOOK = "Look at the scan: the figure is no finding."
 _THICK = "Use thinner slices where the archive has them."
 
 _CT = (
@@ -166,6 +167,8 @@ _BY_CONTRAST: dict[ScanContrast, tuple[Gate, ...]] = {
         Gate(
             "contrast_hu", None, CONTRAST_HU, "contrast_present", "Use the scan before contrast agent, or score as CTA."
         ),
+        Gate("chronic_volume_ml", None, None, "chronic_suspected", _LOOK),
+        Gate("haemorrhage_volume_ml", None, None, "haemorrhage_suspected", _LOOK),
     ),
     "cta": (
         *_CT,

@@ -63,6 +63,7 @@ STAGES: dict[tuple[Any, str], str] = {
     (native_scan, "register"): "register",
     (native_scan, "refine"): "refine",
     (native_scan, "measure_quality"): "quality",
+    (native_scan, "measure_guards"): "guards",
     (density_ratio, "place_regions"): "place regions",
     (density_ratio, "measure_density"): "densities",
     (adc, "adc_on_grid"): "ADC",

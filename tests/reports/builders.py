@@ -15,6 +15,7 @@ import pandas as pd
 from cohorts.folder.study import StudyConfig
 from cohorts.tables.schemas import (
     EXCLUSIONS,
+    GUARD_FLAGS,
     LESIONS,
     QUALITY_FIGURES,
     REGIONS,
@@ -178,6 +179,7 @@ def synthetic_input(
         (
             *(key, "lesion", "MNI", f"{key}/lesion.nii.gz", None, 4096, "197x233x189", "1x1x1", "RAS", 1.0),
             *(None,) * (1 + len(QUALITY_FIGURES)),
+            *((at % 9 == 0, at % 13 == 0, at % 5 == 0) if scored[at] else (None,) * len(GUARD_FLAGS)),
             *(("ok", None) if scored[at] else ("failed", primary["reason"].get(key))),
             None,
         )

@@ -7,8 +7,8 @@ from flows.sources.registry import read_cohort
 from tests.cohorts.small_cohort import change, write_small_cohort
 
 TOP_LEVEL = (
-    "study, template, source, rule, clinical, severity, outcome, clinical_side, eligibility, gate, dichotomy, "
-    "agreement, drawn_regions, table, analysis"
+    "study, template, source, rule, clinical, severity, outcome, clinical_side, eligibility, gate, guards, "
+    "dichotomy, agreement, drawn_regions, table, analysis"
 )
 MASK = '[study]\nname = "x"\n[[source]]\nname = "a"\nkind = "mask"\n'
 LOADS = '[[rule]]\nname = "r"\nkind = "per_region"\n'
@@ -95,6 +95,10 @@ required_columns = "age"
         ('study = "x"', "row 1, key study: value x must be a section with keys. Write [study] and its keys below it."),
         ('source = ["a"]', "row 1, key source[1]: value a must be a section with keys. Write [[source]] and its keys"),
         ('[study]\nname = ""', "row 2, key study.name: value '' must not be empty. Write a text."),
+        (
+            f"{MASK}[guards]\nchronic_volume_ml = 0",
+            "row 7, key guards.chronic_volume_ml: value 0 must be greater than 0.",
+        ),
         (f"{MASK}{LOADS}[rule.cuts]\nm1 = 3", "row 10, key rule[1].cuts.m1: value 3 must be less than or equal to 1."),
         (f"{MASK}{LOADS}cuts = {{ m1 = 0.3 }}", "row 6, key rule[1]: cuts must name exactly caudate, lentiform,"),
     ],

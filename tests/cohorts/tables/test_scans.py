@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cohorts.folder.manifest import Scan
+from cohorts.folder.study import GuardsSection
 from cohorts.store.findings import Findings
 from cohorts.store.records import Record, StepKey
 from cohorts.tables.rows import Measured
-from cohorts.tables.scans import scans_batch
+from cohorts.tables.scans import guard_flags, scans_batch
 from cohorts.tables.schemas import QUALITY_FIGURES, SCANS
 from cohorts.tables.storage import read_table, write_table
 from tests.cohorts.hand_made import ASPECTS, VASCULAR, hand_made_cohort, rows, stands
@@ -104,3 +105,13 @@ def test_the_rows_keep_the_contract_and_come_back(tmp_path):
     assert table["status"].tolist() == ["ok", "ok", "ok", "excluded"]
     assert table.loc["ncct", "noise_hu"] == 3.5
     assert table["n_slices"].isna().tolist() == [False, True, True, True]
+
+
+def test_flags_follow_the_studys_thresholds():
+    figures = {"chronic_volume_ml": 1.6, "haemorrhage_volume_ml": 0.9, "hyperdense_mca_hu": 50.0}
+    names = ("chronic_suspected", "haemorrhage_suspected", "hyperdense_mca_suspected")
+    flags = guard_flags(figures, GuardsSection().thresholds)
+    assert flags == dict(zip(names, (True, False, None), strict=True))  # the artery's other side was not in view
+    own = GuardsSection(chronic_volume_ml=2, haemorrhage_volume_ml=0.5).thresholds
+    assert guard_flags(figures, own) == dict(zip(names, (False, True, None), strict=True))
+    assert guard_flags({}, own) == dict.fromkeys(names)

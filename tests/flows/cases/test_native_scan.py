@@ -21,6 +21,7 @@ from models import regions
 from models.anatomy.template import labels_on_grid, load_label_map
 from models.inference import Network
 from tasks.anatomy import TEMPLATE_SPACE
+from tasks.quality.guards import Guards
 from tasks.registration.refined_labels import labels_to_scan
 from tasks.space.resample import Grid
 from tests.flows.scan_phantom import CLASSIC, POSE, TERRITORY, ct, ct_case, ratio_settings
@@ -69,7 +70,9 @@ def test_quality_figures_are_made_once_for_each_scan_and_map(monkeypatch):
     def bare(image, contrast):
         return PreparedScan(contrast, image, None, None, SimpleNamespace(is_usable=False))
 
+    guarded = []
     monkeypatch.setattr(native_scan, "quality_figures", figures)
+    monkeypatch.setattr(native_scan, "measure_guards", lambda *_: guarded.append(1) or Guards(chronic_volume_ml=2.5))
     monkeypatch.setattr(native_scan, "prepare", bare)
     monkeypatch.setattr(case_module, "read_scan", lambda *_, **__: None)
     other = CaseFile("ncct", "/somewhere/sub-1_other.nii.gz", "b")
@@ -82,8 +85,11 @@ def test_quality_figures_are_made_once_for_each_scan_and_map(monkeypatch):
     found = []
     for file, kind, forms, registration, reference in ways * 2:
         case = OpenCase(Case("sub-1", "x", (file,)), {"ncct": b""}, (reference,), shared)
-        found.append(shared_quality(case, prepared(case, file, kind, forms, registration))["n_slices"])
+        quality = shared_quality(case, prepared(case, file, kind, forms, registration))
+        found.append(quality["n_slices"])
+        assert quality.get("chronic_volume_ml") == (None if kind == "cta" else 2.5)
     assert found == [1, 2, 3, 4, 5, 6] * 2
+    assert len(guarded) == 3  # of each plain CT and way to read it, whatever the map and the registration
     assert made == [(file.sha256, *way, reference.location) for file, *way, reference in ways]
 
 

@@ -159,8 +159,8 @@ def test_every_titled_number_is_a_row_of_statistics(
     assert len(named) > 1500
     of_section = {row.section for row in hostile[1].itertuples() if row.statistic_id in named}
     assert of_section == {"flow", "cohort", "distribution", "regions", "roc", "dichotomies", "youden", "association",
-                          "agreement", "regional", "reference_cuts", "calibration", "segmentation", "readers",
-                          "intention", "benefit", "precision"}  # fmt: skip
+                          "agreement", "guards", "regional", "reference_cuts", "calibration", "segmentation",
+                          "readers", "intention", "benefit", "precision"}  # fmt: skip
 
 
 def test_printed_numbers_are_those_of_their_rows(
@@ -221,7 +221,7 @@ def test_what_is_not_computed_says_so_and_no_cell_is_a_dash() -> None:
 
 
 def test_synthetic_data_are_marked_in_every_section(page: Page) -> None:
-    assert page.all("class").count("mark") == page.tags.count("section") == 22
+    assert page.all("class").count("mark") == page.tags.count("section") == 23
     assert "SYNTHETIC DATA" in page.words or "Synthetic data." in page.words
 
 

@@ -10,6 +10,7 @@ from tasks.perfusion.quality import SeriesQuality
 from tasks.quality.catalogue import QUALITY_FIGURES
 from tasks.quality.figures import ScanQuality
 from tasks.quality.gates import GATES
+from tasks.quality.guards import Guards
 
 LISTED = {figure.column: figure for figure in QUALITY_FIGURES}
 
@@ -18,7 +19,7 @@ def test_every_figure_has_a_column_is_measured_and_every_gate_is_on_one():
     flags = {"has_contrast"}  # a finding, not a number
     assert len(LISTED) == len(QUALITY_FIGURES)
     assert set(LISTED) == {column.name for column in COLUMNS} - flags
-    assert set(LISTED) == {one.name for kind in (ScanQuality, SeriesQuality) for one in fields(kind)} - flags
+    assert set(LISTED) == {one.name for kind in (ScanQuality, SeriesQuality, Guards) for one in fields(kind)} - flags
     assert {gate.figure for gates in GATES.values() for gate in gates} <= set(LISTED)
 
 

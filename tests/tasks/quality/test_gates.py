@@ -11,6 +11,7 @@ from tasks.modality import ScanContrast
 from tasks.perfusion.quality import SeriesQuality
 from tasks.quality.figures import ScanQuality
 from tasks.quality.gates import GATES, Gate, judge_quality, with_limits
+from tasks.quality.guards import Guards
 
 
 def test_every_contrast_has_limits():
@@ -18,7 +19,7 @@ def test_every_contrast_has_limits():
 
 
 def test_every_gate_names_a_figure():
-    figures = {field.name for one in (ScanQuality, SeriesQuality) for field in dataclasses.fields(one)}
+    figures = {field.name for one in (ScanQuality, SeriesQuality, Guards) for field in dataclasses.fields(one)}
     for gates in GATES.values():
         names = [gate.figure for gate in gates]
         assert set(names) <= figures
