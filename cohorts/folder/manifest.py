@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,7 @@ from cohorts.folder.study import StudyConfig
 from cohorts.folder.study_file import FILE as STUDY_FILE
 from cohorts.folder.study_file import check_study, read_study
 from cohorts.folder.suspicions import ids_problem, likely_same_ids, suspicious_values
+from cohorts.folder.true_dates import shifted_participants
 from cohorts.folder.tsv import Row, TsvTable, read_tsv
 from cohorts.tables.schemas import RESERVED_COLUMNS
 
@@ -65,6 +67,11 @@ class Cohort:
     problems: tuple[Problem, ...]
     refused_scans: tuple[Scan, ...] = ()
     stated: Mapping[str, Mapping[str, StatedRow]] = field(default_factory=dict)
+
+    @cached_property
+    def shifted(self) -> frozenset[str]:
+        """Participants whose dates an import has shifted."""
+        return shifted_participants(self.folder, ((scan.participant_id, scan.path) for scan in self.scans))
 
     @property
     def study_problems(self) -> tuple[Problem, ...]:
