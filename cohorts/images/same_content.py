@@ -58,7 +58,8 @@ def _digest(path: Path) -> str:
         if len(content) > LARGEST_VOXELS:
             return hashlib.sha256(content).hexdigest()
         image: Any = nib.Nifti1Image.from_bytes(bytes(content))
-        values = np.asanyarray(nib.as_closest_canonical(image).dataobj)
+        upright: Any = nib.as_closest_canonical(image)  # type: ignore[no-untyped-call]
+        values = np.asanyarray(upright.dataobj)
     except (OSError, ImageProblemError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError):
         return ""  # said elsewhere
     except (ValueError, EOFError):  # cut off, or a header without sense

@@ -24,6 +24,7 @@ from flows.commands.import_dicom import import_dicom
 from flows.commands.import_request import import_request, intake_rules
 from flows.commands.import_table import import_table
 from flows.commands.table_request import TableRequest
+from flows.run.pages import _title
 from flows.run.stated import stated_records
 from flows.sources.command import CommandSource
 from flows.sources.registry import read_cohort
@@ -332,6 +333,17 @@ def test_shifted_dates_give_no_warning(study):
     assert _import(study, content, maps=("Onset=onset",))[0] == 0
     found = read_cohort(study / "cohort")
     assert [*unshifted_tables(found), *unshifted_headers(found.scans, found.folder, found.shifted)] == []
+
+
+def test_a_page_that_goes_to_the_archive_says_that_its_dates_are_shifted(study):
+    cohort = read_cohort(study / "cohort")
+    onset, remark, _ = cohort.config.clinical
+    assert (_title(onset, cohort), _title(remark, cohort)) == ("onset (shifted)", "remark")
+    (study / "cohort" / "import_register.json").unlink()  # the sidecars say it too
+    assert _title(onset, read_cohort(study / "cohort")) == "onset (shifted)"
+    for sidecar in study.glob("cohort/*/*/*.json"):
+        sidecar.unlink()
+    assert _title(onset, read_cohort(study / "cohort")) == "onset"
 
 
 def test_the_date_of_a_softwares_run_is_left_out_beside_shifted_scans_unless_it_is_declared(study):
