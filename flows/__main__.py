@@ -292,6 +292,18 @@ def import_table_(
         Path | None,
         typer.Option("--link", metavar="FILE", help="Table (.tsv) of participant_id and the ids that FILE has"),
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key", metavar="FILE", help="Key of the import, for dates beside shifted ones; default: COHORT.key"
+        ),
+    ] = None,
+    keep_dates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep-dates", metavar="COLUMN", help="A column of dates that are shifted already, or no patient's; repeat"
+        ),
+    ] = None,
     changes: Annotated[
         Path | None, typer.Option("--changes", metavar="FILE", help="Write every change to this table too (.tsv)")
     ] = None,
@@ -318,6 +330,7 @@ def import_table_(
         "header_row": header_row,
         "separator": separator,
         "encoding": encoding,
+        "keep_dates": tuple(keep_dates) if keep_dates else None,
     }
     request = TableRequest(
         file,
@@ -328,6 +341,7 @@ def import_table_(
         tuple(values or ()),
         dictionary,
         link,
+        key,
         changes,
         dry_run,
         yes,

@@ -148,7 +148,7 @@ class Browser:
             has_shift = name.startswith("Shift+")
             key = name.removeprefix("Shift+")
             code = f"Digit{key}" if key.isdigit() else f"Key{key.upper()}" if len(key) == 1 and key.isalpha() else key
-            shown = "!@#$%"[int(key) - 1] if has_shift and key.isdigit() else key
+            shown = "!@#$%^"[int(key) - 1] if has_shift and key.isdigit() else key
             of_key = {"key": shown, "code": code, "windowsVirtualKeyCode": CODES.get(key, ord(key[0].upper()))}
             of_key |= {"modifiers": 8 if has_shift else 0}
             text = {"text": "\r" if key == "Enter" else shown} if len(key) == 1 or key == "Enter" else {}

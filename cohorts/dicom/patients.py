@@ -99,7 +99,7 @@ def find_patients(
     members: dict[str, list[PatientHeader]] = defaultdict(list)
     identities: dict[str, str] = {}
     for header in index.files:
-        identity = _identity(header, rules.patient_from)
+        identity = identity_by(header, rules.patient_from)
         participant_id = pseudonymiser.participant_id(identity)
         identities[participant_id] = identity
         members[same_person.get(participant_id, participant_id)].append(header)
@@ -135,7 +135,7 @@ def find_patients(
     return Patients(tuple(patients), tuple(findings), register)
 
 
-def _identity(header: PatientHeader, patient_from: PatientFrom) -> str:
+def identity_by(header: PatientHeader, patient_from: PatientFrom) -> str:
     """The text that stands for the patient of a file."""
     if patient_from == "folder":
         return f"folder\0{header.folder}"

@@ -14,9 +14,9 @@ from pathlib import Path
 from cohorts.dicom.deidentify import Pseudonymiser
 from cohorts.dicom.identity import Evidence
 from cohorts.dicom.key import KeyFileError
+from cohorts.folder.true_dates import REGISTER_FILE
 from cohorts.store.records import write_bytes
 
-REGISTER_FILE = "import_register.json"
 #: What an import of a version without a register left behind.
 _EARLIER = "import_report.tsv"
 _KEPT = ("births", "sexes", "names", "people", "bare_ids", "studies")

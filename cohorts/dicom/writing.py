@@ -17,6 +17,7 @@ from cohorts.dicom.geometry import Action
 from cohorts.dicom.stacks import Stack
 from cohorts.dicom.volume import Volume
 from cohorts.folder.scans import sidecar_path
+from cohorts.folder.true_dates import MODIFIED
 from cohorts.images.nifti import nifti_bytes
 from cohorts.store.records import write_bytes
 from tasks.arrays import AnyArray
@@ -103,7 +104,7 @@ def sidecar(
         "Notes": [*volume.notes, *volume.doubts, *stack.recognition.unfit],
         "Measured": numbers_text(volume.numbers),
         "PatientIdentityRemoved": True,
-        "LongitudinalTemporalInformationModified": "MODIFIED",
+        **dict([MODIFIED]),
     }
     if volume.frame_times_s:
         record["VolumeTiming"] = [round(time, 3) for time in volume.frame_times_s]

@@ -73,12 +73,18 @@ def is_ambiguous_date(written: str) -> bool:
     return isinstance(found, Refusal) and found.reason == "ambiguous_date"
 
 
+def is_date(written: str) -> bool:
+    """Whether a text is a day of the calendar in any order of day, month and year."""
+    orders: tuple[DateOrder, ...] = ("dmy", "mdy", "ymd")
+    return any(isinstance(read_date(written, order), Read) for order in orders)
+
+
 def _parts(written: str, order: DateOrder | None) -> _Parts | Refusal:
     """Year, month, day, the rest, and whether the year had two digits."""
     if found := _ISO.fullmatch(written):
         return int(found["y"]), int(found["m"]), int(found["d"]), found["time"], False
     if found := _WORDS.fullmatch(written):
-        month = _month(found["m"] or found["m2"])
+        month = month_of(found["m"] or found["m2"])
         if month:
             year, is_short = _year(found["y"])
             return year, month, int(found["d"] or found["d2"]), found["time"] or "", is_short
@@ -131,7 +137,7 @@ def _year(text: str) -> tuple[int, bool]:
     return (year if year <= datetime.now().year else year - 100), True
 
 
-def _month(word: str) -> int:
+def month_of(word: str) -> int:
     """Number of a month by its name, 0 where it is none."""
     name = word.casefold()
     return next((at for at, starts in enumerate(_MONTHS, 1) if name.startswith(starts)), 0)

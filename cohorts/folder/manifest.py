@@ -9,21 +9,24 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from cohorts.folder import clinical, readings, scans
+from cohorts.folder.clinical_column import NUMERIC
 from cohorts.folder.dictionary import describe_columns
 from cohorts.folder.problems import CohortError, Problem, Refusal, did_you_mean, printable
 from cohorts.folder.readings import Reading
 from cohorts.folder.scans import CohortPaths, Scan
 from cohorts.folder.stated_rows import StatedRow, read_stated
-from cohorts.folder.stated_source import TableSource
+from cohorts.folder.stated_source import STATED_COLUMNS, TableSource
 from cohorts.folder.study import StudyConfig
 from cohorts.folder.study_file import FILE as STUDY_FILE
 from cohorts.folder.study_file import check_study, read_study
-from cohorts.folder.suspicions import ids_problem, likely_same_ids, suspicious_values
+from cohorts.folder.suspicions import ids_of_one_number, ids_problem, likely_same_ids, missing_codes, suspicious_values
+from cohorts.folder.true_dates import shifted_participants
 from cohorts.folder.tsv import Row, TsvTable, read_tsv
 from cohorts.tables.schemas import RESERVED_COLUMNS
 
@@ -65,6 +68,11 @@ class Cohort:
     problems: tuple[Problem, ...]
     refused_scans: tuple[Scan, ...] = ()
     stated: Mapping[str, Mapping[str, StatedRow]] = field(default_factory=dict)
+
+    @cached_property
+    def shifted(self) -> frozenset[str]:
+        """Participants whose dates an import has shifted."""
+        return shifted_participants(self.folder, ((scan.participant_id, scan.path) for scan in self.scans))
 
     @property
     def study_problems(self) -> tuple[Problem, ...]:
@@ -202,8 +210,19 @@ def _read_stated(config: StudyConfig, paths: CohortPaths) -> tuple[dict[str, dic
                 problems.append(Problem(STUDY_FILE, None, key, source.file, result.rule, result.remedy, reason))
                 continue
             stated[source.name], found = read_stated(Path(result), source, source.file)
-            problems += found
+            problems += [*found, *_missing_codes(source, stated[source.name])]
     return stated, problems
+
+
+def _missing_codes(source: TableSource, rows: Mapping[str, StatedRow]) -> list[Problem]:
+    """Volumes of other software that look like codes for missing: they have no largest value."""
+    problems = []
+    for column, to in source.columns.items():
+        item = STATED_COLUMNS[to].model_copy(update={"column": column})
+        if item.read_as in NUMERIC and item.maximum is None:
+            cells = [(Row(row.numbers[0], name, {}), row.cells[column]) for name, row in rows.items()]
+            problems += missing_codes(source.file, cells, item)
+    return problems
 
 
 def _check_strangers(
@@ -223,7 +242,8 @@ def _check_strangers(
                     source.file, None, source.id, None, rule, "Add them there, or leave them.", reason, is_warning=True
                 )
             )
-            pairs = likely_same_ids(strangers, known - set(stated[source.name]))
+            others = known - set(stated[source.name])
+            pairs = likely_same_ids(strangers, others) or ids_of_one_number(strangers, others)
             problems += [ids_problem(source.file, pairs, len(strangers))] if pairs else []
     return problems
 
@@ -256,7 +276,8 @@ def _check_membership(
         without = {row.participant_id: row for row in reversed(listed.rows) if row.participant_id not in seen}
         problems += [_of_participant(listed.name, row, rule, remedy, reason) for row in without.values()]
     for table in others.values():
-        pairs = likely_same_ids((row.participant_id for row in table.rows if row.participant_id not in known), without)
+        unlisted = [row.participant_id for row in table.rows if row.participant_id not in known]
+        pairs = likely_same_ids(unlisted, without) or ids_of_one_number(unlisted, without)
         problems += [ids_problem(table.name, pairs, len(without))] if pairs else []
     return problems
 

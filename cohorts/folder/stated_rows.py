@@ -21,6 +21,7 @@ from cohorts.folder.suspicions import rows_text
 from cohorts.folder.table_mapping import REGIONS, named_regions
 from cohorts.folder.table_reading import read_foreign_table
 from cohorts.folder.table_rows import Intake, participant_of
+from cohorts.folder.true_dates import without_dates
 from cohorts.folder.tsv import MISSING
 from cohorts.store.stated_findings import StatedResult
 from tasks.anatomy import ASPECTS_REGIONS, MAXIMUM_SCORE
@@ -175,13 +176,14 @@ class _Reader:
         where = f"{printable(name)}, row {numbers[0]}"
         about = _result(dict(self._read_values(cells, ABOUT, is_lenient=True)), self._source)
         if (failure := self._failure(cells)) is not None:
+            failure = without_dates(failure)  # a date beside a failure may be the patient's
             detail = f"{where}: the software says {printable(failure)}."
             return StatedRow(cells, numbers, about, _reason(failure), detail)
         try:
             result = _result(dict(self._read_values(cells, STATED_COLUMNS)), self._source)
         except _UnreadableError as error:
             self._unreadable.append((numbers[0], error))
-            found = f"value {printable(error.written)} " if error.written else ""
+            found = f"value {printable(without_dates(error.written))} " if error.written else ""
             detail = f"{where}, column {printable(error.column)}: {found}{error.refusal.rule}. {error.refusal.remedy}"
             return StatedRow(cells, numbers, about, "result_unreadable", detail)
         if result.model_copy(update={"side": None}) == about:

@@ -29,6 +29,9 @@ class TableReading(Part):
     missing: tuple[str, ...] = Field((), description="Further texts and numbers that mean missing")
     columns: dict[str, str] = Field({}, description="Column of the file -> column of the folder")
     values: dict[str, dict[str, str]] = Field({}, description="Column of the folder -> text -> what it becomes")
+    keep_dates: tuple[str, ...] = Field(
+        (), description="Columns of the file whose dates are shifted already, or no patient's, beside shifted scans"
+    )
 
     @model_validator(mode="after")
     def _columns_are_once(self) -> Self:

@@ -18,7 +18,8 @@ from cohorts.folder.readings import READER
 from cohorts.folder.suspicions import plain
 from cohorts.folder.table_mapping import READER_PREFIX, REGIONS, TableMapping, column_of, named_regions
 from cohorts.folder.table_reading import TableReading
-from cohorts.folder.tsv import MISSING, as_participant_id, is_valid_participant_id
+from cohorts.folder.true_dates import DateShifts, without_dates
+from cohorts.folder.tsv import MISSING, PREFIX, as_participant_id, is_valid_participant_id
 from cohorts.tables.schemas import READING_FLAGS
 
 ID = "participant_id"
@@ -28,7 +29,11 @@ _WHO = re.compile(
 )
 _NAMED = re.compile(r"name|initial", re.I)
 _BORN = re.compile(r"birth|geburt|naissance|nacimiento|dob\b", re.I)
+CHANGES_FILE = "import_changes.tsv"
 READING_KEY = (ID, "reader", "session", "side")
+SHORTEST_NUMBER = 4  # characters of a hospital's number that does not occur in other cells by chance
+NO_SHIFTS = DateShifts()
+NAMES_PATIENT, STRANGER = "names_patient", "participant_not_in_folder"
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def read_rows(
     mapping: TableMapping,
     clinical: Mapping[str, ClinicalColumn],
     links: Mapping[str, str] | None = None,
+    shifts: DateShifts = NO_SHIFTS,
 ) -> Intake:
     """Read every mapped cell.
 
@@ -92,6 +98,7 @@ def read_rows(
     mapping : how it is read; its columns are in the table
     clinical : the study's clinical columns by name
     links : id in the file -> participant, where the file has other ids than the cohort folder
+    shifts : how the dates of the cohort folder's scans were moved
     """
     intake = Intake()
     habits = _habits(table, mapping, clinical, intake)
@@ -105,7 +112,9 @@ def read_rows(
     for row in table.rows:
         participant_id = participant_of(row, mapping, links, intake)
         if participant_id is not None:
-            found[participant_id].append((row, _values(row, participant_id, mapping, clinical, habits, intake)))
+            values = _values(row, participant_id, mapping, clinical, habits, intake, shifts)
+            found[participant_id].append((row, values))
+            intake.stops += _numbers_of_patients(row, mapping, values, links or {})
     _twins(table, found, mapping, intake)
     for participant_id, rows in found.items():
         if mapping.into == "readings":
@@ -185,12 +194,18 @@ def _values(
     clinical: Mapping[str, ClinicalColumn],
     habits: Habits,
     intake: Intake,
+    shifts: DateShifts,
 ) -> dict[str, str]:
-    """The mapped cells of a row as the cohort folder reads them."""
+    """The mapped cells of a row as the cohort folder reads them; no true date is told beside a shifted one."""
     values: dict[str, str] = {}
+    is_shifted = participant_id in shifts.participants
     for name, to in mapping.columns.items():
-        written = row.cells[name]
-        read = _read(written, to, column_of(to, mapping.into, clinical), habits)
+        written, column = row.cells[name], column_of(to, mapping.into, clinical)
+        read = _read(written, to, column, habits)
+        is_kept = not is_shifted or name in mapping.keep_dates
+        if not isinstance(read, Refusal) and not is_kept:
+            read = shifts.applied(read, column, participant_id)
+            written = "" if column.read_as == "date" or isinstance(read, Refusal) else without_dates(written)
         if isinstance(read, Refusal):
             intake.stops.append(Stop(row.number, name, written, read))
             continue
@@ -198,6 +213,20 @@ def _values(
         if read.rule is not None:
             intake.changes.append(Change("read", participant_id, row.number, to, written, read.value, read.rule))
     return values
+
+
+def _numbers_of_patients(
+    row: ForeignRow, mapping: TableMapping, values: Mapping[str, str], links: Mapping[str, str]
+) -> Iterable[Stop]:
+    """Cells in which a hospital's number of the link table stands: the cohort folder must hold none."""
+    own = row.cells[mapping.id]
+    for name, to in mapping.columns.items():
+        words = {word for word in re.findall(r"[\w-]+", values.get(to, "")) if len(word) >= SHORTEST_NUMBER}
+        words = {word for word in words if not word.startswith(PREFIX)}
+        is_number = values.get(to, "").isdecimal()  # one of another patient stands there by chance
+        if any(word in links and (word == own or not is_number) for word in words):
+            rule = "must hold no number of the link table, which leads to a patient"
+            yield Stop(row.number, name, "", Refusal(NAMES_PATIENT, rule, "Correct it, or leave it out by --ignore."))
 
 
 def _read(written: str, to: str, column: ClinicalColumn, habits: Habits) -> Read | Refusal:

@@ -1,17 +1,16 @@
-"""Scans of several participants with the same voxels: one file copied under two names, as it is or compressed again.
+"""Scans of several participants with the same voxels: one file copied under two names, as it is or saved again.
 
-A gzip file ends with the checksum and the size of what it holds, so that almost every file is told apart without being
-read; those that agree are compared byte by byte. Images without any voxel above or below 0 say "no lesion", and are
-alike by right.
+Voxels are compared, however they are compressed, stored (type of number, order of axes) or described by the header.
+Images without any voxel above or below 0 say "no lesion", and are alike by right.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -21,7 +20,7 @@ from cohorts.folder.scans import FILE, Scan
 from cohorts.images.nifti import ImageProblemError, decompressed, peek_header
 from cohorts.store.share import read_file
 
-GZIP_TRAILER = 8  # bytes: CRC-32 and size of the content, RFC 1952
+LARGEST_VOXELS = 2**28  # bytes of a file whose voxels are compared; of a larger one, as of CT perfusion, its bytes are
 OTHERS_SHOWN = 3
 
 
@@ -33,19 +32,11 @@ def same_content(scans: Iterable[Scan], folder: Path) -> list[Problem]:
     scans : those that can be used
     folder : the cohort folder
     """
-    alike: dict[bytes, list[Scan]] = defaultdict(list)
+    alike: dict[str, list[Scan]] = defaultdict(list)
     for scan in scans:
-        if mark := _mark(folder / scan.path):
-            alike[mark].append(scan)
-    problems = []
-    for group in alike.values():
-        if len({scan.participant_id for scan in group}) > 1:
-            contents: dict[str, list[Scan]] = defaultdict(list)
-            for scan in group:
-                if digest := _digest(folder / scan.path):
-                    contents[digest].append(scan)
-            problems += [_warning(same) for same in contents.values() if len({s.participant_id for s in same}) > 1]
-    return problems
+        if digest := _digest(folder / scan.path):
+            alike[digest].append(scan)
+    return [_warning(same) for same in alike.values() if len({scan.participant_id for scan in same}) > 1]
 
 
 def _warning(same: list[Scan]) -> Problem:
@@ -58,27 +49,25 @@ def _warning(same: list[Scan]) -> Problem:
     return Problem(FILE, None, "path", first.path, rule, remedy, "same_content", first.participant_id, is_warning=True)
 
 
-def _mark(path: Path) -> bytes:
-    """What equal contents share: checksum and size; nothing where the file cannot be read."""
-    try:
-        if path.name.lower().endswith(".gz"):
-            with path.open("rb") as stream:
-                stream.seek(-GZIP_TRAILER, 2)
-                return stream.read()
-        content = read_file(path)
-    except OSError:
-        return b""
-    return zlib.crc32(content).to_bytes(4, "little") + (len(content) & 0xFFFFFFFF).to_bytes(4, "little")
-
-
 def _digest(path: Path) -> str:
-    """Digest of an image's bytes; nothing where it cannot be read or holds zeros only."""
+    """Digest of an image's voxels, or of a large file's bytes; nothing where it cannot be read or holds zeros only."""
     try:
         packed = read_file(path)
-        content = bytes(decompressed(packed, peek_header(packed, path.name), path.name))
-        values = np.asanyarray(nib.Nifti1Image.from_bytes(content).dataobj)
+        header = peek_header(packed, path.name)
+        content = decompressed(packed, header, path.name)
+        if len(content) > LARGEST_VOXELS:
+            return hashlib.sha256(content).hexdigest()
+        image: Any = nib.Nifti1Image.from_bytes(bytes(content))
+        upright: Any = nib.as_closest_canonical(image)  # type: ignore[no-untyped-call]
+        values = np.asanyarray(upright.dataobj)
     except (OSError, ImageProblemError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError):
         return ""  # said elsewhere
-    except ValueError:  # cut off, or a header without sense
+    except (ValueError, EOFError):  # cut off, or a header without sense
         return ""
-    return hashlib.sha256(content).hexdigest() if np.any(values) else ""
+    flat = values.ravel(order="F")
+    is_set = flat != 0
+    if not is_set.any():
+        return ""
+    digest = hashlib.blake2b(repr(values.shape).encode() + np.packbits(is_set).tobytes())
+    digest.update(flat[is_set].astype(np.float32).tobytes())
+    return digest.hexdigest()

@@ -22,6 +22,9 @@ TEMPLATE = re.compile(r"MNI|ICBM|TEMPLATE|TALAIRACH", re.I)
 #: Published brain templates have cubes of 0.5 to 4 mm; a quarter more along one axis is a grid that somebody resampled.
 VOXELS_MM = (0.5, 4.0)
 LARGEST_SIZE_RATIO = 1.25
+#: Longest side of a published brain template: 233 mm of ICBM152 2009 (Fonov et al., NeuroImage 2009;47:S102). A field
+#: of view of a scanner is longer, also where somebody resampled it to cubes. MNI305 comes in a cube of 256 mm.
+LONGEST_SIDE_MM, IN_A_CUBE = 235.0, re.compile(r"305|fsaverage", re.I)
 #: Sine of the angle between a template's axes and the world's.
 LARGEST_SLANT = 0.02
 
@@ -43,8 +46,12 @@ def unlike_templates(scans: Iterable[Scan], folder: Path) -> list[Problem]:
             affine, zooms = np.asarray(image.affine, dtype=float), voxel_sizes_mm(image.affine)
         except (OSError, ValueError, AttributeError, nib.filebasedimages.ImageFileError):
             continue  # said where the image is read
-        if found := _unlike(affine, np.asarray(zooms)):
-            rule = f"must have voxels of one size along axes of the template, as space {scan.space} says, got {found}"
+        sides_mm = np.asarray(zooms) * image.shape[:3]
+        found = _unlike(affine, np.asarray(zooms))
+        if not found and sides_mm.max() > LONGEST_SIDE_MM and not IN_A_CUBE.search(scan.space):
+            found = f"a grid of {' x '.join(f'{side:.0f}' for side in sides_mm)} mm, as of a scanner's field of view"
+        if found:
+            rule = f"must have a grid as templates have, as space {scan.space} says, got {found}"
             remedy = "Look whether it lies in the scan's own space: warp it to the template, or correct space."
             problems.append(
                 Problem(

@@ -16,8 +16,10 @@ from cohorts.folder.manifest import Cohort
 from cohorts.folder.problems import Problem
 from cohorts.folder.scans import HEADER
 from cohorts.folder.tsv import read_tsv
+from cohorts.folder.unshifted_tables import unshifted_tables
 from cohorts.images.same_content import same_content
 from cohorts.images.template_grid import unlike_templates
+from cohorts.images.unshifted_headers import unshifted_headers
 from cohorts.store.records import write_bytes
 from flows.cases.case import Case, StepSettings
 from flows.commands.failures import EXIT_PREFLIGHT
@@ -45,7 +47,7 @@ def check_cohort(folder: Path, n_cpus: int, console: Console, listing: Path | No
     _, map_problems = load_maps(cohort.config, folder)
     stops = [*cohort.study_problems, *map_problems]
     image_problems = [] if stops else _image_problems(cohort, n_cpus)
-    doubts = [] if stops else [*same_content(cohort.scans, folder), *unlike_templates(cohort.scans, folder)]
+    doubts = [] if stops else _doubts(cohort)
     problems = [*stops, *cohort.participant_problems, *image_problems, *cohort.warnings, *doubts]
     show_problems(problems, console, is_whole=False)
     if listing is not None:
@@ -56,6 +58,16 @@ def check_cohort(folder: Path, n_cpus: int, console: Console, listing: Path | No
     excluded = {problem.participant_id for problem in problems if problem.excludes_participant}
     console.print(_verdict(cohort, len(stops), len(excluded)), highlight=False, markup=False)
     return EXIT_PREFLIGHT if stops else int(bool(excluded))
+
+
+def _doubts(cohort: Cohort) -> list[Problem]:
+    """What is allowed and most likely not meant, of files taken together."""
+    return [
+        *same_content(cohort.scans, cohort.folder),
+        *unlike_templates(cohort.scans, cohort.folder),
+        *unshifted_tables(cohort),
+        *unshifted_headers(cohort.scans, cohort.folder, cohort.shifted),
+    ]
 
 
 def _image_problems(cohort: Cohort, n_cpus: int) -> list[Problem]:

@@ -14,19 +14,18 @@ from cohorts.folder.study_edit import with_table
 from cohorts.folder.study_file import FILE as STUDY_FILE
 from cohorts.folder.suspicions import rows_text
 from cohorts.folder.table_merge import FILES
-from cohorts.folder.table_rows import Change, Stop
+from cohorts.folder.table_rows import CHANGES_FILE, Change, Stop
 from cohorts.folder.tsv import MISSING
 from cohorts.store.records import write_bytes
 from cohorts.tables.storage import tsv_line, tsv_text
 from flows.commands.failures import EXIT_FAILED_CASES, EXIT_OK, EXIT_PREFLIGHT
-from flows.commands.table_plan import Planned, plan_import, text_of
+from flows.commands.table_plan import Planned, plan_import
 from flows.commands.table_questions import Ask
-from flows.commands.table_request import TableRequest, unmapped
+from flows.commands.table_request import TableRequest, text_of, unmapped
 from flows.engine.lock import run_lock
 from flows.run.request import PreflightError, UsageError
 
 COMMAND = "aspects import-table"
-CHANGES_FILE = "import_changes.tsv"
 SHOWN = 3
 _TITLES = {
     "added": "New",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from cohorts.dicom.link_table import PATIENT_ID, LinkTableError, check_place
 from cohorts.folder.clinical_column import ClinicalColumn
 from cohorts.folder.foreign_table import ForeignTable
 from cohorts.folder.problems import Refusal, printable
@@ -20,6 +18,14 @@ from cohorts.folder.table_merge import FILES, Merged, folder_table, merge
 from cohorts.folder.table_rows import Change, Intake, Stop, read_rows
 from cohorts.folder.tsv import as_participant_id
 from cohorts.tables.schemas import RESERVED_COLUMNS
+from flows.commands.table_dates import (
+    check_values,
+    date_shifts_of,
+    read_link_table,
+    shifted_in,
+    strangers,
+    without_earlier_dates,
+)
 from flows.commands.table_questions import Ask, ask_columns, ask_stops
 from flows.commands.table_request import (
     Asked,
@@ -28,6 +34,7 @@ from flows.commands.table_request import (
     likely_target,
     read_file,
     stored_mapping,
+    text_of,
     unmapped,
     with_columns,
 )
@@ -84,22 +91,29 @@ def plan_import(request: TableRequest, console: Console, ask: Ask | None) -> Pla
         asked = with_columns(asked, table, more, fields)
     if not asked.mapping.id or not asked.mapping.columns:
         raise UsageError(_what_to_map(table, asked))
-    links = _links(request.link, request.cohort)
+    shifted = shifted_in(request.cohort)
+    links = read_link_table(request.link, request.cohort, is_imported=bool(shifted))
     while True:
-        intake = read_rows(table, asked.mapping, asked.clinical, links)
-        intake.stops += _ids_spelt_otherwise(request.cohort, intake, asked.mapping) if links is None else []
+        check_values(asked.mapping, links, shifted)
+        shifts = date_shifts_of(request, asked, links, shifted)
+        intake = read_rows(table, asked.mapping, asked.clinical, links.owners, shifts)
+        if links.owners is None:
+            known = _known(request.cohort)
+            intake.stops += _ids_spelt_otherwise(known, intake, asked.mapping)
+            intake.stops += strangers(intake, known, asked.mapping) if shifted and not intake.stops else []
         if not intake.stops:
             break
         answered = ask_stops(intake.stops, asked.mapping, ask, console) if ask else None
         if answered is None:
             return intake.stops
-        asked = replace(asked, mapping=answered)
+        used = set(answered.columns.values())
+        asked = replace(asked, mapping=answered, declared=tuple(one for one in asked.declared if one.column in used))
     path = request.cohort / FILES[asked.mapping.into]
     before = text_of(path)
     folder = folder_table(before)
     if before and "participant_id" not in folder.columns:
         raise PreflightError(f"{path.name} must have the column participant_id. See aspects check.")
-    merged = merge(folder, intake.rows, asked.mapping, asked.clinical)
+    merged = without_earlier_dates(merge(folder, intake.rows, asked.mapping, asked.clinical), asked, shifted)
     is_stored = not asked.declared and asked.mapping in config.table
     return Planned(asked, table, intake, merged, before, is_stored)
 
@@ -117,38 +131,17 @@ def _what_to_map(table: ForeignTable, asked: Asked) -> str:
     return "\n".join(lines)
 
 
-def _links(path: Path | None, cohort: Path) -> dict[str, str] | None:
-    """Id in the file -> participant, from the link table of an import, or one of participant_id and the other id."""
-    if path is None:
-        return None
-    table = folder_table(text_of(path))
-    others = [name for name in table.columns if name != "participant_id"]
-    if "participant_id" not in table.columns or not others:
-        raise UsageError("--link must be a table (.tsv) of participant_id and the ids of FILE in the next column.")
-    column = PATIENT_ID if PATIENT_ID in others else others[0]
-    if column == PATIENT_ID:
-        try:
-            check_place(path, cohort, "--link")
-        except LinkTableError as error:
-            raise UsageError(str(error)) from None
-    owners: dict[str, set[str]] = defaultdict(set)
-    for row in table.rows:
-        owners[row[column]].add(row["participant_id"])
-    n_shared = sum(len(ids) > 1 for ids in owners.values())
-    if n_shared:
-        raise UsageError(
-            f"--link must give one participant for every id, and {n_shared} ids have several, as ids of two hospitals "
-            "do. Give a table of participant_id and id without them, and import their rows by another one."
-        )
-    return {label: next(iter(ids)) for label, ids in owners.items()}
-
-
-def _ids_spelt_otherwise(cohort: Path, intake: Intake, mapping: TableMapping) -> list[Stop]:
-    """Ids that the folder has in another spelling, above all with zeros that a spreadsheet took away."""
+def _known(cohort: Path) -> set[str]:
+    """Everybody in the tables of the cohort folder."""
     known = set()
     for name in (*FILES.values(), "scans.tsv"):
         rows = folder_table(text_of(cohort / name)).rows
         known |= {as_participant_id(row.get("participant_id", "")) for row in rows}
+    return known
+
+
+def _ids_spelt_otherwise(known: set[str], intake: Intake, mapping: TableMapping) -> list[Stop]:
+    """Ids that the folder has in another spelling, above all with zeros that a spreadsheet took away."""
     ours = {row.participant_id: row.number for row in intake.rows}
     pairs = likely_same_ids((name for name in ours if name not in known), known - set(ours))
     if not pairs:
@@ -165,11 +158,3 @@ def _ids_spelt_otherwise(cohort: Path, intake: Intake, mapping: TableMapping) ->
         rule = f"{rule}but for zeros, case, accents or punctuation ({told})"
         remedy = f'Correct them, or give --value "participant_id:{labels[0][0]}={labels[0][1]}" for each.'
     return [Stop(None, mapping.id, "", Refusal("ids_spelt_otherwise", rule, remedy))]
-
-
-def text_of(path: Path) -> str:
-    """Text of a table of ours; empty where there is none."""
-    try:
-        return path.read_bytes().decode("utf-8-sig") if path.exists() else ""
-    except UnicodeDecodeError:
-        raise PreflightError(f"{path.name} must be UTF-8 text. Save it again as UTF-8, then import.") from None

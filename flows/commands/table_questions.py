@@ -11,12 +11,15 @@ from cohorts.folder.foreign_table import ForeignTable
 from cohorts.folder.problems import printable
 from cohorts.folder.suspicions import rows_text
 from cohorts.folder.table_mapping import READING_COLUMNS, TableMapping
-from cohorts.folder.table_rows import Stop
+from cohorts.folder.table_rows import NAMES_PATIENT, STRANGER, Stop
+from cohorts.folder.true_dates import DATE_IN_TEXT, TRUE_DATE
 from flows.commands.table_request import Asked, likely_target, unmapped
 
 #: Shows a question, gives the answer.
 Ask = Callable[[str], str]
 _HABITS = {"ambiguous_date": ("dates", ("dmy", "mdy", "ymd")), "ambiguous_number": ("decimal", ("comma", "point"))}
+#: What no answer makes right: the column is left out, or the import ends.
+LEFT_OUT_ONLY = (TRUE_DATE, DATE_IN_TEXT, NAMES_PATIENT)
 
 
 def ask_columns(asked: Asked, table: ForeignTable, ask: Ask, console: Console) -> tuple[str, list[str], list[str]]:
@@ -68,6 +71,18 @@ def ask_stops(stops: Sequence[Stop], mapping: TableMapping, ask: Ask, console: C
             if answer not in choices:
                 return None
             return TableMapping.model_validate(mapping.model_dump() | {habit: answer})
+    of_people = list(dict.fromkeys(stop.column for stop in stops if stop.refusal.reason in LEFT_OUT_ONLY))
+    for name in of_people:
+        first = next(stop for stop in stops if stop.column == name and stop.refusal.reason in LEFT_OUT_ONLY)
+        _say(console, f"{printable(name)}: {first.refusal.rule}. {first.refusal.remedy}")
+        if ask(f"Leave the column {printable(name)} out? [y/N] ").strip().casefold() not in ("y", "yes"):
+            return None
+    if of_people:
+        columns = {name: to for name, to in mapping.columns.items() if name not in of_people}
+        more = {"columns": columns, "ignored": (*mapping.ignored, *of_people)}
+        return TableMapping.model_validate(mapping.model_dump() | more)
+    if any(stop.refusal.reason == STRANGER for stop in stops):
+        return None
     for stop in stops:
         if stop.row is None:  # the ids of the whole file
             _say(console, f"{printable(stop.column)}: {stop.refusal.rule}.")

@@ -26,7 +26,7 @@ from cohorts.folder.table_mapping import (
     target_problems,
 )
 from cohorts.folder.table_reading import read_foreign_table
-from flows.run.request import UsageError
+from flows.run.request import PreflightError, UsageError
 
 ID = "participant_id"
 _NAMED = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
@@ -44,6 +44,7 @@ class TableRequest:
     values: tuple[str, ...] = ()
     dictionary: Path | None = None
     link: Path | None = None
+    key: Path | None = None
     listing: Path | None = None
     is_dry: bool = False
     is_agreed: bool = False
@@ -177,6 +178,14 @@ def likely_target(column: str, known: Iterable[str]) -> str | None:
     names = list(known)
     inside = [name for name in names if len(plain(name)) > 2 and plain(name) in plain(column)]
     return max(inside, key=len) if inside else nearest(column, names)
+
+
+def text_of(path: Path) -> str:
+    """Text of a table of ours; empty where there is none."""
+    try:
+        return path.read_bytes().decode("utf-8-sig") if path.exists() else ""
+    except UnicodeDecodeError:
+        raise PreflightError(f"{path.name} must be UTF-8 text. Save it again as UTF-8, then import.") from None
 
 
 def _codes(field: ClinicalColumn, ours: ClinicalColumn) -> dict[str, str]:

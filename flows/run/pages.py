@@ -17,6 +17,8 @@ from reports.figures.rendering_picture import RENDERING_SUFFIX
 from reports.figures.scan_picture import PICTURE_SUFFIX
 
 if TYPE_CHECKING:
+    from cohorts.folder.clinical_column import ClinicalColumn
+    from cohorts.folder.manifest import Cohort
     from cohorts.store.records import Record
     from reports.pages.view import CohortView, Drawing, PatientView
     from reports.statistics.inputs import ReportInput, RunInfo
@@ -92,10 +94,17 @@ def cohort_view(plan: Plan, scans: pd.DataFrame, run: RunInfo) -> CohortView:
         study=config.study.name,
         run=run,
         quality=cohort_quality(scans, _gates(plan)),
-        columns={item.column: f"{item.title} ({item.unit})" if item.unit else item.title for item in config.clinical},
+        columns={item.column: _title(item, plan.cohort) for item in config.clinical},
         is_synthetic=config.study.synthetic,
         pictures=config.study.pictures,
     )
+
+
+def _title(item: ClinicalColumn, cohort: Cohort) -> str:
+    """A clinical column on a page; that its dates are shifted is said, since the page goes to the archive too."""
+    if item.read_as == "date" and cohort.shifted:
+        return f"{item.title} (shifted)"
+    return f"{item.title} ({item.unit})" if item.unit else item.title
 
 
 def _index(

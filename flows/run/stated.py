@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cohorts.folder.manifest import Cohort
 from cohorts.folder.problems import printable
 from cohorts.folder.stated_rows import StatedRow
@@ -24,9 +26,18 @@ def stated_records(cohort: Cohort) -> dict[tuple[str, str], Record]:
         if isinstance(source, TableSource):
             rows = cohort.stated.get(source.name, {})
             for participant_id in known:
-                record = _record(participant_id, source, rows.get(participant_id))
+                row = rows.get(participant_id)
+                if row is not None and _is_true_date(participant_id, row, source, cohort):
+                    row = replace(row, result=row.result.model_copy(update={"run_on": None}))
+                record = _record(participant_id, source, row)
                 records[participant_id, cohort.config.measurement_of[source.name]] = record
     return records
+
+
+def _is_true_date(participant_id: str, row: StatedRow, source: TableSource, cohort: Cohort) -> bool:
+    """Whether the date of the software's run, most likely that of the scan, stands beside shifted dates."""
+    is_kept = any(to == "run_on" and name in source.keep_dates for name, to in source.columns.items())
+    return row.result.run_on is not None and not is_kept and participant_id in cohort.shifted
 
 
 def _record(participant_id: str, source: TableSource, row: StatedRow | None) -> Record:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
@@ -19,6 +20,7 @@ from cohorts.folder.problems import printable
 from cohorts.folder.source import CONTRASTS, Gives, ImageName, LesionSource, MapUse, OnScanSource
 from cohorts.folder.stated_rows import read_stated_of
 from cohorts.folder.stated_source import StatedSource
+from cohorts.folder.true_dates import days_between, without_dates
 from cohorts.images.mask import read_mask
 from cohorts.store.findings import Findings, ScanFacts
 from cohorts.store.stated_findings import StatedFindings, StatedResult
@@ -254,7 +256,7 @@ class CommandSource(OnScanSource, LesionSource, StatedSource):
         except CommandFailedError as error:
             known = StatedFindings(stated=StatedResult(version=self.version_text))
             status = "excluded" if error.reason == "command_output_missing" else "failed"
-            return Outcome(status, error.reason, str(error), known)
+            return Outcome(status, error.reason, without_dates(str(error)), known)
 
     def _arguments(self, case: OpenCase, scratch: Scratch) -> list[str]:
         """The command with the places of copies of the scans, whose names are ours."""
@@ -277,7 +279,11 @@ class CommandSource(OnScanSource, LesionSource, StatedSource):
     def _stated(self, case: OpenCase, path: Any) -> Outcome:
         """The outcome of a table."""
         row = read_stated_of(path, self, case.case.participant_id)
-        stated = row.result.model_copy(update={"version": row.result.version or self.version_text})
+        said = row.result
+        is_of_today = said.run_on is not None and abs(days_between(said.run_on[:10], date.today().isoformat())) <= 1
+        stated = said.model_copy(
+            update={"version": said.version or self.version_text, "run_on": said.run_on if is_of_today else None}
+        )  # another day is not that of this run, and may be the patient's
         return Outcome(
             "ok" if row.reason is None else "excluded", row.reason, row.detail, StatedFindings(stated=stated)
         )

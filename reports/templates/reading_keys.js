@@ -12,9 +12,11 @@ const keys = {
   s: saveFile, "?": () => { $("keys").open = !$("keys").open; },
 };
 
+const keysAtEnd = { s: saveFile, p: () => { $("end").close(); keys.p(); } };  // all else would change what lies behind
+
 document.addEventListener("keydown", (event) => {
   tick();
-  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || document.querySelector("dialog[open]")) return;
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || $("start").open) return;
   byPointer = false;
   const isOther = event.key > "~" && event.key.length === 1 && /^Key[A-Z]$/.test(event.code);  // not a Latin letter
   const key = (isOther ? event.code.slice(3) : event.key).toLowerCase(), focused = event.target;
@@ -23,6 +25,10 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (focused.matches("button, summary, input") && (key === "enter" || key === " " || (focused.matches("input") && key.startsWith("arrow")))) return;
+  if ($("end").open) {
+    if (keysAtEnd[key] && !event.repeat) { event.preventDefault(); keysAtEnd[key](); }
+    return;
+  }
   const digit = /^(?:Digit|Numpad)([1-6])$/.exec(event.code);
   let act = keys[key];
   if (digit && event.shiftKey) act = digit[1] === "6" ? null : () => setConfidence(Number(digit[1]));
@@ -33,8 +39,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 function begin() {
-  $("start").close();
   begun = true;
+  $("start").close();
   tick();
 }
 
@@ -69,6 +75,7 @@ function bind() {
     $("file").value = "";
   });
   $("start").addEventListener("cancel", (event) => event.preventDefault());
+  $("start").addEventListener("close", () => { if (!begun) $("start").showModal(); });  // a second Escape closes it
   // a button that was clicked must not answer the Enter that follows; one that was reached by Tab may
   document.addEventListener("click", (event) => { tick(); if (event.detail > 0 && event.target.closest("button")) document.activeElement.blur(); });
   for (const name of ["pointermove", "wheel"]) document.addEventListener(name, tick, { passive: true });

@@ -154,7 +154,7 @@ async function finish() {
   if (ahead === undefined) {
     await kept;
     paint();
-    return $("end").showModal();
+    return $("end").open || $("end").showModal();
   }
   return show(ahead);
 }

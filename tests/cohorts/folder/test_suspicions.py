@@ -6,9 +6,21 @@ import unicodedata
 
 import pytest
 
-from cohorts.folder.clinical_column import ClinicalColumn
+from cohorts.folder.clinical_column import ClinicalColumn, clinical_column
+from cohorts.folder.suspicions import ids_of_one_number, ids_problem, likely_same_ids, suspicious_values
+from cohorts.folder.tsv import Row, TsvTable
 from flows.sources.registry import read_cohort
 from tests.cohorts.small_cohort import change, found, write_small_cohort
+
+VENDOR = """
+[[source]]
+name = "vendor"
+kind = "results"
+file = "vendor.csv"
+id = "Patient"
+columns = {Core = "volume_ml"}
+
+"""
 
 
 @pytest.fixture
@@ -124,3 +136,79 @@ def test_levels_of_one_meaning_are_one_level_and_numbers_stay_themselves():
     assert mrs.level_of == {"0": "0", "1": "1", "6": "6", "dead": "6"}
     with pytest.raises(ValueError, match="each spelling to one level, got x twice"):
         ClinicalColumn(column="side", read_as="category", levels={"left": ("x",), "right": ("x",)})
+
+
+def _suspicions(texts, **column):
+    """Reasons and texts of the warnings about one column of a table."""
+    rows = tuple(Row(at, f"sub-{at}", {"participant_id": f"sub-{at}", "x": text}) for at, text in enumerate(texts, 2))
+    table = TsvTable("participants.tsv", ("participant_id", "x"), rows)
+    return [problem.text for problem in suspicious_values(table, [clinical_column(column="x", **column)])]
+
+
+@pytest.mark.parametrize(
+    ("read_as", "texts", "codes"),
+    [
+        ("number", "5.1 5.2 -99.9 999.9 6.1 7.0", {"-99.9", "999.9"}),
+        ("number", "120 130 0 140 150 133", {"0"}),  # no blood pressure
+        ("number", "0 1 2 3 4 0", set()),
+        ("number", "9.9 8.8 7.1 6.0", set()),
+        ("category", "1 2 9 3 99 1 2 -9", {"9", "99", "-9"}),
+        ("category", "1 2 3 4 5 6 7 8 9", set()),
+        ("category", "A B 9 C", set()),
+        ("date", "2024-03-01 1900-01-01 9999-12-31T00:00 1899-12-30 2024-02-02", {"1900-01-01", "9999", "1899-12-30"}),
+        ("date", "2024-03-01 1024-03-01 1948-03-01", {"1024-03-01"}),
+    ],
+)
+def test_codes_for_missing_of_every_kind_of_column_are_named(read_as, texts, codes):
+    found = _suspicions(texts.split(), read_as=read_as)
+    assert all("looks like a code for missing" in text for text in found), found
+    assert len(found) == len(codes)
+    assert {code for code in codes if any(f"value {code}" in text for text in found)} == codes
+
+
+@pytest.mark.parametrize(
+    ("spelt", "told"),
+    [
+        ("{}.0", "sub-1.0 is sub-001"),
+        ("P{:03}", "sub-P001 is sub-001"),
+        ("ST-{}", "sub-ST-1 is sub-001"),
+        ("{:03}_v1", "sub-001_v1 is sub-001"),
+        ("2024-{:02}", "sub-2024-01 is sub-001"),
+    ],
+)
+def test_ids_with_other_letters_around_one_number_are_one_line(spelt, told):
+    theirs = [f"sub-{number:03}" for number in range(1, 5)]
+    ours = ["sub-" + spelt.format(number) for number in range(1, 5)]
+    pairs = likely_same_ids(theirs, ours) or ids_of_one_number(theirs, ours)
+    assert pairs == list(zip(theirs, ours, strict=True))
+    assert f"4 of 4 ids match by their numbers alone ({told}" in ids_problem("scans.tsv", pairs, 4).text
+
+
+def test_numbers_that_agree_by_chance_pair_nobody():
+    assert ids_of_one_number(["sub-A1", "sub-B1", "sub-C7"], ["sub-1", "sub-2", "sub-7"]) == []
+    assert likely_same_ids(["sub-1.0"], ["sub-10"]) == []
+
+
+def test_a_row_that_was_copied_to_another_participant_is_named_and_common_values_are_not():
+    columns = ("participant_id", "nihss", "age", "glucose")
+    values = [(27, 83, 9.4), (4, 61, 6.1), (4, 61, 6.1), (27, 83, 9.4)]
+    values += [(4, 40 + number, 6.1 if number % 2 else 7 + number) for number in range(22)]
+    rows = []
+    for at, row in enumerate(values, start=2):
+        cells = dict(zip(columns, (f"sub-{at}", *map(str, row)), strict=True))
+        rows.append(Row(at, f"sub-{at}", cells))
+    declared = [clinical_column(column=name, read_as="number", minimum=0, maximum=200) for name in columns[1:]]
+    # 26 x 26 pairs x (1/26)^3 = .04 with the values of rows 2 and 5, 26 x 26 x 23/26 x 2/26 x 12/26 = 21 with 3 and 4
+    (problem,) = suspicious_values(TsvTable("participants.tsv", columns, tuple(rows)), declared)
+    assert (problem.reason, problem.row, problem.is_warning) == ("same_values", 2, True)
+    assert "sub-5 has the same values in all 3 clinical columns" in problem.text
+
+
+def test_a_volume_that_other_software_writes_for_none_is_named(folder):
+    with (folder / "cohort.toml").open("a") as study:
+        study.write(VENDOR)
+    volumes = ("12.5", "999.9", "3", "40", "0", "-1")
+    lines = [f"sub-{at},{volume}" for at, volume in enumerate(volumes, 1)]
+    (folder / "vendor.csv").write_text("\n".join(["Patient,Core", *lines]) + "\n")
+    (text,) = _texts(folder, "likely_missing_code")
+    assert text.startswith("vendor.csv, row 3, column Core: value 999.9 looks like a code for missing, far from all")

@@ -52,13 +52,18 @@ def test_one_image_under_two_names_is_named_however_it_is_compressed(tmp_path): 
         nib.save(nib.Nifti1Image(values * 0, np.eye(4)), tmp_path / name)
     import gzip
 
+    # saved again by another program: another type of number, other words in the header, voxels in another order
+    again = nib.Nifti1Image(values[::-1].astype(np.float32), np.diag([-1.0, 1, 1, 1]))
+    again.affine[0, 3] = 3
+    again.header["descrip"] = b"another program"
+    nib.save(again, tmp_path / "d.nii.gz")
     packed = (tmp_path / "a.nii.gz").read_bytes()
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(gzip.decompress(packed), 1, mtime=7))
-    names = ("a.nii.gz", "b.nii.gz", "c.nii.gz", "empty1.nii", "empty2.nii")
+    names = ("a.nii.gz", "b.nii.gz", "c.nii.gz", "empty1.nii", "empty2.nii", "d.nii.gz")
     scans = [Scan(f"sub-{name[0]}{at}", "lesion", None, name) for at, name in enumerate(names)]
     (problem,) = same_content(scans, tmp_path)
     assert problem.is_warning
     assert problem.text == (
-        "scans.tsv, column path: value a.nii.gz must be of one participant; sub-b1 has the same voxels under another "
-        "name. Look which of them it shows, and give the others their own file."
+        "scans.tsv, column path: value a.nii.gz must be of one participant; sub-b1, sub-d5 has the same voxels "
+        "under another name. Look which of them it shows, and give the others their own file."
     )

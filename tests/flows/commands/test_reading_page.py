@@ -169,3 +169,137 @@ def test_the_other_convention_turns_picture_letters_and_panels(tmp_path):
         browser.press("Shift+2", "Enter")
         assert json.loads(downloaded(browser, tmp_path / "again").read_text())["cases"][0]["is_open"] is False
         assert "Neurological convention: the patient's left is on the left" in browser.run("document.body.textContent")
+
+
+#: What a key does in a case that is open to answers: what changes of what is looked at, and to what.
+LOOKED_AT = (
+    "at", "k", "Math.round(low)", "Math.round(high)", "active", "draft().affected", "draft().confidence",
+    "draft().not_readable", "codes.reduce((n, code) => n + records.get(code).revisions.length, 0)", "n_saved",
+    "$('start').open", "$('end').open", "$('keys').open", "document.activeElement.id",
+)  # fmt: skip
+(AT, K, LOW, HIGH, ACTIVE, AFFECTED, CONFIDENCE, NOT_READABLE, N_REVISIONS, N_SAVED, START, END, KEYS_SHOWN, FOCUS) = (
+    range(len(LOOKED_AT))
+)
+N_SLICES, MIDDLE = 8, 3  # of a stack; the slice at which a case opens
+REGION_OF = {"1": "m1", "6": "m6", "c": "caudate", "l": "lentiform", "k": "internal_capsule", "i": "insula"}
+ALWAYS = {
+    "ArrowUp": {K: MIDDLE + 1}, "ArrowDown": {K: MIDDLE - 1}, "PageUp": {K: N_SLICES - 1}, "PageDown": {K: 0},
+    "Home": {K: 0}, "End": {K: N_SLICES - 1}, "ArrowLeft": {}, "ArrowRight": {ACTIVE: 1},
+    "w": {LOW: 15, HIGH: 55}, ",": {LOW: 5, HIGH: 85}, ".": {LOW: -5, HIGH: 75}, "-": {LOW: 4, HIGH: 76},
+    "+": {LOW: -4, HIGH: 84}, "x": {FOCUS: "not-readable"}, "s": {N_SAVED: 1}, "Shift+s": {N_SAVED: 1},
+    "?": {KEYS_SHOWN: True}, "z": {}, "Shift+6": {}, "Escape": {},
+}  # fmt: skip
+DONE = [{"affected": ["right_m2"], "confidence": 4, "not_readable": None, "time_s": 1, "finished_at": "t"}]
+#: (which case, draft, whether it was finished before, which others are finished) of each state.
+STATES = {
+    "first, a training case": (0, ([], None, None), False, []),
+    "answered": (2, (["right_m2"], 4, None), False, []),
+    "finished": (2, (["right_m2"], 4, None), True, []),
+    "not readable": (2, ([], None, "motion"), False, []),
+    "last of all": (-1, (["right_m2"], 4, None), False, "all"),
+}
+
+
+def _expected(state, key, n_cases):
+    """What changes at a key; everything else stays."""
+    place, (affected, confidence, not_readable), is_done, others = STATES[state]
+    at = place % n_cases
+    is_readable = not_readable is None
+    found = dict(ALWAYS.get(key, {}))
+    if key in REGION_OF and is_readable:
+        found[AFFECTED] = [*affected, f"right_{REGION_OF[key]}"]
+    elif key == "2" and is_readable:
+        found[AFFECTED] = [] if "right_m2" in affected else ["right_m2"]
+    elif key.startswith("Shift+") and key[-1] in "15" and is_readable:
+        found[CONFIDENCE] = int(key[-1])
+    elif key == "p" and at:
+        found[AT] = at - 1
+    elif key == "n" and at < n_cases - 1:
+        found[AT] = at + 1
+    elif key == "Enter" and (confidence is not None or not is_readable):
+        found |= {} if is_done else {N_REVISIONS: 1}
+        found |= {END: True, FOCUS: "save-at-end"} if others == "all" else {AT: at + 1}
+    if found.get(AT, at) != at:
+        found.pop(AFFECTED, None)
+    return found
+
+
+def _set_up(browser, state):
+    """Bring the page into a state; what is looked at then."""
+    place, (affected, confidence, not_readable), is_done, others = STATES[state]
+    draft = {"affected": affected, "confidence": confidence, "not_readable": not_readable}
+    kept(browser)
+    return browser.run(
+        f"""(() => {{
+        for (const id of ["end", "keys"]) $(id).open = false;
+        const place = (codes.length + {place}) % codes.length, others = {json.dumps(others == "all")};
+        codes.forEach((code, i) => {{
+          const one = records.get(code);
+          one.revisions = (i === place ? {json.dumps(is_done)} : others) ? {json.dumps(DONE)} : [];
+          one.draft = i === place ? {json.dumps(draft)} : {{ ...EMPTY, ...(last(one) && answersFrom(last(one))) }};
+        }});
+        if (at !== place) show(place);
+        document.activeElement.blur();
+        active = 0; n_saved = 0; k = {MIDDLE}; resetWindow(); drawSlice(); paint();
+        return [{", ".join(LOOKED_AT)}];
+        }})()"""
+    )
+
+
+def _looked_at(browser):
+    return browser.run(f"[{', '.join(LOOKED_AT)}]")
+
+
+def test_every_key_does_in_every_state_what_it_says_and_nothing_else(tmp_path):
+    _, pages = made(tmp_path)
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(pages["A"])
+        counted = (
+            "URL.createObjectURL = ((make) => (one) => { n_saved += 1; return make(one); })(URL.createObjectURL), 1"
+        )
+        browser.run(f"globalThis.n_saved = 0; {counted}")
+        browser.wait("$('start').open")
+        before = _looked_at(browser)
+        for key in ("s", "p", "n", "1", "Shift+3", "x", "w", "?", "Escape", "Escape", "Escape"):
+            browser.press(key)  # nobody has said yet who reads
+            assert _looked_at(browser) == before, key
+        browser.press("Enter")
+        browser.wait("!$('start').open && canvas.dataset.ready === codes[at]")
+        n_cases, n_slices = browser.run("[codes.length, stack.slices.length]")
+        assert n_slices == N_SLICES
+        keys = [*ALWAYS, *REGION_OF, "2", "Shift+1", "Shift+5", "p", "n", "Enter"]
+        for state in STATES:
+            for key in keys:
+                before = _set_up(browser, state)
+                browser.press(key)
+                expected = _expected(state, key, n_cases)
+                if END in expected:
+                    browser.wait("$('end').open")
+                after = _looked_at(browser)
+                found = {place: after[place] for place in range(len(after)) if after[place] != before[place]}
+                if N_REVISIONS in expected:
+                    expected[N_REVISIONS] += before[N_REVISIONS]
+                if AT in expected:  # another case has its own answers and begins in its own place
+                    found = {place: value for place, value in found.items() if place in (AT, N_REVISIONS, N_SAVED, END)}
+                assert found == expected, (state, key)
+        # behind the last case: what is on top of the page has the keys, and S saves as it says
+        for key, expected in {
+            "s": {N_SAVED: 1}, "Shift+s": {N_SAVED: 1}, "Enter": {N_SAVED: 1}, "Escape": {END: False},
+            "p": {END: False, AT: n_cases - 2}, "n": {}, "x": {}, "1": {}, "2": {}, "c": {}, "Shift+2": {}, "w": {},
+            "ArrowUp": {}, "Home": {}, "?": {}, "z": {},
+        }.items():  # fmt: skip
+            _set_up(browser, "last of all")
+            browser.press("Enter")
+            browser.wait("$('end').open")
+            before = _looked_at(browser)
+            browser.press(key)
+            after = _looked_at(browser)
+            found = {place: after[place] for place in range(FOCUS) if after[place] != before[place]}
+            assert {
+                place: value for place, value in found.items() if AT not in found or place in (AT, END)
+            } == expected, key
+        # where the reason is chosen letters choose; Enter and Escape give the keys back
+        for key in ("Enter", "Escape"):
+            _set_up(browser, "first, a training case")
+            browser.press("x", key, "1")
+            assert browser.run("[document.activeElement.tagName, draft().affected]") == ["BODY", ["right_m1"]]
