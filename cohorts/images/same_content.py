@@ -7,6 +7,8 @@ Images without any voxel above or below 0 say "no lesion", and are alike by righ
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,8 +22,13 @@ from cohorts.folder.scans import FILE, Scan
 from cohorts.images.nifti import ImageProblemError, decompressed, peek_header
 from cohorts.store.share import read_file
 
-LARGEST_VOXELS = 2**28  # bytes of a file whose voxels are compared; of a larger one, as of CT perfusion, its bytes are
+LARGEST_BYTES = 2**28  # of voxels; larger images, as of CT perfusion, are told apart by their checksum
+GZIP_TRAILER = 8  # bytes: CRC-32 and size of the content, RFC 1952
 OTHERS_SHOWN = 3
+_UNREADABLE = (
+    OSError, EOFError, ValueError, ImageProblemError, nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+)  # fmt: skip
 
 
 def same_content(scans: Iterable[Scan], folder: Path) -> list[Problem]:
@@ -32,11 +39,20 @@ def same_content(scans: Iterable[Scan], folder: Path) -> list[Problem]:
     scans : those that can be used
     folder : the cohort folder
     """
-    alike: dict[str, list[Scan]] = defaultdict(list)
+    of_one_size: dict[tuple[int, ...], list[Scan]] = defaultdict(list)
     for scan in scans:
+        if sides := _sides(folder / scan.path):
+            of_one_size[sides].append(scan)
+    alike: dict[str, list[Scan]] = defaultdict(list)
+    for scan in (one for group in of_one_size.values() if _is_shared(group) for one in group):
         if digest := _digest(folder / scan.path):
             alike[digest].append(scan)
-    return [_warning(same) for same in alike.values() if len({scan.participant_id for scan in same}) > 1]
+    return [_warning(same) for same in alike.values() if _is_shared(same)]
+
+
+def _is_shared(scans: list[Scan]) -> bool:
+    """Whether they are of several participants."""
+    return len({scan.participant_id for scan in scans}) > 1
 
 
 def _warning(same: list[Scan]) -> Problem:
@@ -49,20 +65,26 @@ def _warning(same: list[Scan]) -> Problem:
     return Problem(FILE, None, "path", first.path, rule, remedy, "same_content", first.participant_id, is_warning=True)
 
 
-def _digest(path: Path) -> str:
-    """Digest of an image's voxels, or of a large file's bytes; nothing where it cannot be read or holds zeros only."""
+def _sides(path: Path) -> tuple[int, ...]:
+    """Sides of an image in voxels, in no order: images can be alike only where they share them. Empty if unreadable."""
     try:
+        image: Any = nib.load(path)
+    except _UNREADABLE:
+        return ()  # said elsewhere
+    return tuple(sorted(image.shape))
+
+
+def _digest(path: Path) -> str:
+    """Digest of an image's voxels, or a large one's checksum; nothing where it cannot be read or holds zeros only."""
+    try:
+        image: Any = nib.load(path)
+        if math.prod(image.shape) * image.get_data_dtype().itemsize > LARGEST_BYTES:
+            return _checksum(path)
         packed = read_file(path)
-        header = peek_header(packed, path.name)
-        content = decompressed(packed, header, path.name)
-        if len(content) > LARGEST_VOXELS:
-            return hashlib.sha256(content).hexdigest()
-        image: Any = nib.Nifti1Image.from_bytes(bytes(content))
-        upright: Any = nib.as_closest_canonical(image)  # type: ignore[no-untyped-call]
+        content = decompressed(packed, peek_header(packed, path.name), path.name)
+        upright: Any = nib.as_closest_canonical(nib.Nifti1Image.from_bytes(bytes(content)))  # type: ignore[no-untyped-call]
         values = np.asanyarray(upright.dataobj)
-    except (OSError, ImageProblemError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError):
-        return ""  # said elsewhere
-    except (ValueError, EOFError):  # cut off, or a header without sense
+    except _UNREADABLE:
         return ""
     flat = values.ravel(order="F")
     is_set = flat != 0
@@ -71,3 +93,12 @@ def _digest(path: Path) -> str:
     digest = hashlib.blake2b(repr(values.shape).encode() + np.packbits(is_set).tobytes())
     digest.update(flat[is_set].astype(np.float32).tobytes())
     return digest.hexdigest()
+
+
+def _checksum(path: Path) -> str:
+    """Of a file's content: as gzip keeps it, or made from the bytes."""
+    with path.open("rb") as file:
+        if not path.name.lower().endswith(".gz"):
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(-GZIP_TRAILER, os.SEEK_END)
+        return file.read().hex()

@@ -6,6 +6,7 @@ import io
 
 import nibabel as nib
 import numpy as np
+import pytest
 from rich.console import Console
 
 from cohorts.folder.problems import Problem
@@ -43,7 +44,7 @@ def test_problems_are_grouped_by_column_and_rule():
     assert table[9][:7] == ["excludes", "sub-4", "participants.tsv", "4", "nihss", "70", "value_out_of_range"]
 
 
-def test_one_image_under_two_names_is_named_however_it_is_compressed(tmp_path):  # case 25
+def test_one_image_under_two_names_is_named_however_it_is_compressed(tmp_path, monkeypatch):  # case 25
     values = np.zeros((4, 5, 3), np.uint8)
     values[1, 2, 1] = 1
     for name, content in (("a.nii.gz", values), ("b.nii.gz", values), ("c.nii.gz", values.T.reshape(4, 5, 3))):
@@ -67,3 +68,10 @@ def test_one_image_under_two_names_is_named_however_it_is_compressed(tmp_path): 
         "scans.tsv, column path: value a.nii.gz must be of one participant; sub-b1, sub-d5 has the same voxels "
         "under another name. Look which of them it shows, and give the others their own file."
     )
+    # a copy of a large image is known by what gzip keeps, and no image is read that has its size for itself alone
+    monkeypatch.setattr("cohorts.images.same_content.LARGEST_BYTES", 1)
+    (problem,) = same_content([scan for scan in scans if "empty" not in scan.path], tmp_path)
+    assert "; sub-b1 has the same voxels" in problem.text
+    monkeypatch.setattr("cohorts.images.same_content._digest", lambda path: pytest.fail(f"{path} was read"))
+    nib.save(nib.Nifti1Image(values[:3], np.eye(4)), tmp_path / "other.nii")
+    assert same_content([scans[0], Scan("sub-x", "lesion", None, "other.nii")], tmp_path) == []
