@@ -19,6 +19,7 @@ from tasks.segmentation import dwi_channels, template_places
 
 TO_TEMPLATE = np.array([[2.0, 0, 0, -90], [0, 2, 0, -126], [0, 0, 2, -72]])
 SHAPE = (91, 109, 91)
+COARSE, SMALL = np.array([[4.0, 0, 0, -90], [0, 4, 0, -126], [0, 0, 4, -72]]), (46, 55, 46)
 
 
 @pytest.mark.parametrize("site", PILED_AT_MM, ids=["petrous", "temporal", "frontal"])
@@ -64,11 +65,11 @@ def test_judged_patients_have_the_artefact_as_often_as_those_who_teach_and_each_
 
 def patient(number, kind="mask"):
     """A head of evenly bright brain."""
-    places = template_places(TO_TEMPLATE, SHAPE)
+    places = template_places(COARSE, SMALL)
     brain = ((places - np.array([0, -18, 0])[:, None, None, None]) ** 2).sum(axis=0) < 80**2
     signal = np.where(brain, 1000 + 50 * np.sin(places[0]), 0)
     empty = np.zeros((0, 0, 0), np.uint8)
     facts = {"kind": kind, "number": float(number)}
     images = {"b_high": signal.astype(np.float16), "adc": np.where(brain, 0.8, 0).astype(np.float16)}
     others = dict.fromkeys(("ct", "cta", "head", "classes", "classic", "territory"), empty)
-    return PooledPatient(**images, **others, brain=brain, to_template=TO_TEMPLATE, facts=facts)
+    return PooledPatient(**images, **others, brain=brain, to_template=COARSE, facts=facts)
