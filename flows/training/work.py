@@ -46,7 +46,11 @@ class Work:
         self.seconds[part] = time.perf_counter() - begun
 
     def stop_if_failed(self, future: Any) -> None:
-        """End the drawing of a pool that nobody will read."""
+        """End the drawing of a pool that nobody will read.
+
+        Without waiting the state is the server's, which may not have heard yet that the training ended well.
+        """
+        future.wait()
         if not future.state.is_completed():
             self.workers.stopped.set()
 
