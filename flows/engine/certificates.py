@@ -7,7 +7,9 @@ made again.
 
 from __future__ import annotations
 
+import ipaddress
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,13 +20,14 @@ NAMES = TlsFiles(Path("ca.pem"), Path("cert.pem"), Path("key.pem"))
 EARLIER = timedelta(hours=1)  # clocks of machines differ
 
 
-def make_certificates(folder: Path, days: int) -> TlsFiles:
+def make_certificates(folder: Path, days: int, addresses: Sequence[str] = ()) -> TlsFiles:
     """Write ``ca.pem``, ``cert.pem`` and ``key.pem``, the key for its owner's eyes alone.
 
     Parameters
     ----------
     folder : made if absent, mode 700
     days : for which they are valid, from now
+    addresses : IP addresses that the certificate names, for clients that look at them, as Dask's do not
 
     Raises
     ------
@@ -59,9 +62,11 @@ def make_certificates(folder: Path, days: int) -> TlsFiles:
             .not_valid_before(now - EARLIER)
             .not_valid_after(now + timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .sign(authority_key, hashes.SHA256())
         )
-        return certificate.public_bytes(serialization.Encoding.PEM)
+        if addresses:
+            named = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(one)) for one in addresses])
+            certificate = certificate.add_extension(named, critical=False)
+        return certificate.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     with os.fdopen(os.open(files.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -312,7 +312,11 @@ def _guards(cell: Row, recount: Recount) -> Iterator[str]:
         found = recount.suspects[cell.category or ""].reindex(members).dropna()
         yield from _shares(cell, int(found.sum()), len(found))
         return
-    named = ("chronic", "haemorrhage") if cell.category == "without_either" else ((cell.category or "")[8:],)
+    named = (
+        ("chronic", "haemorrhage")
+        if cell.category == "without_either"
+        else ((cell.category or "").removeprefix("without_"),)
+    )
     out = pd.concat([recount.suspects[name] for name in named], axis=1).reindex(members).eq(1).any(axis=1)
     scores = (recount.numbers(cell.stratum, "score", source) for source in (cell.source, cell.reference))
     candidate, reference = (one[~out.reindex(one.index)] for one in scores)

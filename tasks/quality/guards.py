@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -143,7 +144,7 @@ class _Head:
         """Volume of a block."""
         return float(np.prod(self.spacing_mm)) / 1000
 
-    @property
+    @cached_property
     def inner(self) -> Mask:
         """What lies away from the skull."""
         return np.asarray(ndimage.distance_transform_edt(self.inside, sampling=self.spacing_mm) > EDGE_MM)
@@ -153,6 +154,7 @@ class _Head:
         labels = [one.index for one in territories.table.labels if (one.region == POSTERIOR_FOSSA) == is_fossa]
         return resample_labels(np.isin(territories.labels, labels), territories.affine, self.grid, self.to_template)
 
+    @cached_property
     def places(self) -> Float32Array:
         """Template world of every block, (3, X, Y, Z), mm."""
         matrix = (self.to_template @ self.grid.affine).astype(np.float32)
@@ -223,7 +225,7 @@ def _haemorrhage_ml(head: _Head, territories: Atlas) -> float:
     dense = head.inside & (head.from_tissue > BLOOD_FROM_TISSUE_HU)
     fossa = head.labelled(territories, is_fossa=True)
     cerebrum = head.near(head.labelled(territories), VENTRICLE_MM) & ~fossa
-    inner = dense & cerebrum & head.inner & (head.places()[2] < HIGHEST_MM)
+    inner = dense & cerebrum & head.inner & (head.places[2] < HIGHEST_MM)
     pieces, n = ndimage.label(head.without_thin(inner, THIN_BLOOD_MM))
     if not n:
         return 0.0
@@ -249,7 +251,7 @@ def _has_like(head: _Head, dense: Mask, pieces: IntegerArray) -> Mask:
 def _hyperdense_mca(head: _Head) -> tuple[float | None, float | None]:
     """Density of the artery's densest stretch on the denser side, and over that of the other side."""
     is_free = ~head.near(~head.inside | (head.values > CALCIUM_HU), BONE_REACH_MM)
-    places = head.places()
+    places = head.places
     sides = []
     for sign in (-1.0, 1.0):
         along, distance = _beside_course(places * np.array([sign, 1, 1], np.float32).reshape(3, 1, 1, 1))

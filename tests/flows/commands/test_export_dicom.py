@@ -19,6 +19,7 @@ from rich.console import Console
 
 from flows.commands.export_dicom import ExportRequest, export_dicom
 from flows.commands.send_dicom import Secrecy, archive
+from flows.engine.certificates import make_certificates
 from flows.run.request import PreflightError, UsageError
 from tasks.anatomy import SHORT_CODES
 from tests.cohorts.dicom.made import uid
@@ -26,7 +27,6 @@ from tests.flows import scan_phantom
 from tests.flows.commands.archive import CLASSES, fetched, needed, orthanc
 from tests.flows.commands.hospital import PATIENT, STUDY, make_hospital
 from tests.flows.conftest import free_port
-from tests.flows.engine.certificates import make_certificates
 
 #: What dciodvfy (Debian, 2022) says of every object with codes of a private scheme: it knows public ones only.
 STATED = ("Unrecognized defined term = <99ASPECTS>", "would be needed to build DICOMDIR")
@@ -197,7 +197,7 @@ def test_every_object_passes_the_checker_but_for_stated_warnings(hospital):
 
 @pytest.mark.processes
 def test_tls_is_spoken_and_an_archive_of_another_authority_gets_nothing(hospital, tmp_path):
-    ours, theirs = make_certificates(tmp_path / "ours"), make_certificates(tmp_path / "theirs")
+    ours, theirs = (make_certificates(tmp_path / name, 1, ["127.0.0.1"]) for name in ("ours", "theirs"))
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(ours.ca))
     server.load_cert_chain(ours.cert, ours.key)
     server.verify_mode = ssl.CERT_REQUIRED
