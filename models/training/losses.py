@@ -1,4 +1,4 @@
-"""The losses of two papers: of paper 2 (Deep-ASPECTS, equation 2), and of the code of paper 3 (DA-Net).
+"""The losses of two papers, paper 2 (Deep-ASPECTS, equation 2) and the code of paper 3 (DA-Net); and one of regions.
 
 Paper 2: three times focal, and boundary, and generalised Dice. All three are MONAI's: focal (Lin et al., arXiv
 1708.02002), boundary (Kervadec et al., Med Image Anal 2021;67:101851) and generalised Dice (Sudre et al., arXiv
@@ -8,6 +8,8 @@ else, so the other classes are summed up.
 The code of paper 3 (simonsf/ct-aspects, 76899f5: train_cortical.py, RankLoss.py, AvgLoss.py, WeightedMSE.py) has more
 than its paper's weighted cross-entropy and attention: cross-entropy weighted by what is called as well, a rank loss
 between the sides, and the mean product of both sides' probabilities.
+
+Of regions: where single voxels tell next to nothing, as on plain CT, the mean over a region still does.
 """
 
 from __future__ import annotations
@@ -54,6 +56,40 @@ class PaperLoss:
         focal = two.shape[1] * self._focal(slices, flat)  # MONAI's mean is over classes too
         total: Tensor = FOCAL * focal + BOUNDARY * self._boundary(slices, flat) + DICE * self._dice(slices, flat)
         return total
+
+
+LEAST_OF_REGION = 60  # voxels: half a ml of 2 mm, less says nothing
+
+
+def share_loss(probability: Tensor, is_foreground: Tensor, is_known: Tensor, regions: Tensor) -> Tensor:
+    """Cross-entropy of the mean probability of every region against the share of it that is foreground.
+
+    Regions of which fewer than ``LEAST_OF_REGION`` voxels are shown, or of which any is not known, are left out.
+
+    Parameters
+    ----------
+    probability : (N, X, Y, Z) float tensor, of the foreground
+    is_foreground, is_known : (N, X, Y, Z) bool tensors
+    regions : (N, X, Y, Z) int tensor, 0 outside of all
+
+    Returns
+    -------
+    The mean over regions; 0 without any.
+    """
+    n_labels = int(regions.max()) + 1
+    own = (regions + n_labels * torch.arange(len(regions), device=regions.device).reshape(-1, 1, 1, 1)).flatten()
+
+    def summed(values: Tensor) -> Tensor:
+        found = torch.zeros(n_labels * len(regions), dtype=probability.dtype, device=probability.device)
+        return found.index_add(0, own, values.to(probability.dtype).flatten()).reshape(-1, n_labels)[:, 1:]
+
+    size = summed(torch.ones_like(probability))
+    is_counted = (size >= LEAST_OF_REGION) & (summed(~is_known) == 0)
+    if not bool(is_counted.any()):
+        return probability.sum() * 0
+    size = size[is_counted]
+    found = (summed(probability)[is_counted] / size).clamp(1e-5, 1 - 1e-5)
+    return functional.binary_cross_entropy(found, summed(is_foreground)[is_counted] / size)
 
 
 #: WeightedMSE.py and DenseNet.py: how sharply attention is told from none, over which share; dilations; power.

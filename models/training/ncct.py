@@ -45,6 +45,11 @@ def _labels(patient: PooledPatient) -> npt.NDArray[np.uint8]:
     return np.where(patient.classes == INFARCT, IGNORED, patient.classes).astype(np.uint8)
 
 
+def _regions(patient: PooledPatient) -> npt.NDArray[np.uint8]:
+    """The ten regions of both sides, as ``density_ratio`` compares them."""
+    return patient.territory
+
+
 def _head(patient: PooledPatient) -> Mask:
     """As found on CT: all that the skull holds."""
     return patient.head
@@ -59,4 +64,5 @@ NCCT_TASK = Task(
     foreground=(INFARCT,),
     weights=WEIGHTS,
     judged_in=_head,
+    regions=_regions,
 )

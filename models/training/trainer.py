@@ -24,7 +24,7 @@ from models.networks.build import build_network
 from models.networks.channels_last import laid_out
 from models.networks.unet import load_state, stored_state
 from models.training.checkpoints import Learner, keep_checkpoint, log_row, resumed
-from models.training.losses import PaperLoss
+from models.training.losses import PaperLoss, share_loss
 from models.training.pool import IGNORED, NOT_FOREGROUND, PooledPatient, awaited, read_patient
 from models.training.posed import posed
 from tasks.arrays import Float32Array, Mask
@@ -58,6 +58,7 @@ class Task:
     weights : of each class in the cross-entropy
     judged_in : pooled patient -> (X, Y, Z) bool array, the brain of the scan that is shown when judging
     fewer : like ``channels``, of a scan without what may be absent; None where nothing may
+    regions : pooled patient -> (X, Y, Z) uint8 array, whose shares of foreground a plan may count besides
     """
 
     name: str
@@ -69,6 +70,7 @@ class Task:
     weights: tuple[float, ...]
     judged_in: Callable[[PooledPatient], Mask] = _brain
     fewer: Channels | None = None
+    regions: Labels | None = None
 
     @property
     def is_lesion(self) -> bool:
@@ -85,7 +87,8 @@ class Plan:
     ``pool_at_start + n pool_per_step`` patients of ``pool``, so that training starts while the pool is still written,
     and comes to the same weights as with a full one. ``start_sha256`` is the digest of weights to start from, which lie
     in the training's folder as ``start.safetensors``. ``cohort_share`` is the share of patients that come from a
-    cohort, not from the pool. ``loss`` ``paper-2`` is ``models.training.losses.PaperLoss``.
+    cohort, not from the pool. ``loss`` ``paper-2`` is ``models.training.losses.PaperLoss``. ``by_region`` weighs
+    ``models.training.losses.share_loss``, which is added.
     """
 
     preset: str = "small"
@@ -108,6 +111,7 @@ class Plan:
     start_sha256: str = ""
     cohort_share: float = 0.0
     loss: Literal["tversky", "paper-2"] = "tversky"
+    by_region: float = 0.0
     optimiser: Literal["adamw", "sgd"] = "adamw"
     schedule: Literal["cosine", "cyclic"] = "cosine"
 
@@ -159,12 +163,14 @@ def train(
     losses: list[float] = []
     network.train()
     while step < plan.n_steps:
-        images, labels = (one.to(device) for one in _batch(task, pool, cohort, plan, step))
+        images, labels, regions = (one.to(device) for one in _batch(task, pool, cohort, plan, step))
         for group in optimiser.param_groups:
             group["lr"] = rate_at(plan, step)
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=is_mixed):
             logits = network(images)
         loss = loss_of(logits.float(), labels)
+        if plan.by_region:
+            loss = loss + plan.by_region * _by_region(task, logits.float(), labels, regions)
         learner.learn(loss)
         step += 1
         learner.average(min(plan.average, (1 + step) / (10 + step)))
@@ -237,10 +243,10 @@ def rate_at(plan: Plan, step: int) -> float:
 
 def _batch(
     task: Task, pool: Path | None, cohort: Sequence[Path], plan: Plan, step: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Patches of random patients: by the seed and the step alone."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Patches of random patients, their labels and regions: by the seed and the step alone."""
     rng = np.random.default_rng((plan.seed, step))
-    images, labels = [], []
+    images, labels, regions = [], [], []
     n_drawn = min(plan.pool, int(plan.pool_at_start + plan.pool_per_step * step))
     for _ in range(plan.batch):
         if cohort and (pool is None or rng.random() < plan.cohort_share):
@@ -255,8 +261,20 @@ def _batch(
         turn = -1 if rng.random() < MIRRORED else 1
         images.append(task.channels(patient, rng)[(slice(None), *box)][:, ::turn])
         labels.append(labelled[box][::turn])
+        if plan.by_region and task.regions is not None:
+            regions.append(task.regions(patient)[box][::turn])
     given = torch.from_numpy(np.ascontiguousarray(np.stack(images), dtype=np.float32))
-    return given.to(memory_format=torch.channels_last_3d), torch.from_numpy(np.stack(labels).astype(np.int64))
+    numbers = (np.stack(one).astype(np.int64) if one else np.zeros(0, np.int64) for one in (labels, regions))
+    own_labels, own_regions = (torch.from_numpy(one) for one in numbers)
+    return given.to(memory_format=torch.channels_last_3d), own_labels, own_regions
+
+
+def _by_region(task: Task, logits: torch.Tensor, labels: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
+    """Loss of the shares of regions that are foreground."""
+    foreground = list(task.foreground)
+    probability = logits.softmax(dim=1)[:, foreground].sum(dim=1)
+    wanted = torch.as_tensor(foreground, device=labels.device)
+    return share_loss(probability, torch.isin(labels, wanted), labels != IGNORED, regions)
 
 
 def _corner(

@@ -8,7 +8,7 @@ import monai.networks.nets  # noqa: F401  # binds a socket as it is first import
 import pytest
 import torch
 
-from models.training.losses import PaperLoss
+from models.training.losses import LEAST_OF_REGION, PaperLoss, share_loss
 from models.training.pool import IGNORED
 
 
@@ -62,3 +62,41 @@ def test_a_better_answer_has_less_loss(line):
     better = logits.clone()
     better[0, 2, 2] += 3
     assert PaperLoss((2,))(better, labels) < PaperLoss((2,))(logits, labels)
+
+
+def test_the_loss_of_shares_by_hand():
+    """Two regions of 100 voxels: .3 said of one of which .1 is infarct, .2 of one without; a third is too small."""
+    regions = torch.zeros(1, 250, 1, 1, dtype=torch.long)
+    regions[0, :100], regions[0, 100:200], regions[0, 200 : 200 + LEAST_OF_REGION - 1] = 1, 12, 5
+    probability = torch.full((1, 250, 1, 1), 0.9)
+    probability[0, :100], probability[0, 100:200] = 0.3, 0.2
+    truth = torch.zeros(1, 250, 1, 1, dtype=torch.bool)
+    truth[0, 40:50] = truth[0, 210:] = True
+    known = torch.ones_like(truth)
+    first = -0.1 * math.log(0.3) - 0.9 * math.log(0.7)
+    second = -math.log(0.8)
+    assert float(share_loss(probability, truth, known, regions)) == pytest.approx((first + second) / 2)
+    known[0, 3] = False  # of one voxel of the first region nobody knows what it is
+    assert float(share_loss(probability, truth, known, regions)) == pytest.approx(second)
+    assert float(share_loss(probability, truth, ~known & False, regions)) == 0
+
+
+def test_regions_of_two_patients_are_not_one():
+    """What is said of region 1 is .3 in one patient, .5 in the other; neither has an infarct."""
+    regions = torch.ones(2, 100, 1, 1, dtype=torch.long)
+    probability = torch.stack([torch.full((100, 1, 1), one) for one in (0.3, 0.5)])
+    nothing = torch.zeros(2, 100, 1, 1, dtype=torch.bool)
+    by_hand = -(math.log(0.7) + math.log(0.5)) / 2
+    assert float(share_loss(probability, nothing, ~nothing, regions)) == pytest.approx(by_hand)
+
+
+def test_the_mean_over_a_region_goes_to_its_share():
+    """Gradient descent on logits of a region a quarter of which is infarct ends where the mean is a quarter."""
+    logits = torch.full((1, 100, 1, 1), -4.0, requires_grad=True)
+    truth = torch.zeros(1, 100, 1, 1, dtype=torch.bool)
+    truth[0, :25] = True
+    for _ in range(400):
+        loss = share_loss(logits.sigmoid(), truth, torch.ones_like(truth), torch.ones(truth.shape, dtype=torch.long))
+        (gradient,) = torch.autograd.grad(loss, logits)
+        logits = (logits - 20 * gradient).detach().requires_grad_()
+    assert float(logits.detach().sigmoid().mean()) == pytest.approx(0.25, abs=0.005)

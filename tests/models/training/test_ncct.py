@@ -60,6 +60,7 @@ def test_the_papers_plan_is_the_papers():
     corrected = plan_for("corrected", "small", "ncct-overlap")
     assert (corrected.optimiser, corrected.schedule, corrected.loss) == ("adamw", "cosine", "tversky")
     assert (corrected.false_positive, corrected.false_negative) == (0.3, 0.7)
+    assert (corrected.by_region, plan.by_region) == (1.0, 0.0)
     assert isinstance(_optimiser(torch.nn.Linear(1, 1), corrected), torch.optim.AdamW)
 
 

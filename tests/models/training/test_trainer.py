@@ -96,10 +96,12 @@ def test_a_patch_and_its_labels_are_left_right_exchanged_together_in_half_of_the
         return sides(patient)[None].astype(np.float32)
 
     task = replace(DWI_TASK, n_channels=1, channels=channels, labels=lambda one: sides(one).astype(np.uint8))
+    task = replace(task, regions=task.labels)
     turned = []
     for step in range(60):
-        images, labels = _batch(task, pool, (), PLAN, step)
+        images, labels, regions = _batch(task, pool, (), replace(PLAN, by_region=1.0), step)
         np.testing.assert_array_equal(images[0, 0].numpy(), labels[0].numpy())
+        np.testing.assert_array_equal(regions.numpy(), labels.numpy())
         along = images[0, 0, :, 0, 0].numpy()
         if along[0] != along[-1]:
             turned.append(along[0] < along[-1])
@@ -113,6 +115,17 @@ def test_another_seed_gives_other_weights_and_another_plan_is_refused(pool, tmp_
     assert digest(first) != digest(other)
     with pytest.raises(ValueError, match="must be of the same plan, got another"):
         train(DWI_TASK, pool, tmp_path / "a", PLAN)
+
+
+def test_shares_of_regions_teach_where_the_plan_weighs_them(pool, tmp_path):
+    """With a weight of 0 the regions change nothing; with another they do."""
+    task = replace(DWI_TASK, regions=lambda one: one.territory)
+    plan = replace(PLAN, n_steps=2)
+    without, unweighed, weighed = (
+        digest(train(which, pool, tmp_path / name, replace(plan, by_region=weight)))
+        for which, name, weight in ((DWI_TASK, "a", 0.0), (task, "b", 0.0), (task, "c", 5.0))
+    )
+    assert without == unweighed != weighed
 
 
 def test_a_trained_network_judges_whole_volumes(pool, tmp_path):
