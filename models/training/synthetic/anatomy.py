@@ -36,16 +36,17 @@ def filled(codes: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArra
 
 
 def _some(rim: Mask, rng: np.random.Generator) -> tuple[npt.NDArray[np.intp], ...]:
-    """Indices of a rim, where a coarse random field says so."""
+    """Indices of a rim, where a coarse random field says so that is alike on both sides."""
     coarse = ndimage.gaussian_filter(rng.standard_normal(tuple(size // 8 + 2 for size in rim.shape)), 1.5)
     coarse = coarse / coarse.std() + rng.uniform(-1.5, 0.8)
     index = np.nonzero(rim)
-    chosen = coarse[tuple(axis // 8 for axis in index)] > 0
+    from_middle = np.abs(index[0] - index[0].mean()).astype(int) if len(index[0]) else index[0]
+    chosen = coarse[tuple(axis // 8 for axis in (from_middle, *index[1:]))] > 0
     return tuple(axis[chosen] for axis in index)
 
 
 def places_of(anatomy: Anatomy, drawn: Recipe, rng: np.random.Generator, is_flipped: bool) -> Float32Array:
-    """Voxel of the anatomy of every voxel of the grid: pose, then a smooth deformation."""
+    """Voxel of the anatomy of every voxel of the grid: pose, then a smooth deformation, much alike on both sides."""
     brain = np.isin(anatomy.tissues[::4, ::4, ::4], [CODE[name] for name in ("grey", "white", "cerebellar_grey")])
     centre = np.argwhere(brain).mean(axis=0) * 4
     angles = [rng.uniform(*drawn.tilt_deg), rng.uniform(*drawn.rotation_deg), rng.uniform(*drawn.rotation_deg)]
@@ -59,8 +60,14 @@ def places_of(anatomy: Anatomy, drawn: Recipe, rng: np.random.Generator, is_flip
     places = np.stack([row[0] * x + row[1] * y + row[2] * z + at for row, at in zip(linear, offset, strict=True)])
     places = places.astype(np.float32)
     coarse, fine = rng.uniform(0, drawn.coarse_mm), rng.uniform(0, drawn.fine_mm)
+    mirror = np.diag([-1.0, 1.0, 1.0])  # of the anatomy, about the middle of its brain
+    way = np.linalg.solve(linear, mirror @ linear)
+    start = np.linalg.solve(linear, mirror @ (offset - centre) + centre - offset)
+    alike = 1 - drawn.one_sided
     for axis in range(3):
-        places[axis] += smooth(rng, 32.0, coarse) + smooth(rng, 14.0, fine)
+        field = smooth(rng, 32.0, coarse) + smooth(rng, 14.0, fine)
+        across = ndimage.affine_transform(field, way, start, order=1, mode="nearest") * mirror[axis, axis]
+        places[axis] += (field + np.float32(alike) * across) / np.float32(np.hypot(1, alike))
     return places
 
 

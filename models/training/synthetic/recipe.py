@@ -22,6 +22,7 @@ class Recipe:
     shift_mm: Range = (-8.0, 8.0)
     coarse_mm: float = 3.5  # standard deviation of the deformation with knots of 32 mm, at most
     fine_mm: float = 1.2  # with knots of 14 mm, at most
+    one_sided: float = 0.4  # of the deformation: with 0 it is the other side's mirror-image, with 1 each side has its own
     # disease, as shares of patients
     atrophy: float = 0.2  # whose cortex is thinned
     narrow_sulci: float = 0.5  # whose cortex fills its sulci
