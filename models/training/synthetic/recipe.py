@@ -22,7 +22,7 @@ class Recipe:
     shift_mm: Range = (-8.0, 8.0)
     coarse_mm: float = 3.5  # standard deviation of the deformation with knots of 32 mm, at most
     fine_mm: float = 1.2  # with knots of 14 mm, at most
-    one_sided: float = 0.4  # of the deformation: with 0 it is the other side's mirror-image, with 1 each side has its own
+    one_sided: float = 0.4  # of the deformation: with 0 both sides move alike, with 1 each by itself
     # disease, as shares of patients
     atrophy: float = 0.2  # whose cortex is thinned
     narrow_sulci: float = 0.5  # whose cortex fills its sulci
@@ -56,12 +56,12 @@ class Recipe:
     # density of tissue: grey matter 37 to 41, white 20 to 34 HU in textbooks; widened to the real scans
     calibration_hu: Range = (-6.0, 6.0)  # by which scanners differ, all tissue alike
     hu_grey: Range = (35.0, 43.0)
-    hu_grey_over_white: Range = (5.0, 13.0)
+    hu_grey_over_white: Range = (5.0, 16.0)
     hu_fluid: Range = (4.0, 14.0)
     meninges: Range = (0.2, 1.0)  # by which fluid beside bone is dura, veins and bone: label maps count them as fluid
     hu_blood: Range = (38.0, 52.0)  # by haematocrit
-    symmetric_hu: Range = (1.0, 4.0)  # standard deviation of tissue from place to place, alike on both sides
-    asymmetric_hu: Range = (0.1, 0.8)  # of the rest
+    symmetric_hu: Range = (1.5, 5.5)  # standard deviation of tissue from place to place, alike on both sides
+    asymmetric_hu: Range = (0.1, 0.7)  # of the rest
     infarct_hu: Range = (1.0, 12.0)  # by which the density falls, by age
     dense_clot: float = 0.4  # share of occlusions whose clot is seen: hyperdense artery
     clot_hu: Range = (50.0, 80.0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.training.anatomies import CODE
 from models.training.synthetic import Recipe, disease, draw_patient, grid, with_settings
 from models.training.synthetic import patient as drawing
+from models.training.synthetic.anatomy import filled, places_of
 from tasks.segmentation import CLASSES
 from tests.models.training.tiny_anatomy import SMALL_SHAPE, small_grid, tiny_anatomy, tiny_lesion
 
@@ -146,6 +148,61 @@ def _inner(classes):
     centre = np.argwhere(classes > 0).mean(axis=0)
     index = np.indices(classes.shape)
     return sum(((axis - at) / 6) ** 2 for axis, at in zip(index, centre, strict=True)) < 1
+
+
+UPRIGHT = with_settings(Recipe(), rotation_deg=(0, 0), tilt_deg=(0, 0), scale=(1, 1), shift_mm=(0, 0))
+
+
+def one_sidedness(one_sided, rng):
+    """Of a deformation without a pose: what is not the other side's mirror-image over what is, standard deviations."""
+    recipe = with_settings(UPRIGHT, one_sided=one_sided)
+    still = places_of(tiny_anatomy(), with_settings(recipe, coarse_mm=0.0, fine_mm=0.0), rng, is_flipped=False)
+    moved = places_of(tiny_anatomy(), recipe, rng, is_flipped=False) - still
+    across = moved[:, ::-1] * np.array([-1, 1, 1]).reshape(3, 1, 1, 1)
+    return float((moved - across).std() / (moved + across).std())
+
+
+def test_a_head_is_deformed_much_alike_on_both_sides():
+    """Of equal and independent sides the ratio is 1; of fields weighed 1 and 1 - .4 it is .4 / 1.6."""
+    rng = np.random.default_rng(3)
+    assert one_sidedness(0.0, rng) < 1e-4
+    assert np.median([one_sidedness(0.4, rng) for _ in range(20)]) == pytest.approx(0.25, abs=0.06)
+    assert np.median([one_sidedness(1.0, rng) for _ in range(20)]) == pytest.approx(1.0, abs=0.25)
+
+
+def test_a_mirrored_and_turned_head_is_deformed_alike_on_both_sides_too():
+    """Both sides of the anatomy's own middle: a point and its partner stay partners."""
+    recipe = with_settings(Recipe(), one_sided=0.0, scale=(0.9, 0.9))
+    anatomy = tiny_anatomy()
+    for seed in range(3):
+        places = places_of(anatomy, recipe, np.random.default_rng(seed), is_flipped=bool(seed % 2))
+        still = places_of(
+            anatomy, with_settings(recipe, coarse_mm=0.0, fine_mm=0.0), np.random.default_rng(seed), bool(seed % 2)
+        )
+        by = (places - still).reshape(3, -1).T
+        at = still.reshape(3, -1).T
+        middle = _middle_of_brain(anatomy)
+        near = np.flatnonzero(np.abs(at - middle).max(axis=1) < 12)[::37]
+        partner = at[near] * [-1, 1, 1] + [2 * middle[0], 0, 0]
+        nearest = np.array([np.argmin(((at - one) ** 2).sum(axis=1)) for one in partner])
+        np.testing.assert_allclose(by[nearest], by[near] * [-1, 1, 1], atol=0.6)  # the nearest voxel is not the partner
+        assert np.abs(by[near]).max() > 0.7
+
+
+def _middle_of_brain(anatomy):
+    """As ``places_of`` finds it: grey and white matter, by every fourth voxel."""
+    codes = [CODE[name] for name in ("grey", "white", "cerebellar_grey")]
+    return np.argwhere(np.isin(anatomy.tissues[::4, ::4, ::4], codes)).mean(axis=0) * 4
+
+
+def test_sulci_are_filled_on_both_sides_alike():
+    """Of a head that is its own mirror-image."""
+    codes = np.full((64, 64, 64), CODE["csf"], np.uint8)
+    codes[16:48, 16:48, 16:48] = CODE["grey"]
+    changed = [filled(codes, np.random.default_rng(seed)) for seed in range(6)]
+    assert any((one != codes).any() and (one == CODE["csf"]).sum() > 180_000 for one in changed)
+    for one in changed:
+        assert np.mean(one != one[::-1]) < 0.02
 
 
 def test_one_seed_is_one_patient():
