@@ -6,8 +6,9 @@
 CACHE holds tables of ``tests.benchmarks.boosted_tables``. Judged are the relative difference alone (``ncct-ratio``) and
 the same before the tilt of the head's density is taken off (``uncorrected``); and with either a booster, a logistic
 regression on the same columns, and the sum of the logits of difference and booster (``fused``). Where the tables hold
-what weights say, so are the probability of a region (``weights``: the mean of a network's, or a classifier's), and a
-logistic regression on that, on its difference from the other side and on the relative difference (``weights, fused``).
+what weights say, so are the probability of a region by each (the mean of a network's, or a classifier's), and a
+logistic regression on that, on its difference from the other side and on the relative difference (``NAME, fused``; of
+several weights together ``all, fused``).
 The measure is the area under the ROC curve over regions. Two questions are told apart: which side (the one with the
 higher mean), and which regions of the affected side. Intervals are of resampled patients, and say nothing where a
 patient is there twice, as in ``real``. No threshold is chosen, and nothing is fitted on what is judged.
@@ -53,14 +54,14 @@ class Patient:
     others : (20, 7) float array: the region, then columns against the other side
     is_affected : (20,) bool array
     lowering_hu : by which the infarct is less dense; 0 where it is not known
-    probabilities : (20,) float array, mean of what the network says; None where it was not asked
+    chances : name of weights -> (20,) float array, what they say of each region
     """
 
     differences: dict[str, np.ndarray]
     others: np.ndarray
     is_affected: np.ndarray
     lowering_hu: float
-    probabilities: np.ndarray | None = None
+    chances: dict[str, np.ndarray]
 
     @property
     def is_known(self) -> np.ndarray:
@@ -87,11 +88,13 @@ class Patient:
             sides += [summary] * 10
         return np.column_stack([self.others, own, np.array(sides)])
 
-    @property
-    def overlaid(self) -> np.ndarray:
-        """(20, 3) float array: relative difference, logit of the probability, and that less the other side's."""
-        logit = _logit(self.probabilities)
-        return np.column_stack([self.differences[SIMPLE[0]], logit, logit - np.roll(logit, 10)])
+    def overlaid(self, names: Sequence[str]) -> np.ndarray:
+        """Relative difference; of each of these weights the logit of the chance, and that less the other side's."""
+        columns = [self.differences[SIMPLE[0]]]
+        for name in names:
+            logit = _logit(self.chances[name])
+            columns += [logit, logit - np.roll(logit, 10)]
+        return np.column_stack(columns)
 
 
 def _logit(probability: Any) -> np.ndarray:
@@ -120,17 +123,16 @@ def read(path: Path) -> tuple[list[Patient], int]:
                     np.array([[at % 10, *_others(*pair)] for at, pair in enumerate(zip(rows, mirrored, strict=True))]),
                     np.array(one["shares"])[order] > AFFECTED,
                     float(one["facts"].get("lowering_hu", 0.0)),
-                    _probabilities(rows),
+                    _chances(rows),
                 )
             )
     return patients, len(lines) - len(patients)
 
 
-def _probabilities(rows: Any) -> np.ndarray | None:
-    """Of every region, 0 of one out of view; None where no network was asked."""
-    if any("mean_probability" not in row for row in rows):
-        return None
-    return np.array([row["mean_probability"] or 0.0 for row in rows])
+def _chances(rows: Any) -> dict[str, np.ndarray]:
+    """Of every region by each of the weights that were asked, 0 of one out of view."""
+    names = rows[0].get("chances", {})
+    return {name: np.array([row["chances"][name] or 0.0 for row in rows]) for name in names}
 
 
 def _differences(row: Any) -> tuple[float, float]:
@@ -185,10 +187,13 @@ def scorers(patients: Sequence[Patient]) -> dict[str, Scorer]:
             f"{name}, {difference}": one
             for name, one in (("booster", boosted), ("logistic", logistic), ("fused", fused))
         }
-    if all(one.probabilities is not None for one in patients):
-        both = _linear().fit(np.concatenate([one.overlaid for one in patients]), truth)
-        found["weights"] = lambda one: _logit(one.probabilities)
-        found["weights, fused"] = lambda one: both.decision_function(one.overlaid)
+    names = sorted(patients[0].chances)
+    for name in names:
+        found[name] = lambda one, name=name: _logit(one.chances[name])
+    together = [(f"{name}, fused", (name,)) for name in names] + ([("all, fused", tuple(names))] if names[1:] else [])
+    for title, some in together:
+        both = _linear().fit(np.concatenate([one.overlaid(some) for one in patients]), truth)
+        found[title] = lambda one, both=both, some=some: both.decision_function(one.overlaid(some))
     return found
 
 

@@ -10,7 +10,7 @@ as ``aspects train`` keeps them: those in whom an infarct is more than a tenth o
 rest one in five, for in most of them nothing of the ten regions is touched. ``oasis``: the brains of
 ``tests.benchmarks.accuracy_regions``, whose regions and lesions come over from the template by registration; infarcts
 of patients that no training saw, by 1-2, 2-3, 3-5 and 5-9 HU less dense in turn, and none in one of five. With
-``--weights FILE`` what ``ncct-overlap`` says is laid over the same regions: the mean of its probability; of
+``--weights FILE ...`` what ``ncct-overlap`` says is laid over the same regions: the mean of its probability; of
 ``ncct-radiomics`` and ``ncct-asymmetry`` it is what these say of each, which know one label map: ``--map classic``.
 """
 
@@ -65,7 +65,7 @@ class Asked:
     """On the command line: the label map, and trained weights to ask besides."""
 
     label_map: str = MAP
-    weights: Path | None = None
+    weights: Sequence[Path] = ()
 
 
 ASKED = Asked()
@@ -83,9 +83,9 @@ def measured(image: ScanImage) -> Rows | None:
     if not scan.registration.is_usable:
         return None
     rows = densities_of(scan)
-    if (path := ASKED.weights) is not None:
+    for path in ASKED.weights:
         for row, chance in zip(rows, said_by(path, scan, [int(row["index"]) for row in rows]), strict=True):
-            row["mean_probability"] = chance
+            row.setdefault("chances", {})[path.stem] = chance
     return rows
 
 
@@ -262,7 +262,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="the pool, or the shared real data")
     parser.add_argument("--first", type=int, help="patients")
     parser.add_argument("--brains", type=int, help="of oasis; each takes minutes once")
-    parser.add_argument("--weights", type=Path, help="a .safetensors file with its card beside it")
+    parser.add_argument("--weights", type=Path, nargs="+", default=[], help=".safetensors files, their cards beside")
     parser.add_argument("--map", choices=("territory", "classic"), default=MAP)
     given = parser.parse_args()
     ASKED.label_map, ASKED.weights = given.map, given.weights
