@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import ssl
 import subprocess
 from collections import Counter
 
 import highdicom as hd
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -24,6 +26,7 @@ from flows.run.request import PreflightError, UsageError
 from tasks.anatomy import SHORT_CODES
 from tests.cohorts.dicom.made import uid
 from tests.flows import scan_phantom
+from tests.flows.commands import dcmqi
 from tests.flows.commands.archive import CLASSES, fetched, needed, orthanc
 from tests.flows.commands.hospital import PATIENT, STUDY, make_hospital
 from tests.flows.conftest import free_port
@@ -37,7 +40,7 @@ def hospital(tmp_path_factory):
     return make_hospital(tmp_path_factory.mktemp("hospital"))
 
 
-def _export(hospital, send=None, **changes):
+def export(hospital, send=None, **changes):
     """Export; (exit code, rows by what they are of, what was printed)."""
     request = ExportRequest(hospital.cohort, hospital.out, hospital.folder / "dicom", hospital.links, archive=send)
     request = dataclasses.replace(request, **changes)
@@ -67,7 +70,7 @@ def _pixels(seg):
 def test_results_reach_a_real_archive_and_come_back_pixel_for_pixel_at_the_right_place(hospital, tmp_path):
     with orthanc(tmp_path / "orthanc") as running:
         send = archive(running.send, None, "ASPECTS", Secrecy())
-        code, rows, printed = _export(hospital, send)
+        code, rows, printed = export(hospital, send)
         of_patient = [row for row in rows if row["participant_id"] == hospital.patient]
         assert [(row["what"], row["status"], row["sent"]) for row in of_patient] == [
             ("seg regions classic", "ok", "sent"),
@@ -169,14 +172,14 @@ def _check_once(hospital, running, send):
     """The same results are the same bytes, and are not sent twice unless somebody asks."""
     before = {path: path.read_bytes() for path in (hospital.folder / "dicom").rglob("*.dcm")}
     n_before = running.n_instances()
-    _, rows, printed = _export(hospital, send)
+    _, rows, printed = export(hospital, send)
     assert {row["sent"] for row in rows if row["status"] == "ok"} == {"already_sent"}
     assert "4 sent before, not again (--send-again)" in printed
     assert {path: path.read_bytes() for path in before} == before
-    _, rows, _ = _export(hospital, send, sends_again=True)
+    _, rows, _ = export(hospital, send, sends_again=True)
     assert {row["sent"] for row in rows if row["status"] == "ok"} == {"sent"}
     by_web = archive(None, running.dicomweb, "ASPECTS", Secrecy())  # another address: it has had nothing yet
-    code, rows, _ = _export(hospital, by_web, labels=(hospital.patient,))
+    code, rows, _ = export(hospital, by_web, labels=(hospital.patient,))
     assert code == 0
     assert [row["sent"] for row in rows if row["participant_id"] == hospital.patient] == ["sent"] * 4
     assert any(row["participant_id"] == hospital.stranger for row in rows)  # its row stays
@@ -186,13 +189,44 @@ def _check_once(hospital, running, send):
 @pytest.mark.processes
 def test_every_object_passes_the_checker_but_for_stated_warnings(hospital):
     needed("dciodvfy")
-    _export(hospital)
+    export(hospital)
     paths = sorted((hospital.folder / "dicom").rglob("*.dcm"))
     assert len(paths) == 4
     for path in paths:
         done = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, check=False)
         told = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Error", "Warning"))]
         assert [line for line in told if not any(known in line for known in STATED)] == []
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_dcmqi_reads_the_same(hospital, tmp_path):
+    """Every voxel of the lesion at its place in the scanner, twenty regions on their sides, the report's numbers."""
+    _, rows, _ = export(hospital)
+    files = {
+        row["what"]: hospital.folder / "dicom" / row["file"]
+        for row in rows
+        if row["participant_id"] == hospital.patient
+    }
+
+    def places_mm(image):
+        there = nib.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj) > 0))
+        return nib.affines.apply_affine(np.linalg.inv(scan_phantom.POSE), there)
+
+    (lesion,) = dcmqi.segments(files["seg lesion native-ncct-lesion"], tmp_path / "lesion").values()
+    found_mm, infarct = places_mm(lesion), scan_phantom.infarct()
+    wanted_mm = nib.affines.apply_affine(infarct.affine, np.argwhere(infarct.mask))
+    assert len(found_mm) == hospital.infarct.sum()
+    for of in (np.mean, np.std):
+        np.testing.assert_allclose(of(found_mm, axis=0), of(wanted_mm, axis=0), atol=1.5)
+    regions = dcmqi.segments(files["seg regions classic"], tmp_path / "regions")
+    assert len(regions) == 20
+    for label, image in regions.items():
+        assert (places_mm(image)[:, 0].mean() < 0) == label.startswith("left"), label
+    read = dcmqi.report(files["sr"], tmp_path)
+    values = [float(item["value"]) for one in read["Measurements"] for item in one["measurementItems"]]
+    assert any(value == pytest.approx(hospital.infarct.sum() * 1.8 * 1.8 * 5 / 1000) for value in values)
+    assert {f"right_{SHORT_CODES[region]}" for region in scan_phantom.REGIONS} <= set(json.dumps(read).split('"'))
 
 
 @pytest.mark.processes
@@ -213,7 +247,7 @@ def test_tls_is_spoken_and_an_archive_of_another_authority_gets_nothing(hospital
     try:
         for tls, expected in ((theirs, "not_sent"), (ours, "sent")):
             send = archive(f"PACS@127.0.0.1:{port}", None, "ASPECTS", Secrecy(tls.ca, tls.cert, tls.key))
-            code, rows, _ = _export(hospital, send, labels=(hospital.patient,), with_pdf=False)
+            code, rows, _ = export(hospital, send, labels=(hospital.patient,), with_pdf=False)
             ok = [row for row in rows if row["status"] == "ok"]
             assert {row["sent"] for row in ok} == {expected}
             assert code == (0 if expected == "sent" else 1)
@@ -228,16 +262,16 @@ def test_a_study_that_may_not_and_a_run_that_is_outdated_are_refused(hospital, t
     try:
         toml.write_text(STUDY.replace("may_reidentify = true", ""))
         with pytest.raises(PreflightError, match="must say that it may re-identify"):
-            _export(hospital)
+            export(hospital)
         toml.write_text(STUDY.replace("Hospital", "Another"))
         with pytest.raises(PreflightError, match="whole run of the study as it is now"):
-            _export(hospital)
+            export(hospital)
     finally:
         toml.write_text(STUDY)
     with pytest.raises(UsageError, match="must lie outside OUT"):
-        _export(hospital, folder=hospital.out / "dicom")
+        export(hospital, folder=hospital.out / "dicom")
     with pytest.raises(PreflightError, match="must be the link table of an import"):
-        _export(hospital, link_table=tmp_path / "none.tsv")
+        export(hospital, link_table=tmp_path / "none.tsv")
 
 
 @pytest.mark.parametrize(
