@@ -20,7 +20,7 @@ from reports.figures.drawing import file_stem
 from reports.pages.perfusion import perfusion_panel
 from reports.pages.remedies import remedy
 from reports.pages.rendering import rendering_panel
-from reports.pages.scans import picture_rows, quality_rows
+from reports.pages.scans import picture_rows, quality_rows, with_unit
 from reports.pages.sides import difference
 from reports.pages.tables import patient_chapters
 from reports.pages.view import (
@@ -37,7 +37,10 @@ from reports.pages.view import (
     page_name,
 )
 from tasks.anatomy import MAXIMUM_SCORE
+from tasks.quality.catalogue import QUALITY_FIGURES
+from tasks.quality.guards import GUARDS
 
+FIGURE_OF = {figure.column: figure for figure in QUALITY_FIGURES}
 _STATUS_TITLES = {"included": "Included", "excluded": "Left out", "failed": "Failed"}
 
 
@@ -158,10 +161,26 @@ def _scan(scan: TableRow, view: PatientView, cohort: CohortView) -> dict[str, An
     return {
         "title": modality_title(modality),
         "lead": ", ".join(part.strip() for part in facts) + ".",
+        "suspected": _suspected(scan),
         "drawings": [_drawing(one, place, drawings, view, cohort) for place, one in enumerate(drawings)],
         "figures": figures,
         "figures_caption": f"Quality of this scan beside all {modality_title(modality)} scans of the cohort",
     }
+
+
+def _suspected(scan: TableRow) -> list[dict[str, str]]:
+    """What guards of plain CT suspect, with the figures that say so."""
+    found = []
+    for guard in GUARDS:
+        if given(scan.get(guard.flag)):
+            listed = [(FIGURE_OF[column], given(scan.get(column))) for column in guard.figures]
+            said = [
+                f"{one.meaning or one.title.lower()}: {with_unit(float(value), one.digits, one.unit)}"
+                for one, value in listed
+                if value is not None
+            ]
+            found.append({"title": f"{guard.title} suspected", "why": "; ".join(said)})
+    return found
 
 
 def _drawing(

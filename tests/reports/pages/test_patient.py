@@ -146,6 +146,21 @@ def test_every_number_of_the_patient_is_on_the_page():
     assert "Motion" not in page  # not measured: no row
 
 
+def test_what_guards_suspect_stands_above_the_slices_with_its_figures():
+    """Only what is flagged: 6.24 ml of fluid; the artery's flag is not raised, and haemorrhage was not measured."""
+    figures = {"chronic_volume_ml": 6.24, "chronic_suspected": True, "hyperdense_mca_suspected": False}
+    view = included()
+    scans = [{**scan, **figures} if scan["modality"] == "ncct" else scan for scan in view.scans]
+    page = patient_page(dataclasses.replace(view, scans=scans), cohort_view())
+    found = re.findall(r'<p class="suspected">(.*?)</p>', page)
+    assert len(found) == 1
+    assert re.sub("<.*?>", "", found[0]).startswith(
+        "Old infarct suspected largest piece of fluid instead of tissue, on one side: 6.2 ml. Look at the scan"
+    )
+    assert 'class="suspected"' not in patient_page(view, cohort_view())
+    _parsed(page)
+
+
 def test_a_patient_left_out_sees_reason_and_remedy_first():
     page = patient_page(left_out(), cohort_view())
     body = page[page.index("<body") :]
