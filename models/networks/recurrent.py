@@ -1,15 +1,15 @@
 """The networks of paper 5 (RRCNN): slices seen one by one, then together, to one logit of a low score.
 
 Five blocks of 3 x 3 convolutions with a skip and a halving, the mean over what is left of a slice, an LSTM from below
-upwards, one layer. Named comparators of the paper's Table 2 that can be had: VGG16 and LSTM, and a 3D CNN; Inception is
-not rebuilt here. All start from nothing: no weights of ImageNet can be had without a network connection.
+upwards, one layer. Named comparators are those of the paper's Table 2: VGG16 and LSTM, Inception-v3 and LSTM, and a 3D
+CNN. All start from nothing: no weights of ImageNet can be had without a network connection.
 
 Input is (N, slices, X, Y), output (N,).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.networks.inception import N_OUT, inception
 from models.networks.unet import NetworkProfile
 from tasks.arrays import AnyArray, FloatArray
 
@@ -30,13 +31,13 @@ class DichotomyPreset:
 
     Attributes
     ----------
-    kind : ``residual``, ``vgg`` or ``volume``
+    kind : ``residual``, ``vgg``, ``inception`` or ``volume``
     widths : of the blocks
     hidden : of the LSTM; 0 without
     profile : as we train it, or as the paper
     """
 
-    kind: Literal["residual", "vgg", "volume"]
+    kind: Literal["residual", "vgg", "inception", "volume"]
     widths: tuple[int, ...]
     hidden: int
     profile: NetworkProfile = "corrected"
@@ -46,6 +47,7 @@ DICHOTOMY_PRESETS: Mapping[str, DichotomyPreset] = {
     "small": DichotomyPreset("residual", (16, 32, 48, 64, 64), 64),
     "tiny": DichotomyPreset("residual", (4, 8, 8), 8),
     "vgg16-lstm": DichotomyPreset("vgg", tuple(width for width, _ in VGG16), 256),
+    "inception-lstm": DichotomyPreset("inception", (N_OUT,), 256),
     "cnn-3d": DichotomyPreset("volume", (16, 32, 64, 128), 0),
     "as-paper-small": DichotomyPreset("residual", (32, 64, 128, 256, 256), 256, "as-paper"),  # paper 5, section 2.3
 }
@@ -110,7 +112,12 @@ class DichotomyNetwork(nn.Module):
             pairs = zip((1, *widths), widths, strict=False)
             self.encoder = nn.Sequential(*(_Residual(n_in, n_out) for n_in, n_out in pairs))
         else:
-            self.encoder = _vgg() if preset.kind == "vgg" else _volume(widths)
+            by_kind: dict[str, Callable[[], nn.Sequential]] = {
+                "vgg": _vgg,
+                "inception": lambda: inception(1),
+                "volume": lambda: _volume(widths),
+            }
+            self.encoder = by_kind[preset.kind]()
         self.is_volume = preset.kind == "volume"
         self.recurrent = nn.LSTM(widths[-1], preset.hidden, batch_first=True) if preset.hidden else None
         self.last = nn.Linear(preset.hidden or widths[-1], 1)

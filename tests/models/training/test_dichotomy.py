@@ -114,6 +114,22 @@ def test_networks_by_name_have_so_many_parameters_and_learn(preset, millions):
     assert preset in DICHOTOMY_PRESETS
 
 
+def test_inception_has_the_published_layers():
+    """27,161,264 parameters as published (torchvision, inception_v3), less 3,326,696 of the auxiliary head and
+    2,049,000 of the classes; one channel in place of three takes 2 x 3 x 3 x 32. The LSTM and the last layer come to it.
+    """
+    network = build_dichotomy("inception-lstm")
+    published = 27_161_264 - 3_326_696 - 2_049_000
+    assert sum(one.numel() for one in network.encoder.parameters()) == published - 2 * 3 * 3 * 32
+    after = 4 * 256 * (2048 + 256 + 2) + 257
+    assert sum(one.numel() for one in network.parameters()) == published - 576 + after
+    assert network.encoder(torch.zeros(2, 1, 80, 80)).shape == (2, 2048, 1, 1)
+    logit = network(torch.randn(2, 3, 80, 80))
+    logit.sum().backward()
+    assert logit.shape == (2,)
+    assert all(one.grad is not None for one in network.parameters())
+
+
 def test_an_unknown_network_is_refused():
     with pytest.raises(ValueError, match="preset must be one of small, tiny"):
-        build_dichotomy("inception")
+        build_dichotomy("resnet")
