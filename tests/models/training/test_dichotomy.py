@@ -116,7 +116,7 @@ def test_networks_by_name_have_so_many_parameters_and_learn(preset, millions):
 
 def test_inception_has_the_published_layers():
     """27,161,264 parameters as published (torchvision, inception_v3), less 3,326,696 of the auxiliary head and
-    2,049,000 of the classes; one channel in place of three takes 2 x 3 x 3 x 32. The LSTM and the last layer come to it.
+    2,049,000 of the classes; one channel in place of three takes 2 x 3 x 3 x 32. LSTM and last layer come to it.
     """
     network = build_dichotomy("inception-lstm")
     published = 27_161_264 - 3_326_696 - 2_049_000
