@@ -26,7 +26,8 @@ N_SCANNED = 6
 SCAN_SOURCES = (
     ("ncct-ratio", "density_ratio", "", "Baseline without weights on synthetic plain CT"),
     ("cta-ratio", "density_ratio", 'modality = "cta"\nimage = "cta"', "The same baseline on synthetic CT angiography"),
-    ("ncct-overlap", "ncct_overlap", "", "Paper 2: an infarct laid over regions; no weights ship, so it is absent"),
+    ("ncct-overlap", "ncct_overlap", "", "Paper 2: an infarct that a network draws on plain CT, laid over regions"),
+    ("ncct-asymmetry", "ncct_asymmetry", "", "Paper 3: a network compares both sides of synthetic plain CT"),
     ("ncct-radiomics", "ncct_radiomics", "", "Paper 3's comparator on synthetic plain CT"),
     ("cta-radiomics", "cta_radiomics", "", "Paper 1's classifier on synthetic CT angiography"),
     ("dwi-threshold", "dwi_threshold", "", "Baseline without weights on synthetic diffusion scans"),
@@ -40,11 +41,14 @@ SCAN_SOURCES = (
     ("ctp-core", "ctp_core", "", "Core on synthetic CT perfusion: rCBF < 30 % in more than 10 % of a region"),
 )
 #: Reference -> the candidates held against it: systems and baselines beside both truths and a reader.
-_SYSTEMS = ("ncct-ratio", "cta-ratio", "ncct-radiomics", "cta-radiomics", "dwi-threshold", "dwi-unet")
+_SYSTEMS = (
+    "ncct-ratio", "cta-ratio", "ncct-overlap", "ncct-asymmetry", "ncct-radiomics", "cta-radiomics", "dwi-threshold",
+    "dwi-unet",
+)  # fmt: skip
 COMPARED = {
     "lesion-classic": (*_SYSTEMS, "dwi-dichotomy", "ctp-core"),
     "ctp-core": _SYSTEMS,
-    "reader:A:1": ("ncct-radiomics", "cta-radiomics", "dwi-unet", "dwi-dichotomy"),
+    "reader:A:1": ("ncct-overlap", "ncct-asymmetry", "cta-radiomics", "dwi-unet", "dwi-dichotomy"),
 }
 
 

@@ -80,7 +80,7 @@ def write_further_pages(
 def card_texts() -> dict[str, str]:
     """Kind of source -> its method card, a file of ``flows/sources/cards``; in the order of the papers."""
     folder = files("flows") / "sources" / "cards"
-    kinds = ("cta_radiomics", "ncct_overlap", "ncct_radiomics", "dwi_unet", "dwi_dichotomy")
+    kinds = ("cta_radiomics", "ncct_overlap", "ncct_asymmetry", "ncct_radiomics", "dwi_unet", "dwi_dichotomy")
     return {kind: (folder / f"{kind}.toml").read_text(encoding="utf-8") for kind in kinds}
 
 
