@@ -1,4 +1,4 @@
-"""Weights made by hand for kinds whose own do not ship, in a folder beside those that do."""
+"""Weights of ``ncct-asymmetry`` made by hand, of which is known what they say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 from cohorts.store.hashing import file_sha256
 from models.asymmetry import arrays_of
 from models.networks.da_net import build_danet
-from models.weights import FOLDER
 from tasks.anatomy import ASPECTS_REGIONS
 
 CALIBRATION = {"deep": (2.0, -0.5), "cortical": (1.0, 0.25)}
@@ -46,18 +45,3 @@ def write_asymmetry(folder: Path, deep: float, cortical: float) -> None:
     facts = {"kind": "da-net", "preset": "da-net-tiny", "calibration": CALIBRATION, "cuts": CUTS}
     card = {"sha256": file_sha256(path), "state": "trained-here", "is_trained": True, "classifier": facts}
     path.with_suffix(".json").write_text(json.dumps(card))
-
-
-#: Name of weights that do not ship -> what writes them into a folder.
-MADE = {"ncct-asymmetry": lambda folder: write_asymmetry(folder, 0.05, 0.1)}
-
-
-def write_missing(folder: Path) -> Path:
-    """A folder with all weights that ship and those made by hand that do not."""
-    for path in FOLDER.glob("*.*"):
-        if path.suffix in (".json", ".safetensors"):
-            (folder / path.name).symlink_to(path)
-    for name, write in MADE.items():
-        if not (folder / f"{name}.safetensors").exists():
-            write(folder)
-    return folder

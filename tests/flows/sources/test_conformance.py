@@ -28,26 +28,24 @@ from flows.cases.label_maps import VASCULAR_MAP
 from flows.run.steps import run_case
 from flows.sources.code import code_version
 from flows.sources.registry import METHODS, STUDY
-from models import weights
 from models.anatomy.template import load_label_map
 from models.weights import WeightsMissingError, find_weights
 from reports.pages.remedies import remedy
 from tasks.scoring import RegionEvidence
 from tests.cohorts.hand_made import hand_made_cohort, stands
 from tests.flows.sources import patient
-from tests.flows.sources.made_weights import MADE, write_missing
 from tests.flows.sources.patient import as_it_is, case_of, mirrored, nifti, reordered
 
 OTHER_SIDE = {"left": "right", "right": "left"}
 
 
 def _can_be_measured(kind):
-    """Whether it reads scans and its weights ship or can be made; what another kind is, its own tests say."""
+    """Whether it reads scans and its weights ship; what another kind is, its own tests say."""
     if issubclass(METHODS[kind].source, TableSource):
         return False
     try:
         wanted = METHODS[kind].source.model_construct(kind=kind).weights
-        return all(find_weights(name) for name in wanted if name not in MADE)
+        return all(find_weights(name) for name in wanted)
     except WeightsMissingError:
         return False
 
@@ -68,14 +66,6 @@ MEAN_TOLERANCE = {"fraction": 0.02, "relative_difference": 0.01, "probability": 
 def _declared(kind, **changes):
     needed = patient.NEEDED[kind]() if kind in patient.NEEDED else {}
     return METHODS[kind].source.model_validate({"name": "tested", "kind": kind} | needed | changes)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def made_weights(tmp_path_factory):
-    """Those that do not ship are made."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(weights, "FOLDER", write_missing(tmp_path_factory.mktemp("weights")))
-        yield
 
 
 @pytest.fixture(scope="module")
