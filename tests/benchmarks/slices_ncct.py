@@ -206,6 +206,9 @@ def main() -> None:
             except ValueError as error:
                 print(f"{name} {stem}: {error}")
                 continue
+            if not (one.infarct & one.brain).any():
+                print(f"{name} {stem}: the infarct lies outside of the brain that was found")
+                continue
             figures, probability = judged(one, network, threshold)
             shown.append((stem, one, probability))
             text = ", ".join(f"{who} area {a:.3f} Dice {d:.3f}" for who, (a, d) in figures.items())
