@@ -106,7 +106,12 @@ def test_defaults_limits_and_figures_are_told(made):
     (n,) = [one["n"] for one in card["metrics"] if (one["split"], one["stratum"]) == ("test", "no infarct")]
     assert re.search(rf"^\| no infarct \| false ml \| {n} \| 0 \|", page, re.MULTILINE)
     assert "| `decimal` |  | `point`, `comma` | point or comma, before the decimals |" in made["sources/results"]
-    assert "None ship" in made["sources/ncct_overlap"]
+
+
+def test_weights_that_do_not_ship_say_how_to_get_them():
+    assert list(_pages_module().card_parts("nobody-trained-these")) == [
+        "## Weights nobody-trained-these\n\nNone ship: train them by `aspects train`."
+    ]
 
 
 def test_every_column_reason_and_command_has_its_place(made):

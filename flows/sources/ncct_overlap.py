@@ -56,6 +56,7 @@ class NcctOverlapSource(NetworkLesionSource):
     modality: str = Field("ncct", description="Which rows of scans.tsv: scans as they came, in native space")
     rule: str = Field("any", description="any, as Deep-ASPECTS; a share by wei, danet, or the name of a [[rule]]")
     network: str = Field("ncct-overlap", description="Name of the trained weights")
+    threshold: float = Field(0.9, gt=0, lt=1, description="Least probability of a voxel of the lesion")
     overlay_threshold: float | None = Field(
         None, description="Least probability of a voxel that affects its region, .05 to .95 by .05; default threshold"
     )

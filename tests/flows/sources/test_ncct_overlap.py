@@ -79,7 +79,7 @@ def test_only_what_is_drawn_is_measured_again():
     assert plain.rule_name == "any"  # paper 2
     assert declared(rule="danet").rule_name == "danet"
     assert "over regions" not in plain.phrase
-    assert overlaid.phrase.endswith("voxels of probability 0.5 and more, over regions 0.3 and more")
+    assert overlaid.phrase.endswith("voxels of probability 0.9 and more, over regions 0.3 and more")
 
 
 @pytest.mark.parametrize("value", [0.0, 0.51, 0.975, 1.0])
@@ -123,7 +123,7 @@ def test_one_scan_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(models.weights, "FOLDER", folder)
     asked = []
     monkeypatch.setattr(models.inference, "build_network", lambda *named: asked.append(named) or by_hand())
-    source = declared(network="by-hand", registration="affine", flip=False)
+    source = declared(network="by-hand", registration="affine", flip=False, threshold=0.5)
     settings = StepSettings(source.kind, (CLASSIC, VASCULAR), source.settings)
     record = run_case(ct_case(tmp_path / "scan"), settings, tmp_path / "out")
     assert (record.status, record.detail) == ("ok", None)
