@@ -7,8 +7,8 @@ infarct (one of AISD by eye, one thin with an old frontal defect), in which noth
 AISD, of which is known that next to nothing is bright on diffusion MR 92 minutes later. Of each region of either side:
 the relative difference of its density from the other side in percent and, of all weights, the chance in percent; a star
 where it is called (by ``ncct-ratio``; by the cuts that come with the weights; of a network that draws, where the mean
-probability is a tenth). Then, over the regions of the scans with readings: the area under the ROC curve, in how many the
-side with the higher mean is the read one, and calls.
+probability is a tenth). Then, over the regions of the scans with readings: the area under the ROC curve, in how many
+the side with the higher mean is the read one, and calls.
 """
 
 from __future__ import annotations
