@@ -5,10 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# One worker more than cores, for tests of processes wait; at most eight: each takes up to 1.5 GB. A module stays with one
-# worker: its fixtures are costly.
-WORKERS := $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))')
-PARALLEL := --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
+# One worker for each core, at most eight: each takes up to 1.5 GB; one more made tests of processes slower, not the run
+# faster. A module stays with one worker: its fixtures are costly.
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 QUICK := not (slow or simulation or processes or real_data or extended)
 
 .PHONY: demo docs check style format types contracts quick test extended clean
