@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 N_OUT = 2048
-LEAST_SIZE = 75
 Kernel = int | tuple[int, int]
 
 

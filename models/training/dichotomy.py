@@ -64,15 +64,20 @@ def true_score(classes: AnyArray, regions: AnyArray) -> int:
     classes : (X, Y, Z) uint8 array of ``tasks.segmentation.CLASSES``
     regions : (X, Y, Z) uint8 array of the label map ``classic``
     """
+    score = aspects_score(affected_regions(classes, regions), laterality="worst").score
+    assert score is not None  # of the worse side there is always one
+    return score
+
+
+def affected_regions(classes: AnyArray, regions: AnyArray) -> dict[tuple[str, str], bool]:
+    """Side and region -> whether the infarct affects it, by the rule ``wei``; parameters as of ``true_score``."""
     affected: dict[tuple[str, str], bool] = {}
     for label in aspects_label_table().labels:
         own = classes[regions == label.index]
         n = int((own == INFARCT).sum())
         evidence = RegionEvidence(label.side, label.region, "fraction", n / max(1, len(own)), 1.0, len(own), n)
         affected[label.side, label.region] = bool(RULE.judge(evidence))
-    score = aspects_score(affected, laterality="worst").score
-    assert score is not None  # of the worse side there is always one
-    return score
+    return affected
 
 
 def prepare(path: Path, kept: Path) -> Path:

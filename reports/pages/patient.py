@@ -37,10 +37,9 @@ from reports.pages.view import (
     page_name,
 )
 from tasks.anatomy import MAXIMUM_SCORE
-from tasks.quality.catalogue import QUALITY_FIGURES
+from tasks.quality.catalogue import FIGURE_OF
 from tasks.quality.guards import GUARDS
 
-FIGURE_OF = {figure.column: figure for figure in QUALITY_FIGURES}
 _STATUS_TITLES = {"included": "Included", "excluded": "Left out", "failed": "Failed"}
 
 

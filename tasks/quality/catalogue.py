@@ -94,3 +94,4 @@ QUALITY_FIGURES = (
     QualityFigure("aif_quality", "Arterial input", "", 2, "Series", "0 poor, 1 good"),
     QualityFigure("vof_scaling", "Arterial scaling", "", 2, "Series", "by the vein, for partial volume"),
 )  # fmt: skip
+FIGURE_OF = {figure.column: figure for figure in QUALITY_FIGURES}

@@ -52,6 +52,13 @@ class Told:
     difference: np.ndarray
 
 
+def asked_network(name: str, folder: Path | None) -> tuple[Network, float]:
+    """A network of plain CT, and the threshold that comes with it."""
+    found = find_weights(name, folder)
+    threshold = float(json.loads(found.path.with_suffix(".json").read_text())["operating_point"]["threshold"])
+    return loaded(found, found.preset, N_NCCT_CHANNELS, len(CLASSES)), threshold
+
+
 def judge(path: Path, network: Network, threshold: float, label_map: str) -> tuple[dict[str, float | str], Told]:
     """One patient."""
     patient = read_patient(path)
@@ -126,9 +133,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--map", default="territory", choices=("classic", "territory"))
     given = parser.parse_args()
-    found = find_weights(given.weights, given.folder)
-    network = loaded(found, found.preset, N_NCCT_CHANNELS, len(CLASSES))
-    threshold = float(json.loads(found.path.with_suffix(".json").read_text())["operating_point"]["threshold"])
+    network, threshold = asked_network(given.weights, given.folder)
     report(given.pool, network, threshold, given.first, given.map)
 
 

@@ -13,7 +13,6 @@ own threshold. The difference from the other side, smoothed by 4 mm, has the sam
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +22,13 @@ from PIL import Image
 from scipy import ndimage
 
 from models.anatomy.template import load_template
-from models.inference import loaded, probabilities
+from models.inference import Network, probabilities
 from models.training.classifier_judging import area
-from models.weights import find_weights
 from tasks.arrays import Affine, Float32Array, Mask
-from tasks.density.channels import CHANNELS, DIFFERENCE_UNIT_HU, N_NCCT_CHANNELS, ncct_channels
-from tasks.segmentation import CLASSES, INFARCT, STEP_MM
+from tasks.density.channels import CHANNELS, DIFFERENCE_UNIT_HU, ncct_channels
+from tasks.segmentation import INFARCT, STEP_MM
 from tests.benchmarks.accuracy_baselines_dwi import dice
+from tests.benchmarks.accuracy_ncct_synthetic import asked_network
 
 SETS = {"cpaisd": 1.0, "aisd": 2.55}  # grey of a HU
 BONE_HU = 90.0
@@ -154,7 +153,7 @@ def _height(image: Float32Array, outline: Mask) -> tuple[int, float, float]:
     return best[1:]
 
 
-def judged(one: Posed, network: object, threshold: float) -> tuple[dict[str, tuple[float, float]], Float32Array]:
+def judged(one: Posed, network: Network, threshold: float) -> tuple[dict[str, tuple[float, float]], Float32Array]:
     """Area and Dice of network and difference; and the probability, (X, Y)."""
     repeated = [np.repeat(values[:, :, None], DEPTH, axis=2) for values in (one.image, one.brain)]
     channels = ncct_channels(repeated[0], repeated[1], one.to_template)
@@ -194,9 +193,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--page", type=Path)
     asked = parser.parse_args()
-    found = find_weights(asked.weights, asked.folder)
-    network = loaded(found, found.preset, N_NCCT_CHANNELS, len(CLASSES))
-    threshold = float(json.loads(found.path.with_suffix(".json").read_text())["operating_point"]["threshold"])
+    network, threshold = asked_network(asked.weights, asked.folder)
     shown = []
     for name in SETS:
         rows: dict[str, list[tuple[float, float]]] = {"network": [], "difference": []}

@@ -19,15 +19,14 @@ import pandas as pd
 
 from cohorts.images.nifti import nifti_bytes
 from cohorts.images.transforms import SCAN_SPACE
+from cohorts.phantom.native_scans import ADC_STORED
 from cohorts.phantom.tables import write_tsv
-from models.training.dichotomy import RULE
+from models.training.dichotomy import affected_regions
 from models.training.pool import PooledPatient, pooled_files, read_patient
-from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE, aspects_label_table
-from tasks.scoring import RegionEvidence
+from tasks.anatomy import ASPECTS_REGIONS, HEMISPHERES, MAXIMUM_SCORE
 from tasks.segmentation import INFARCT, STEP_MM
 
 AFFINE = np.diag([STEP_MM, STEP_MM, STEP_MM, 1.0])
-ADC_STORED = 1000.0  # whole numbers of 10^-6 mm2/s
 #: Name, kind and further keys of what scores.
 SYSTEMS = (
     ("ncct-ratio", "density_ratio", ""),
@@ -78,15 +77,10 @@ def images_of(patient: PooledPatient) -> dict[str, np.ndarray]:
 
 def readings_of(participant_id: str, patient: PooledPatient) -> list[dict[str, object]]:
     """What is true of both sides, as a reader writes it."""
-    affected: dict[tuple[str, str], int] = {}
-    for label in aspects_label_table().labels:
-        own = patient.classes[patient.classic == label.index]
-        n = int((own == INFARCT).sum())
-        evidence = RegionEvidence(label.side, label.region, "fraction", n / max(1, len(own)), 1.0, len(own), n)
-        affected[label.side, label.region] = int(bool(RULE.judge(evidence)))
+    affected = affected_regions(patient.classes, patient.classic)
     rows = []
     for side in HEMISPHERES:
-        flags = {region: affected[side, region] for region in ASPECTS_REGIONS}
+        flags = {region: int(affected[side, region]) for region in ASPECTS_REGIONS}
         score = MAXIMUM_SCORE - sum(flags.values())
         own = {"participant_id": participant_id, "reader": "truth", "session": "1", "template_assisted": 0}
         rows.append({**own, "side": side, "score": score, "low": pd.NA, **flags})

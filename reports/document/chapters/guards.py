@@ -6,11 +6,10 @@ from reports.document.page import AnalysisSet, Block, Chapter, Group, Material, 
 from reports.document.tables import Cell, cell, number, proportion_cell, words
 from reports.statistics.rows import Row
 from reports.statistics.sections.guards import SECTION, WITHOUT
-from tasks.quality.catalogue import QUALITY_FIGURES, QualityFigure
+from tasks.quality.catalogue import FIGURE_OF, QualityFigure
 from tasks.quality.guards import GUARDS
 
 _FIGURES = ("icc_a1", "within_1", "bias")
-_LISTED = {figure.column: figure for figure in QUALITY_FIGURES}
 
 
 def guards_chapter(material: Material) -> Chapter | None:
@@ -35,7 +34,7 @@ def _blocks(material: Material, analysis_set: AnalysisSet) -> list[Block]:
     lines = []
     for guard in GUARDS:
         if guard.name in flagged:
-            rules = (_rule(_LISTED[figure], thresholds[figure]) for figure in guard.figures)
+            rules = (_rule(FIGURE_OF[figure], thresholds[figure]) for figure in guard.figures)
             lines.append((Cell(guard.title), Cell(" and ".join(rules)), proportion_cell(flagged[guard.name])))
     blocks: list[Block] = []
     if lines:
