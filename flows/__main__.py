@@ -46,7 +46,10 @@ Labels = Annotated[
     list[str] | None,
     typer.Option("--participant-label", help="Only this participant, with or without sub-; repeat for more"),
 ]
-Cpus = Annotated[int, typer.Option("--n-cpus", "--nprocs", min=0, help="Local workers; 0 means one per core")]
+Cpus = Annotated[
+    int,
+    typer.Option("--n-cpus", "--nprocs", min=0, help="Local workers; 0 means one per core, fewer for a few cases"),
+]
 WorkDir = Annotated[
     Path | None, typer.Option("--work-dir", "-w", help="Folder for what may be deleted between runs; default OUT/work")
 ]

@@ -20,6 +20,8 @@ MEMORY_SHARE = 0.8
 PARENT_BYTES = 2**30
 #: No default starts more workers than can have this much each.
 LEAST_WORKER_BYTES = 2**30
+#: No default starts more workers than have so many cases each: a start takes 6 CPU s, most cases less.
+CASES_PER_WORKER = 4
 #: What the kernel adds to a process's claim to be ended first where memory runs out (0 to 1000).
 WORKER_OOM_SCORE, SERVER_OOM_SCORE = 800, 300
 
@@ -48,9 +50,10 @@ def worker_memory_bytes(memory: int, n_workers: int) -> int:
     return int(max(memory * MEMORY_SHARE - PARENT_BYTES, memory * MEMORY_SHARE / 2) / n_workers)
 
 
-def default_workers(n_cpus: int, memory: int) -> int:
-    """One worker per core, or fewer where ``memory`` bytes do not feed so many."""
-    return max(1, min(n_cpus, worker_memory_bytes(memory, 1) // LEAST_WORKER_BYTES))
+def default_workers(n_cpus: int, memory: int, n_cases: int | None = None) -> int:
+    """One worker per core, or fewer where ``memory`` bytes or ``n_cases``, if known, do not feed so many."""
+    worth = n_cpus if n_cases is None else math.ceil(n_cases / CASES_PER_WORKER)
+    return max(1, min(n_cpus, worth, worker_memory_bytes(memory, 1) // LEAST_WORKER_BYTES))
 
 
 def be_ended_first(score: int) -> None:

@@ -46,7 +46,11 @@ class RunRequest:
     @property
     def workers(self) -> int:
         """Local workers: as asked, or one per core where memory feeds so many."""
-        return self.n_cpus or default_workers(available_cpus(), memory_bytes())
+        return self.workers_for(None)
+
+    def workers_for(self, n_cases: int | None) -> int:
+        """Local workers for so many cases: as asked, or no more than these are worth; None: however many there are."""
+        return self.n_cpus or default_workers(available_cpus(), memory_bytes(), n_cases)
 
     @property
     def workers_text(self) -> str:

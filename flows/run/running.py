@@ -130,9 +130,8 @@ def _under_prefect(
     begun = time.perf_counter()
     with contextlib.ExitStack() as stack:
         wait = stack.enter_context(prefect_started(request))
-        is_due = plan.pending or overlap_plan(plan, request.out).pending
-        n_cases = len(plan.pending)
-        client = stack.enter_context(workers_connected(request, n_cases)) if is_due else None
+        n_due = max(len(plan.pending), len(overlap_plan(plan, request.out).pending))
+        client = stack.enter_context(workers_connected(request, n_due)) if n_due else None
         from flows.run.measuring import Measuring, run_flow
 
         _import_ahead()
@@ -162,8 +161,11 @@ def _import_ahead() -> None:
 
 
 @contextlib.contextmanager
-def workers_connected(request: RunRequest, n_cases: int = 1) -> Iterator[Client]:
-    """Connect to the workers of this run; those beyond this machine are looked at before they take a case."""
+def workers_connected(request: RunRequest, n_cases: int | None = None) -> Iterator[Client]:
+    """Connect to the workers of this run; those beyond this machine are looked at before they take a case.
+
+    Without ``n_cases`` local ones are as many as may be.
+    """
     is_elsewhere = request.dask_address is not None or request.profile is not None
     devices = () if is_elsewhere else devices_for(request.gpu)
     request.work.mkdir(parents=True, exist_ok=True)
@@ -172,14 +174,14 @@ def workers_connected(request: RunRequest, n_cases: int = 1) -> Iterator[Client]
         with (
             contextlib.ExitStack() as stack,
             connect(
-                n_cpus=request.workers,
+                n_cpus=request.workers_for(n_cases),
                 address=request.dask_address,
                 work_dir=str(folder),
                 allow_insecure=request.allow_insecure,
                 devices=devices,
                 tls=request.tls,
                 profile=request.profile,
-                n_cases=n_cases,
+                n_cases=n_cases or 1,
             ) as client,
         ):
             if is_elsewhere:

@@ -77,3 +77,10 @@ def test_a_small_container_with_many_cores_gets_few_workers() -> None:
     assert default_workers(64, GIB // 2) == 1
     assert default_workers(2, 24 * GIB) == 2
     assert worker_memory_bytes(4 * GIB, 2) >= LEAST_WORKER_BYTES
+
+
+@pytest.mark.parametrize(
+    ("n_cases", "expected"), [(0, 1), (1, 1), (3, 1), (4, 1), (5, 2), (8, 2), (9, 3), (13, 4), (1000, 4), (None, 4)]
+)
+def test_a_few_cases_are_not_worth_a_worker_for_each_core(n_cases: int | None, expected: int) -> None:
+    assert default_workers(4, 24 * GIB, n_cases) == expected
