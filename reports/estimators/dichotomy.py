@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from reports.estimators.estimate import (
     Interval,
@@ -39,6 +40,47 @@ class LikelihoodRatio:
             return not_estimable("log Wald", level, self.reason or "the ratio is 0")
         interval = wald_interval(math.log(self.estimate), self.standard_error_log, level, "log Wald")
         return Interval(math.exp(interval.lower), math.exp(interval.upper), level, interval.method)
+
+
+@dataclass(frozen=True)
+class ClassDifference:
+    """What follows from the difference of the positive shares of both classes: balanced accuracy, Youden's index.
+
+    ``estimate`` is ``offset + scale (tp / n_positive - fp / n_negative)``; NaN with a reason where a class is empty.
+    """
+
+    tp: int
+    n_positive: int
+    fp: int
+    n_negative: int
+    offset: float
+    scale: float
+
+    @property
+    def n(self) -> int:
+        """Number of patients."""
+        return self.n_positive + self.n_negative
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no estimate."""
+        return None if self.n_positive and self.n_negative else "a class is empty"
+
+    @property
+    def estimate(self) -> float:
+        """In its own unit."""
+        if self.reason is not None:
+            return math.nan
+        return self.offset + self.scale * (self.tp / self.n_positive - self.fp / self.n_negative)
+
+    def confidence_interval(self, level: float = 0.95) -> Interval:
+        """From both Wilson intervals: method 10 of Newcombe (1998), Stat Med 17:873-890, page 876."""
+        if self.reason is not None:
+            return not_estimable("Newcombe", level, self.reason)
+        counts = (self.tp, self.n_positive, self.fp, self.n_negative)
+        ends = confint_proportions_2indep(*counts, method="newcomb", compare="diff", alpha=1 - level)
+        lower, upper = (self.offset + self.scale * float(end) for end in ends)
+        return Interval(lower, upper, level, "Newcombe")
 
 
 @dataclass(frozen=True)
@@ -93,14 +135,18 @@ class BinaryPerformance:
             "lr_negative": _ratio(self.fn, n_positive, self.tn, n_negative),
         }
 
+    def balanced_accuracy(self) -> ClassDifference:
+        """Mean of sensitivity and specificity."""
+        return ClassDifference(self.tp, self.tp + self.fn, self.fp, self.fp + self.tn, 0.5, 0.5)
+
+    def youden_index(self) -> ClassDifference:
+        """Sensitivity + specificity - 1, of a cut that was not chosen on these patients."""
+        return ClassDifference(self.tp, self.tp + self.fn, self.fp, self.fp + self.tn, 0.0, 1.0)
+
     def indices(self) -> dict[str, PointEstimate]:
-        """Balanced accuracy, Youden's index, F1 of both classes and Matthews' correlation (MCC), without interval."""
-        shares = self.proportions()
-        balanced = (shares["sensitivity"].estimate + shares["specificity"].estimate) / 2
+        """F1 of both classes and Matthews' correlation (MCC), without interval."""
         margins = (self.tp + self.fn, self.fp + self.tn, self.tp + self.fp, self.fn + self.tn)
         return {
-            "balanced_accuracy": _index(balanced, 1, self.n, "a class is empty"),
-            "youden_index": _index(2 * balanced - 1, 1, self.n, "a class is empty"),
             "f1_positive": _index(
                 2 * self.tp, 2 * self.tp + self.fp + self.fn, self.n, "no positive in test or reference"
             ),

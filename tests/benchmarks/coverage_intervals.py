@@ -17,6 +17,7 @@ from reports.estimators.auc_covariance import auc_covariance, compare_independen
 from reports.estimators.bland_altman import bland_altman
 from reports.estimators.calibration import calibration
 from reports.estimators.decision_curve import net_benefit
+from reports.estimators.dichotomy import BinaryPerformance
 from reports.estimators.estimate import Interval, Proportion
 from reports.estimators.multi_reader import reader_mean
 from reports.estimators.ordinal_shift import generalised_odds_ratio
@@ -130,6 +131,12 @@ def independent_areas(rng: np.random.Generator) -> list[Interval]:
     return [result.confidence_interval()]
 
 
+def classes(rng: np.random.Generator) -> list[Interval]:
+    """Balanced accuracy of a sensitivity of .8 in thirty patients and a specificity of .9 in fifty."""
+    tp, tn = int(rng.binomial(30, 0.8)), int(rng.binomial(50, 0.9))
+    return [BinaryPerformance(tp, 30 - tp, 50 - tn, tn).balanced_accuracy().confidence_interval()]
+
+
 def plain(rng: np.random.Generator) -> list[Interval]:
     """A share of .8 in forty patients, and limits of agreement of fifteen."""
     limits = bland_altman(reference=np.zeros(15), candidate=rng.normal(1, 2, 15))
@@ -172,4 +179,5 @@ if __name__ == "__main__":
     cover(["calibration slope", "calibration in the large", "Brier score", "net benefit at .2"],
           _usefulness_truth(), usefulness, 8)  # fmt: skip
     cover(["generalised odds ratio, 60 and 60"], [SHIFT_TRUTH], shift, 9)
+    cover(["balanced accuracy, 30 and 50, Newcombe"], [0.85], classes, 10)
     family_error()

@@ -68,6 +68,9 @@ REFERENCES: tuple[tuple[str, str], ...] = (
      "10.1002/(SICI)1097-0258(19960229)15:4<361::AID-SIM168>3.0.CO;2-4"),
     ("Wilson EB. Probable inference, the law of succession, and statistical inference. JASA 1927;22:209-212",
      "10.1080/01621459.1927.10502953"),
+    ("Newcombe RG. Interval estimation for the difference between independent proportions: comparison of eleven "
+     "methods. Stat Med 1998;17:873-890 (balanced accuracy, J of a published cut)",
+     "10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I"),
     ("McGraw KO, Wong SP. Forming inferences about some intraclass correlation coefficients. Psychol Methods "
      "1996;1:30-46",
      "10.1037/1082-989X.1.1.30"),

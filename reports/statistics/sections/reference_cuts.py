@@ -125,7 +125,7 @@ def _add_table(rows: Builder, scope: Scope, positive: BoolArray, test: BoolArray
     table = counted(positive, test, None)
     for quantity in ("sensitivity", "specificity", "accuracy"):
         rows.proportion(scope, quantity, table.proportions()[quantity], note, n=table.n)
-    balanced = table.indices()["balanced_accuracy"]
-    rows.statistic(scope, "balanced_accuracy", balanced, "mean of sensitivity and specificity", Details(note=note))
+    balanced = table.balanced_accuracy()
+    rows.statistic(scope, "balanced_accuracy", balanced, balanced.confidence_interval(LEVEL), Details(note=note))
     coefficient = kappa(reference=positive, candidate=test, categories=(0, 1), weights="none")
     rows.statistic(scope, "kappa", coefficient, coefficient.confidence_interval(LEVEL), Details(note=note))

@@ -116,13 +116,8 @@ def add_youden(rows: Builder, patients: Patients, name: str) -> None:
         note = f"{published.positive_text}; {published.source}"
         details = Details(unit=unit_of(measure), note=note)
         rows.add(scope, "cut_published", published.cut, result.n, "published cut", details)
-        rows.statistic(
-            scope,
-            "j_published",
-            result.indices()["youden_index"],
-            "sensitivity + specificity - 1",
-            Details(note=note),
-        )
+        index = result.youden_index()
+        rows.statistic(scope, "j_published", index, index.confidence_interval(LEVEL), Details(note=note))
         for quantity in ("sensitivity", "specificity"):
             rows.proportion(scope, f"{quantity}_published", result.proportions()[quantity], note, n=result.n)
 
@@ -168,11 +163,12 @@ def _add_performance(rows: Builder, scope: Scope, result: BinaryPerformance, not
     """Add every statistic of one two-by-two table."""
     for quantity, share in result.proportions().items():
         rows.proportion(scope, quantity, share, note, n=result.n)
+    balanced = result.balanced_accuracy()
+    rows.statistic(scope, "balanced_accuracy", balanced, balanced.confidence_interval(LEVEL), Details(note=note))
     for quantity, ratio in result.likelihood_ratios().items():
         rows.statistic(scope, quantity, ratio, ratio.confidence_interval(LEVEL), Details(note=note))
     for quantity, index in result.indices().items():
-        if quantity != "youden_index":
-            rows.statistic(scope, quantity, index, "from the two-by-two table", Details(note=note))
+        rows.statistic(scope, quantity, index, "from the two-by-two table", Details(note=note))
 
 
 def threshold_of(dichotomy: Dichotomy) -> Threshold:

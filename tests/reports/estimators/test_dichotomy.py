@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,11 @@ from sklearn import metrics
 
 from reports.estimators.dichotomy import BinaryPerformance, dichotomy_performance
 from tasks.thresholds import Threshold
+
+
+def _everything(table: BinaryPerformance) -> dict[str, Any]:
+    differences = {"balanced_accuracy": table.balanced_accuracy(), "youden_index": table.youden_index()}
+    return {**table.proportions(), **table.indices(), **table.likelihood_ratios(), **differences}
 
 
 def test_counts_at_a_threshold_by_hand() -> None:
@@ -37,7 +43,9 @@ def test_all_indices_equal_scikit_learn() -> None:
     assert shares["ppv"] == pytest.approx(metrics.precision_score(truth, test))
     assert shares["npv"] == pytest.approx(metrics.precision_score(~truth, ~test))
     assert shares["accuracy"] == pytest.approx(metrics.accuracy_score(truth, test))
-    assert values["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, test))
+    balanced = metrics.balanced_accuracy_score(truth, test)
+    assert table.balanced_accuracy().estimate == pytest.approx(balanced)
+    assert table.youden_index().estimate == pytest.approx(2 * balanced - 1)
     assert values["f1_positive"] == pytest.approx(metrics.f1_score(truth, test))
     assert values["f1_negative"] == pytest.approx(metrics.f1_score(~truth, ~test))
     assert values["mcc"] == pytest.approx(metrics.matthews_corrcoef(truth, test))
@@ -52,8 +60,32 @@ def test_swapping_the_classes_swaps_the_statistics() -> None:
     pairs = {"sensitivity": "specificity", "specificity": "sensitivity", "ppv": "npv", "npv": "ppv"}
     for name, other in (pairs | {"accuracy": "accuracy"}).items():
         assert table.proportions()[name] == swapped.proportions()[other]
-    for name, other in {"f1_positive": "f1_negative", "mcc": "mcc", "balanced_accuracy": "balanced_accuracy"}.items():
+    for name, other in {"f1_positive": "f1_negative", "mcc": "mcc"}.items():
         assert table.indices()[name].estimate == pytest.approx(swapped.indices()[other].estimate)
+    assert table.balanced_accuracy().estimate == pytest.approx(swapped.balanced_accuracy().estimate)
+    interval, other = table.balanced_accuracy().confidence_interval(), swapped.balanced_accuracy().confidence_interval()
+    assert (interval.lower, interval.upper) == pytest.approx((other.lower, other.upper))
+
+
+@pytest.mark.parametrize(
+    ("counts", "lower", "upper"),
+    [  # (a) to (h) of Newcombe (1998), table II, method 10: tp, n positive, fp, n negative
+        ((56, 70, 48, 80), 0.0524, 0.3339),
+        ((9, 10, 3, 10), 0.1705, 0.8090),
+        ((6, 7, 2, 7), 0.0582, 0.8062),
+        ((5, 56, 0, 29), -0.0381, 0.1926),
+        ((0, 10, 0, 20), -0.1611, 0.2775),
+        ((0, 10, 0, 10), -0.2775, 0.2775),
+        ((10, 10, 0, 20), 0.6791, 1.0),
+        ((10, 10, 0, 10), 0.6075, 1.0),
+    ],
+)
+def test_the_interval_of_both_classes_is_the_published_one(counts, lower, upper) -> None:
+    tp, n_positive, fp, n_negative = counts
+    table = BinaryPerformance(tp, n_positive - tp, fp, n_negative - fp)
+    youden, balanced = table.youden_index().confidence_interval(), table.balanced_accuracy().confidence_interval()
+    assert (youden.lower, youden.upper) == pytest.approx((lower, upper), abs=5e-5)
+    assert (balanced.lower, balanced.upper) == pytest.approx(((1 + lower) / 2, (1 + upper) / 2), abs=5e-5)
 
 
 def test_likelihood_ratio_interval_by_hand() -> None:
@@ -77,17 +109,17 @@ def test_likelihood_ratio_interval_by_hand() -> None:
 )
 def test_undefined_statistics_are_nan_with_a_reason(counts: tuple[int, int, int, int], undefined: set[str]) -> None:
     table = BinaryPerformance(*counts)
-    everything = table.proportions() | table.indices() | table.likelihood_ratios()
+    everything = _everything(table)
     missing = {name for name, value in everything.items() if math.isnan(value.estimate)}
     assert missing == undefined
     assert {name for name, value in everything.items() if value.reason} == missing
-    for name in missing & {"sensitivity", "specificity", "ppv", "npv", "lr_positive", "lr_negative"}:
-        assert math.isnan({**table.proportions(), **table.likelihood_ratios()}[name].confidence_interval().lower)
+    for name in missing - {"mcc"}:
+        assert math.isnan(everything[name].confidence_interval().lower)
 
 
 def test_nobody_has_no_statistic() -> None:
     table = BinaryPerformance(0, 0, 0, 0)
-    everything = table.proportions() | table.indices() | table.likelihood_ratios()
+    everything = _everything(table)
     assert all(math.isnan(value.estimate) for value in everything.values())
     assert all(value.reason for value in everything.values())
 
