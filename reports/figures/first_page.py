@@ -44,7 +44,7 @@ def small_forest(rows: Sequence[tuple[str, Row]], *, name: str) -> Chart:
             ax.plot(row.estimate, at, marker="s", color=FILL, markersize=5)
             ax.annotate(number(row.estimate), (1.03, at), xycoords=("axes fraction", "data"), va="center", fontsize=8.5,
                         annotation_clip=False)  # fmt: skip
-        ax.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=8)
+        ax.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=7, linespacing=1.0)
         ax.set_ylim(len(rows) - 0.4, -0.6)
         lowest = [value for _, row in rows for value in (row.estimate, row.lower) if value is not None]
         ax.set_xlim(max(min([0.0, *lowest]), FOREST_MINIMUM), 1.0)
@@ -74,7 +74,7 @@ def small_roc(curves: Sequence[Curve], *, name: str) -> Chart:
 def short_name(text: str) -> str:
     """A name that fits.
 
-    >>> short_name("a-very-long-name-of-a-source · reader:A")
+    >>> short_name("a-very-long-name-of-a-source")
     'a-very-long-name-of-a-s…'
     """
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -73,7 +73,9 @@ def _agreement_figure(material: Material) -> FigureView | None:
     if not rows:
         return None
     most = sorted(rows, key=lambda row: -(row.n or 0))[:MOST_LINES]
-    lines = [(short_name(f"{row.source} · {row.reference}"), row) for row in rows if row in most]
+    lines = [
+        ("\n· ".join(short_name(str(one)) for one in (row.source, row.reference)), row) for row in rows if row in most
+    ]
     text = f"Agreement of the score, candidate · reference, {len(lines)} of {len(rows)} pairs; n = "
     return FigureView(small_forest(lines, name="first-icc"), text + f"{range_text(row.n for _, row in lines)}.")
 
