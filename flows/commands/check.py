@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from itertools import zip_longest
+from functools import partial
+from itertools import chain, zip_longest
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -21,18 +22,20 @@ from cohorts.images.same_content import same_content
 from cohorts.images.template_grid import unlike_templates
 from cohorts.images.unshifted_headers import unshifted_headers
 from cohorts.store.records import write_bytes
-from flows.cases.case import Case, StepSettings
+from flows.cases.case import Case, SharedWork, StepSettings
 from flows.commands.failures import EXIT_PREFLIGHT
 from flows.commands.screens import ROWS_OF_A_RULE, problems_tsv, show_problems
-from flows.engine.limits import available_cpus
+from flows.engine.limits import available_cpus, compute_with_one_thread
+from flows.engine.progress import CaseProgress
+from flows.run.measuring import chunks_of
 from flows.run.plan import Plan, load_maps, plan_of
 from flows.run.steps import examine
 from flows.sources.registry import read_cohort
 
-CASES_PER_CALL = 16
 MEMORY = "Check again with --n-cpus 1, or look at the file."
 REPORT = "This is a fault of the program: please report it with the file's header."
 
+ToExamine = Sequence[tuple[Case, StepSettings]]
 Finding = tuple[str | None, str | None]  # reason and detail; None where an image is fine
 
 
@@ -46,7 +49,7 @@ def check_cohort(folder: Path, n_cpus: int, console: Console, listing: Path | No
     cohort = read_cohort(folder)
     _, map_problems = load_maps(cohort.config, folder)
     stops = [*cohort.study_problems, *map_problems]
-    image_problems = [] if stops else _image_problems(cohort, n_cpus)
+    image_problems = [] if stops else _image_problems(cohort, n_cpus or available_cpus(), console)
     doubts = [] if stops else _doubts(cohort)
     problems = [*stops, *cohort.participant_problems, *image_problems, *cohort.warnings, *doubts]
     show_problems(problems, console, is_whole=False)
@@ -70,28 +73,30 @@ def _doubts(cohort: Cohort) -> list[Problem]:
     ]
 
 
-def _image_problems(cohort: Cohort, n_cpus: int) -> list[Problem]:
+def _image_problems(cohort: Cohort, n_cpus: int, console: Console) -> list[Problem]:
     """Examine every image as a run would, without keeping anything."""
     with TemporaryDirectory() as nowhere:
         plan = plan_of(cohort, Path(nowhere) / "absent")
     rows = _scan_rows(cohort.folder)
-    pending = [(case, plan.settings[name]) for name, case in plan.pending]
-    results = _all_examined(pending, n_cpus or available_cpus())
+    chunks = [[(case, plan.settings[name]) for name, case in chunk.cases] for chunk in chunks_of(plan.pending, n_cpus)]
+    with CaseProgress(len(plan.pending), console, "Examining", "examined").shown() as progress:
+        results = _all_examined(chunks, n_cpus, progress)
     return [
         _problem(plan, case, reason, detail, rows)
-        for (case, _), (reason, detail) in zip(pending, results, strict=True)
+        for (case, _), (reason, detail) in zip(chain.from_iterable(chunks), results, strict=True)
         if reason is not None
     ]
 
 
-def _all_examined(pending: Sequence[tuple[Case, StepSettings]], n_cpus: int) -> list[Finding]:
+def _all_examined(chunks: Sequence[ToExamine], n_cpus: int, progress: CaseProgress) -> list[Finding]:
     """Examine all images; one that raises, or ends its process, is a finding of its own and stops no other."""
-    chunks = [pending[start : start + CASES_PER_CALL] for start in range(0, len(pending), CASES_PER_CALL)]
     found: list[Finding] = []
-    with ProcessPoolExecutor(n_cpus) as pool:
+    with ProcessPoolExecutor(n_cpus, initializer=compute_with_one_thread) as pool:
         answers: list[Future[list[Finding]]] = []
         with suppress(BrokenProcessPool):  # a process may end while chunks are still handed out
-            answers += (pool.submit(_examined, chunk) for chunk in chunks)
+            for chunk in chunks:
+                answers.append(pool.submit(_examined, chunk))
+                answers[-1].add_done_callback(partial(_told, progress, len(chunk)))
     for chunk, answer in zip_longest(chunks, answers):
         if answer is None or isinstance(answer.exception(), BrokenProcessPool):  # one of its cases, or one beside it
             found += [_examined_alone(one) for one in chunk]
@@ -100,9 +105,14 @@ def _all_examined(pending: Sequence[tuple[Case, StepSettings]], n_cpus: int) -> 
     return found
 
 
+def _told(progress: CaseProgress, n_cases: int, _: Future[list[Finding]]) -> None:
+    """Count the cases of a chunk that is done."""
+    progress.advance(n_cases, 0)
+
+
 def _examined_alone(one: tuple[Case, StepSettings]) -> Finding:
     """Examine one image in a process of its own."""
-    with ProcessPoolExecutor(1) as pool:
+    with ProcessPoolExecutor(1, initializer=compute_with_one_thread) as pool:
         try:
             return pool.submit(_examined, [one]).result()[0]
         except BrokenProcessPool:
@@ -110,12 +120,15 @@ def _examined_alone(one: tuple[Case, StepSettings]) -> Finding:
             return "worker_died", f"{name} must be examined to its end, got a process that died. {MEMORY}"
 
 
-def _examined(chunk: Sequence[tuple[Case, StepSettings]]) -> list[Finding]:
-    """Reason and detail of some images, None where they are fine."""
+def _examined(chunk: ToExamine) -> list[Finding]:
+    """Reason and detail of some images, None where they are fine; what a participant's share is made once."""
     found: list[Finding] = []
+    shared, participant_id = SharedWork(), ""
     for case, settings in chunk:
+        if case.participant_id != participant_id:
+            shared, participant_id = SharedWork(), case.participant_id
         try:
-            outcome = examine(case, settings)
+            outcome = examine(case, settings, shared)
         except Exception as error:  # whatever it is, the others are examined
             name, text = Path(case.files[0].path).name, str(error).replace(". ", "; ").rstrip(".")
             detail = f"{name} must be examined to its end, got {type(error).__name__}: {text}. {REPORT}"

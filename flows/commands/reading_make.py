@@ -32,7 +32,7 @@ from cohorts.store.hashing import file_sha256
 from cohorts.store.records import atomic_writer
 from flows.cases.reading_stack import ScanToRead, encoded_stack
 from flows.commands.reading_request import MakeRequest
-from flows.engine.limits import available_cpus
+from flows.engine.limits import available_cpus, compute_with_one_thread
 from flows.run.request import PreflightError, UsageError
 from flows.sources.registry import read_cohort
 from reports.pages.reading import ReaderPage, reading_page
@@ -138,7 +138,7 @@ def _files(cohort: Cohort, scan: str, labels: Sequence[str]) -> tuple[dict[str, 
 
 def _write_stacks(scans: Mapping[str, ScanToRead], folder: Path, n_workers: int) -> dict[str, str]:
     """Write the slices of every scan; returns participant -> why it cannot be read."""
-    with ProcessPoolExecutor(min(n_workers, max(1, len(scans)))) as pool:
+    with ProcessPoolExecutor(min(n_workers, max(1, len(scans))), initializer=compute_with_one_thread) as pool:
         reasons = pool.map(_write_stack, scans.values(), [folder / one for one in scans])
         return {one: reason for one, reason in zip(scans, reasons, strict=True) if reason}
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from flows.engine.devices import GpuChoice, visible_devices
 from flows.engine.environment import DASK, drop_variables
-from flows.engine.limits import memory_bytes, worker_memory_bytes
+from flows.engine.limits import ONE_THREAD, memory_bytes, worker_memory_bytes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_HOSTS = {LOOPBACK, "localhost", "::1", "[::1]"}
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
-}
 #: Python 3.11.0 lets other users of the machine reach the socket of its fork server (CVE-2022-42919).
 START_METHOD = "forkserver" if sys.version_info >= (3, 11, 1) else "spawn"
 #: A local worker that died may take this long to come back: on a loaded machine, starting Python takes a minute.

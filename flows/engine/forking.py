@@ -10,7 +10,8 @@ import multiprocessing
 import os
 from multiprocessing import forkserver
 
-from flows.engine.cluster import ONE_THREAD, START_METHOD
+from flows.engine.cluster import START_METHOD
+from flows.engine.limits import ONE_THREAD
 from flows.engine.prefect_server import child_environment
 
 #: What a worker of a run imports; one of a training, too, needs nearly all of it.

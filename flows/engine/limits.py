@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+from threadpoolctl import threadpool_limits
 
 #: Share of the memory that this command, its server and its workers may hold together.
 MEMORY_SHARE = 0.8
@@ -22,6 +23,13 @@ PARENT_BYTES = 2**30
 LEAST_WORKER_BYTES = 2**30
 #: No default starts more workers than have so many cases each: a start takes 6 CPU s, most cases less.
 CASES_PER_WORKER = 4
+#: For processes of which one runs on each core; libraries read it when they are loaded.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
+}
 #: What the kernel adds to a process's claim to be ended first where memory runs out (0 to 1000).
 WORKER_OOM_SCORE, SERVER_OOM_SCORE = 800, 300
 
@@ -54,6 +62,12 @@ def default_workers(n_cpus: int, memory: int, n_cases: int | None = None) -> int
     """One worker per core, or fewer where ``memory`` bytes or ``n_cases``, if known, do not feed so many."""
     worth = n_cpus if n_cases is None else math.ceil(n_cases / CASES_PER_WORKER)
     return max(1, min(n_cpus, worth, worker_memory_bytes(memory, 1) // LEAST_WORKER_BYTES))
+
+
+def compute_with_one_thread() -> None:
+    """Let this process, one of several, compute with one thread, by libraries that are loaded and that are not yet."""
+    os.environ.update(ONE_THREAD)
+    threadpool_limits(1)
 
 
 def be_ended_first(score: int) -> None:

@@ -16,9 +16,10 @@ from distributed.core import Status
 from distributed.security import Security
 from tornado.ioloop import PeriodicCallback
 
-from flows.engine.cluster import LOOPBACK, ONE_THREAD
+from flows.engine.cluster import LOOPBACK
 from flows.engine.devices import GPU
 from flows.engine.forking import begin_to_import
+from flows.engine.limits import ONE_THREAD
 
 #: How often nannies that ended are looked for.
 REPLACE_MS = 1000

@@ -20,8 +20,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from flows.engine.cluster import DASK_SETTINGS, ONE_THREAD, ClusterError, ClusterOptionError
+from flows.engine.cluster import DASK_SETTINGS, ClusterError, ClusterOptionError
 from flows.engine.devices import GPU
+from flows.engine.limits import ONE_THREAD
 
 COMMANDS = ("sbatch", "squeue", "scancel")
 #: How often the queue is looked at, ms: SLURM's own scheduler works in steps of seconds.

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from flows.cases.case import Case, CaseFile, Outcome
 from flows.commands import check
+from flows.engine.limits import ONE_THREAD, compute_with_one_thread
+from flows.engine.progress import CaseProgress
 
 CASES = [Case(f"sub-{number}", "mask", (CaseFile("lesion", f"masks/{number}.nii", "0" * 64),)) for number in range(20)]
 
 
-def _examine(case, settings):
+def _examine(case, settings, _):
     """What the science would do: one case raises, one ends its process."""
     if case.participant_id == "sub-3":
         raise IndexError("index 4 is out of bounds. Really.")
@@ -40,8 +46,40 @@ def test_a_case_that_raises_is_a_row_and_the_others_are_examined(monkeypatch):
 @pytest.mark.processes
 def test_a_case_that_ends_its_process_takes_no_other_with_it(monkeypatch):
     monkeypatch.setattr(check, "examine", _examine)
-    monkeypatch.setattr(check, "CASES_PER_CALL", 4)
-    found = check._all_examined([(case, "deadly") for case in CASES], 2)
+    shown = io.StringIO()
+    progress = CaseProgress(len(CASES), Console(file=shown))
+    chunks = [[(case, "deadly") for case in CASES[start : start + 4]] for start in range(0, 20, 4)]
+    found = check._all_examined(chunks, 2, progress)
     assert [reason for reason, _ in found] == [
         {3: "unexpected_error", 5: "empty_mask", 17: "worker_died"}.get(number) for number in range(20)
     ]
+
+
+def test_what_the_cases_of_a_participant_share_is_made_once(monkeypatch):
+    made = []
+
+    def examine(case, _, shared):
+        shared.once(("head",), lambda: made.append(case.participant_id))
+        return Outcome("ok", None, None)
+
+    monkeypatch.setattr(check, "examine", examine)
+    twice = [replace(case, step=step) for case in CASES[:3] for step in ("ncct-ratio", "ncct-overlap")]
+    assert len(check._examined([(case, None) for case in twice])) == 6
+    assert made == ["sub-0", "sub-1", "sub-2"]
+
+
+def test_each_process_computes_with_one_thread(monkeypatch):
+    for name in ONE_THREAD:
+        monkeypatch.delenv(name, raising=False)
+    with ProcessPoolExecutor(1, initializer=compute_with_one_thread) as pool:
+        variables, loaded = pool.submit(_threads).result()
+    assert variables == ONE_THREAD
+    assert set(loaded) == {1}
+
+
+def _threads():
+    """What this process is told, and what it computes with."""
+    import numpy  # noqa: F401 - loads its library of linear algebra
+    from threadpoolctl import threadpool_info
+
+    return {name: os.environ.get(name) for name in ONE_THREAD}, [one["num_threads"] for one in threadpool_info()]

@@ -20,7 +20,6 @@ from flows.__main__ import app, guarded
 from flows.engine import forking
 from flows.engine.certificates import make_certificates
 from flows.engine.cluster import (
-    ONE_THREAD,
     WORKERLESS_S,
     ClusterError,
     ClusterOptionError,
@@ -29,6 +28,7 @@ from flows.engine.cluster import (
     connect,
     resources_offered,
 )
+from flows.engine.limits import ONE_THREAD
 from tests.flows.conftest import BOXES, TinyCohort
 
 KILLER = Path(__file__).with_name("deadly_case.py")
