@@ -79,7 +79,7 @@ def _commands(cohort: TinyCohort, n_cpus: int) -> dict[str, list[str]]:
         "--help": ["--help"],
         "sources": ["sources"],
         "check": ["check", cohort_folder],
-        "plan": ["plan", cohort_folder, out],
+        "dry run": [*run, "--dry-run"],
         "status": ["status", cohort_folder, out],
     }
 

@@ -44,14 +44,14 @@ def main() -> None:
         cohort.write_mask(number, centre, half_width)
     (cohort.folder / "cohort.toml").write_text(STUDY)
     _night(cohort, asked.patients)
-    sizes = [_sizes(cohort.out)]
+    sizes = [sizes_mb(cohort.out)]
     print("night  patients", *PARTS, "MB", sep="\t", flush=True)
     _show(0, asked.patients, sizes[-1])
     _night(cohort, asked.patients)
-    _show("same", asked.patients, _sizes(cohort.out))
+    _show("same", asked.patients, sizes_mb(cohort.out))
     for night in range(1, asked.nights + 1):
         _night(cohort, asked.patients + night)
-        sizes.append(_sizes(cohort.out))
+        sizes.append(sizes_mb(cohort.out))
         _show(night, asked.patients + night, sizes[-1])
     totals = np.array([sum(size.values()) for size in sizes])
     nights = np.arange(1, len(totals))
@@ -59,9 +59,9 @@ def main() -> None:
     every = np.arange(1, ALL_NIGHTS + 1)
     whole = float(np.sum(a_night(every)))
     print(f"growth over {ALL_NIGHTS} nights with one new patient each: {whole:.1f} MB", flush=True)
-    before = sum(_sizes(cohort.out).values())
+    before = sum(sizes_mb(cohort.out).values())
     prune(cohort.out, asked.keep, Console(), is_agreed=True)
-    after = _sizes(cohort.out)
+    after = sizes_mb(cohort.out)
     _show("pruned", asked.patients + asked.nights, after)
     kept = float(np.sum(a_night(every[-asked.keep :])))
     print(f"pruned after night {asked.nights}: {before:.1f} -> {sum(after.values()):.1f} MB", flush=True)
@@ -80,7 +80,7 @@ def _night(cohort: TinyCohort, n: int) -> None:
     publish_results(with_records(plan, cohort.out, with_failed=True), cohort.out, facts)
 
 
-def _sizes(out: Path) -> dict[str, float]:
+def sizes_mb(out: Path) -> dict[str, float]:
     """MB of each part of an output folder; a file with several names counts once."""
     seen: set[int] = set()
     sizes = {}

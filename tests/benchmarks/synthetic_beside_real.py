@@ -195,10 +195,10 @@ def real_cts(data: Path) -> Iterator[tuple[str, Float32Array, Affine]]:
     for folder in ("0091454", "0226308/CT"):
         names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(data / "ncct-dicom" / folder))
         image = sitk.ReadImage(names)
-        yield folder.split("/")[0], *_from_itk(image)
+        yield folder.split("/")[0], *from_itk(image)
 
 
-def _from_itk(image: sitk.Image) -> tuple[Float32Array, Affine]:
+def from_itk(image: sitk.Image) -> tuple[Float32Array, Affine]:
     """Values (X, Y, Z) and affine, RAS."""
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
@@ -248,12 +248,12 @@ def real_dwis(data: Path) -> Iterator[tuple[str, tuple[Any, ...], Mask | None]]:
         found = on_grid_dwi(*b_high, adc, b0, mask)
         yield one.name, found[:4], None if mask is None else found[4] > 0.5
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(data / "ncct-dicom/0226308/DWI"))
-    yield "0226308", on_grid_dwi(*_from_itk(sitk.ReadImage(names)), None, None), None
+    yield "0226308", on_grid_dwi(*from_itk(sitk.ReadImage(names)), None, None), None
 
 
 def real_cta(data: Path) -> Float32Array:
     """The crop of a CT angiography on the grid."""
-    values, affine = _from_itk(sitk.ReadImage(str(data / "cta-crop/dummy_cta.mha")))
+    values, affine = from_itk(sitk.ReadImage(str(data / "cta-crop/dummy_cta.mha")))
     size = np.linalg.norm(affine[:3, :3], axis=0)
     canonical = nib.as_closest_canonical(nib.Nifti1Image(values, affine))
     shape = tuple(int(one) for one in np.asarray(values.shape) * size // STEP_MM)
