@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -249,14 +249,12 @@ def severity_grade(value: Any, severity: SeveritySection) -> str | None:
 
 
 def _merged(exclusions: Iterable[Exclusion]) -> tuple[Exclusion, ...]:
-    """One exclusion per stage and reason, in the order of the flowchart."""
-    merged: dict[tuple[str, str], Exclusion] = {}
+    """One exclusion per stage and reason, in the order of the flowchart; what sources say alike is said once."""
+    alike: dict[tuple[str, str], list[Exclusion]] = {}
     for exclusion in exclusions:
-        key = (exclusion.stage, exclusion.reason)
-        earlier = merged.get(key)
-        detail = f"{earlier.detail} {exclusion.detail}" if earlier else exclusion.detail
-        merged[key] = Exclusion(exclusion.stage, exclusion.reason, exclusion.status, detail)
-    return tuple(sorted(merged.values(), key=lambda exclusion: STAGES.index(exclusion.stage)))
+        alike.setdefault((exclusion.stage, exclusion.reason), []).append(exclusion)
+    merged = (replace(same[-1], detail=" ".join(dict.fromkeys(one.detail for one in same))) for same in alike.values())
+    return tuple(sorted(merged, key=lambda exclusion: STAGES.index(exclusion.stage)))
 
 
 def _further(

@@ -101,7 +101,8 @@ class Site:
         folder = self.cohort.out / "results" / "latest" / "tables"
         found: dict[str, str] = {}
         for name in TABLES if folder.is_dir() else ():
-            for participant, part in pd.read_parquet(folder / f"{name}.parquet").groupby("participant_id"):
+            table = pd.read_parquet(folder / f"{name}.parquet", dtype_backend="numpy_nullable")
+            for participant, part in table.groupby("participant_id"):
                 found[str(participant)] = found.get(str(participant), "") + part.to_csv(index=False)
         return found
 
@@ -323,7 +324,7 @@ MONTH = (
     Night("a patient comes; power cut in the run", came(1), ends=-9, runs=power_cut),
     Night("nothing more", lambda site: {f"sub-{site.n_patients:02d}": "new participant"}),
     Night("a rule changes", rule_changed),
-    Night("a scan is cut off", truncated, ends=1),
+    Night("a scan is cut off", truncated),
     Night("the scan is whole again", mended),
     Night("the cohort's share is away", share_away, ends=3, is_failure=True),
     Night("the share is back", share_back),

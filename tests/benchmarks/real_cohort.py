@@ -38,6 +38,7 @@ description = "Public scans of several sources; no patient is known."
 regions = "classic"
 """
 AISD = "ncct-dicom/0226308"
+NO_SCAN = "no_scan_of_this_modality"
 Scan = tuple[str, str, bytes]  # participant, modality, content
 
 
@@ -90,13 +91,14 @@ def write_cohort(data: Path, folder: Path) -> None:
 def show(out: Path) -> None:
     """What became of every scan by every source: score and volume, or the reason for none."""
     tables = out / "results" / "latest" / "tables"
-    scores, excluded = (pd.read_parquet(tables / f"{name}.parquet") for name in ("scores", "exclusions"))
-    kept = scores[["participant_id", "source", "score"]].assign(what=scores["score"].astype("string"))
-    lost = excluded.rename(columns={"reason": "what"})[["participant_id", "source", "what"]]
-    both = pd.concat([kept[["participant_id", "source", "what"]], lost]).dropna()
-    table = both.pivot_table(index="source", columns="participant_id", values="what", aggfunc=", ".join)
-    with pd.option_context("display.width", 400, "display.max_columns", None, "display.max_colwidth", 24):
-        print(table.fillna("-"))
+    scores, lesions = (pd.read_parquet(tables / f"{name}.parquet") for name in ("scores", "lesions"))
+    known = scores["score"].astype("string").fillna("low " + scores["low_score_probability"].round(2).astype("string"))
+    for frame, what in ((scores, known), (lesions, lesions["volume_ml"].round(2).astype("string") + " ml")):
+        rows = frame.assign(what=what.fillna(frame["reason"]))
+        rows = rows[rows["reason"] != NO_SCAN]
+        table = rows.pivot_table(aggfunc="first", index="source", columns="participant_id", values="what").fillna("-")
+        with pd.option_context("display.width", 400, "display.max_columns", None, "display.max_colwidth", 24):
+            print(table)
 
 
 def main() -> None:

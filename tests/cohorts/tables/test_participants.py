@@ -143,6 +143,22 @@ def test_the_earliest_stage_is_primary_whatever_the_order_of_finding():
     assert standing.status == "excluded"
 
 
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (("ncct: it is thick.", "ncct: it is thick."), "ncct: it is thick."),
+        (("ncct: it is thick.", "dwi: it is thick."), "ncct: it is thick. dwi: it is thick."),
+    ],
+)
+def test_what_several_sources_say_alike_is_said_once(cohort, details, expected):
+    known = {
+        ("sub-3", step): record("sub-3", step, "excluded", "slices_too_thick", detail)
+        for step, detail in zip(("lesion", "core"), details, strict=True)
+    }
+    standing = standings(cohort, RECORDS | known, {})["sub-3"]
+    assert [item.detail for item in standing.exclusions if item.reason == "slices_too_thick"] == [expected]
+
+
 def test_the_tables_keep_their_contract(cohort, found, tmp_path):
     write_table(participants_table(cohort.config.clinical), [participants_batch(cohort, found)], tmp_path)
     write_table(EXCLUSIONS, [exclusions_batch(found)], tmp_path)
