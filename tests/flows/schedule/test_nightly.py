@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -111,6 +112,7 @@ class Site:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A site with an empty output folder."""
     (tmp_path / "out").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # summaries for hooks, where the folder cannot be written
     return Site(tmp_path, monkeypatch)
 
 
