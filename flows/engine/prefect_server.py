@@ -44,6 +44,8 @@ HEALTH_LIMIT_S = 2.0
 MOST_RESTARTS = 20
 #: Before the first answer: with a new database, and once more.
 MOST_FIRST_RESTARTS = 2
+#: What a database takes at least, and so the folder must have room for.
+PROBE_BYTES = 2**19
 ROOT = Path(__file__).parents[2]
 
 CLIENT_SETTINGS = {
@@ -140,6 +142,7 @@ class PrefectServer:
         self._with_ui = with_ui
         self._was_healthy = False
         self._stopping = threading.Event()
+        self._storage_error: OSError | None = None
         set_environment(self.home, self.api_url, self.credentials)
         self._process = self._start()
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)
@@ -162,6 +165,8 @@ class PrefectServer:
         ------
         ServerFailedError
             It ended again and again, or did not answer in time.
+        OSError
+            Its folder cannot be written.
         """
         read_no_settings_files()
         deadline = time.monotonic() + START_LIMIT_S
@@ -170,7 +175,13 @@ class PrefectServer:
                 self._was_healthy = True
                 return
             time.sleep(0.05)
-        raise ServerFailedError(f"the Prefect server must answer within {START_LIMIT_S:.0f} s. See {self.log}.")
+        if self._storage_error is not None:
+            raise self._storage_error
+        with tempfile.TemporaryFile(dir=self._folder) as probe:  # a quota is no matter of free space
+            probe.write(bytes(PROBE_BYTES))
+        rule = f"answer within {START_LIMIT_S:.0f} s" if self._supervisor.is_alive() else "start"
+        got = "" if self._supervisor.is_alive() else f", got {self.n_restarts + 1} that ended"
+        raise ServerFailedError(f"the Prefect server must {rule}{got}. See {self.log}.")
 
     def start_afresh(self) -> None:
         """Start again with a new database: the old one is of no use, as with tables of another version."""
@@ -223,12 +234,20 @@ class PrefectServer:
                 log.write(f"The server could not use its database, which is now {aside.name}.\n")
 
     def _supervise(self) -> None:
+        """Keep the server running, until nobody needs it or it cannot be."""
+        try:
+            self._start_again()
+        except OSError as error:
+            self._storage_error = error
+            self._socket.close()  # nobody waits for an answer any more
+
+    def _start_again(self) -> None:
         """Start the server again when it dies, a few times; one that never answered gets a new database."""
         while not self._stopping.wait(PARENT_POLL_S):
             if self._process.poll() is None:
                 continue
             if self.n_restarts >= (MOST_RESTARTS if self._was_healthy else MOST_FIRST_RESTARTS):
-                self._socket.close()  # nobody waits for an answer any more
+                self._socket.close()
                 return
             if not self._was_healthy:
                 self._set_aside()

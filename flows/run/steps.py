@@ -24,7 +24,7 @@ from flows.run.limits import Watch
 from flows.run.methods import STEP_METHODS
 
 #: Storage errors that stop the run: nothing more can be committed.
-STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 
 
 class StorageFailedError(RuntimeError):

@@ -24,7 +24,7 @@ LEAST_FREE_BYTES = 100 * 2**20  # Prefect's database and one run's results take 
 FULL_BYTES = 8 * 2**20
 FULL = {errno.ENOSPC, errno.EDQUOT}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_ON_A_DEVICE = FULL | {errno.EROFS, errno.EIO}
+_ON_A_DEVICE = FULL | {errno.EFBIG, errno.EROFS, errno.EIO}
 STAYS = "then run again; what is committed stays."
 
 
@@ -119,6 +119,8 @@ def remedy(error: OSError) -> str:
     """What to do about an error of a folder, as the beginning of a sentence."""
     if error.errno in FULL:
         return "Free space or choose another folder"
+    if error.errno == errno.EFBIG:
+        return "Raise the limit of a file's size (ulimit -f) or choose another folder"
     if error.errno in FORBIDDEN:
         return "Fix its permissions or choose another folder"
     return "Look at the disk or share, or choose another folder"

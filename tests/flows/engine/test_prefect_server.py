@@ -170,6 +170,18 @@ def test_an_interpreter_that_cannot_start_is_named_and_no_matter_of_space(
         prefect_server.PrefectServer(tmp_path)
 
 
+@pytest.mark.processes
+def test_a_folder_that_has_no_room_is_the_error_and_not_the_time(tmp_path: Path) -> None:
+    """A quota, which free space does not show: no file may become larger than a page."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{limit}\n{START}", str(tmp_path)],
+        capture_output=True, text=True, timeout=600, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stderr.splitlines()[-1] == "OSError: [Errno 27] File too large"
+    assert "_bootstrap_inner" not in done.stderr  # no thread of ours ends with a traceback
+
+
 def test_a_folder_of_somebody_else_or_a_link_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "own"
     own.mkdir(mode=0o777)

@@ -82,7 +82,7 @@ def test_an_error_of_another_file_stays_what_it_is(tmp_path, number):
     assert "Free space" not in failure_of(error).text
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS])
 def test_an_error_without_a_name_is_told_by_its_kind(tmp_path, number):
     assert isinstance(raised(tmp_path, OSError(number, os.strerror(number))), StorageFailedError)
 

@@ -223,6 +223,7 @@ def problem() -> CohortError:
         (NothingMeasuredError("none of 3"), 1, "nothing measured"),
         (StorageFailedError("full"), 74, "storage failed"),
         (OSError(28, "No space left on device"), 74, "storage failed"),
+        (OSError(27, "File too large"), 74, "storage failed"),
         (ServerFailedError("dead"), 70, "failed"),
         (ZeroDivisionError("x"), 70, "failed"),
         (RecursionError("x"), 70, "failed"),
