@@ -284,7 +284,7 @@ def source_added(site: Site) -> Mapping[str, str]:
     """A third source scores the same masks."""
     site.study = site.study.replace("[[clinical]]", '[[source]]\nname = "third"\nkind = "mask"\n\n[[clinical]]', 1)
     site.write()
-    return {"?": "scan added"}
+    return {"?": "settings"}
 
 
 def scratch_lost(site: Site) -> Mapping[str, str]:
