@@ -92,9 +92,7 @@ def trained(name: str, given: argparse.Namespace) -> tuple[Path, Plan]:
         write_pool(pool, given.patients, tuple(load_anatomy(one) for one in heads), sizes, recipe=recipe, seed=1)
     size = {"n_steps": given.steps, "pool": given.patients, "pool_at_start": given.patients, "n_threads": given.threads}
     preset = given.preset if variant.profile == "corrected" else "small"
-    plan = replace(plan_for(variant.profile, preset, **size), **variant.plan)
-    if variant.profile == "corrected":
-        plan = replace(plan, patch=tuple(given.patch))
+    plan = replace(plan_for(variant.profile, preset, **size), **variant.plan, patch=tuple(given.patch))
     if variant.profile == "as-paper":  # the same number of patients seen: a step has four
         plan = replace(plan, n_steps=given.steps // plan.batch)
     with variant.switched():
