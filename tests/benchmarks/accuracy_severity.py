@@ -23,6 +23,7 @@ from flows.cases.native_scan import prepare, refined
 from models.anatomy.template import load_label_map
 from models.inference import loaded
 from models.training.anatomies import load_anatomy
+from models.training.dwi import is_visible
 from models.training.pool import read_lesion
 from models.training.splits import lesion_split
 from models.training.synthetic import Recipe, draw_patient, with_settings
@@ -37,6 +38,7 @@ from tests.benchmarks.accuracy_regions import score
 
 AFFINE = np.diag([STEP_MM, STEP_MM, STEP_MM, 1.0])
 SEVERE_NIHSS = 8
+LEAST_ML = 0.1  # found, below which a lesion is missed
 WITH_MASK = {"no_infarct": 0.0, "grown": 0.0}
 
 
@@ -80,11 +82,22 @@ def report(data: Path, anatomies: Path, masks: str, network: object) -> None:
                 "found, true regions": by_true,
                 "found, refined atlas": by_atlas,
                 "volume_ml": volume_ml,
+                "drawn_ml": float((patient.classes == INFARCT).sum()) * STEP_MM**3 / 1000,
+                "visible": is_visible(patient),
             }
         )
     table = pd.DataFrame(rows)
     print(f"{len(table)} masks, {table['found, refined atlas'].isna().sum()} refused by the registration")
     table = table.dropna()
+    missed = table[(table["volume_ml"] < LEAST_ML) & (table["drawn_ml"] >= LEAST_ML)]
+    print(f"{len(missed)} lesions were missed, {(~missed['visible']).sum()} of them drawn too faint to be seen")
+    for what, kept in (("all", table), ("visible lesions", table[table["visible"]])):
+        print(f"{what}:")
+        print_areas(kept)
+
+
+def print_areas(table: pd.DataFrame) -> None:
+    """AUC of every score, and its difference from that of the masks."""
     severe = table["severe"].to_numpy(int)
     for way in ("mask", "drawn", "found, true regions", "found, refined atlas"):
         one = auc(reference=severe, candidate=table[way].to_numpy(float), positive_when="low")
