@@ -24,7 +24,7 @@ import numpy as np
 
 from models.networks.build import build_network
 from models.networks.unet import MULTIPLE, load_state
-from models.weights import Weights, load_weights
+from models.weights import Weights, WeightsMissingError, load_weights
 from tasks.arrays import Float32Array
 from tasks.segmentation import WINDOW, Window
 
@@ -54,13 +54,17 @@ def loaded(weights: Weights, preset: str, n_channels: int, n_classes: int) -> Ne
 
     Raises
     ------
-    ValueError
-        The preset is unknown.
-    RuntimeError
-        The weights are of another network.
+    WeightsMissingError
+        They are damaged, or of another network.
     """
-    module = build_network(preset, n_channels, n_classes)
-    load_state(module, load_weights(weights))
+    state = load_weights(weights)
+    try:
+        module = build_network(preset, n_channels, n_classes)
+        load_state(module, state)
+    except (ValueError, RuntimeError) as error:
+        wanted = f"a network {preset} of {n_channels} channels and {n_classes} classes"
+        found = " ".join(str(error).split())
+        raise WeightsMissingError(f"weights {weights.name} must be of {wanted}, got: {found[:300]}") from error
     return Network(ready(module), weights.window)
 
 

@@ -42,7 +42,8 @@ def region_network(folder: Path | None = None, name: str = REGION_NETWORK) -> Ne
     WeightsMissingError
         Its weights cannot be used.
     """
-    return loaded(find_weights(name, folder), PRESET, N_REGION_CHANNELS, 1 + len(ASPECTS_REGIONS))
+    weights = find_weights(name, folder)
+    return loaded(weights, weights.preset or PRESET, N_REGION_CHANNELS, 1 + len(ASPECTS_REGIONS))
 
 
 def network_regions(

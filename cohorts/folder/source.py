@@ -139,9 +139,9 @@ class Source(Part):
         return self.model_dump(exclude={"name", "regions", "laterality", "rule", "most_fluid", "description"})
 
     @property
-    def weights(self) -> tuple[str, ...]:
-        """Names of the trained weights that it cannot do without."""
-        return ()
+    def weights(self) -> Mapping[str, str]:
+        """Names of the trained weights that it cannot do without -> the method that they are trained for."""
+        return {}
 
     @property
     def program(self) -> tuple[str, ...]:
@@ -248,9 +248,9 @@ class OnScanSource(Source):
         return CONTRASTS[self.image_kind]
 
     @property
-    def weights(self) -> tuple[str, ...]:
+    def weights(self) -> Mapping[str, str]:
         """The network that draws its regions, where it asks for one."""
-        return (REGION_NETWORK,) if self.registration == "network" else ()
+        return {REGION_NETWORK: REGION_NETWORK} if self.registration == "network" else {}
 
 
 class LesionSource(Source):

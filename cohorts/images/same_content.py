@@ -84,6 +84,8 @@ def _digest(path: Path) -> str:
         content = decompressed(packed, peek_header(packed, path.name), path.name)
         upright: Any = nib.as_closest_canonical(nib.Nifti1Image.from_bytes(bytes(content)))  # type: ignore[no-untyped-call]
         values = np.asanyarray(upright.dataobj)
+        if values.dtype.kind not in "biuf":  # colours and complex numbers are refused elsewhere
+            return ""
     except _UNREADABLE:
         return ""
     flat = values.ravel(order="F")

@@ -49,9 +49,13 @@ def check_cohort(folder: Path, n_cpus: int, console: Console, listing: Path | No
     cohort = read_cohort(folder)
     _, map_problems = load_maps(cohort.config, folder)
     stops = [*cohort.study_problems, *map_problems]
-    image_problems = [] if stops else _image_problems(cohort, n_cpus or available_cpus(), console)
-    doubts = [] if stops else _doubts(cohort)
-    problems = [*stops, *cohort.participant_problems, *image_problems, *cohort.warnings, *doubts]
+    image_problems, absent, doubts = [], [], []
+    if not stops:
+        with TemporaryDirectory() as nowhere:
+            plan = plan_of(cohort, Path(nowhere) / "absent")
+        image_problems = _image_problems(plan, n_cpus or available_cpus(), console)
+        absent, doubts = _left_out(plan), _doubts(cohort)
+    problems = [*stops, *cohort.participant_problems, *image_problems, *cohort.warnings, *absent, *doubts]
     show_problems(problems, console, is_whole=False)
     if listing is not None:
         write_bytes(listing, problems_tsv(problems).encode())
@@ -59,7 +63,7 @@ def check_cohort(folder: Path, n_cpus: int, console: Console, listing: Path | No
     elif len(problems) > ROWS_OF_A_RULE:
         console.print("--problems FILE writes all of them as a table.", highlight=False, markup=False)
     excluded = {problem.participant_id for problem in problems if problem.excludes_participant}
-    console.print(_verdict(cohort, len(stops), len(excluded)), highlight=False, markup=False)
+    console.print(_verdict(cohort, len(stops), len(excluded), len(absent)), highlight=False, markup=False)
     return EXIT_PREFLIGHT if stops else int(bool(excluded))
 
 
@@ -73,11 +77,20 @@ def _doubts(cohort: Cohort) -> list[Problem]:
     ]
 
 
-def _image_problems(cohort: Cohort, n_cpus: int, console: Console) -> list[Problem]:
+def _left_out(plan: Plan) -> list[Problem]:
+    """Declared sources that a run would leave out."""
+    found = []
+    for name, why in plan.absent.items():
+        rule, _, remedy = why.partition(". ")
+        found.append(
+            Problem("cohort.toml", None, f"source {name}", None, rule, remedy, "source_left_out", is_warning=True)
+        )
+    return found
+
+
+def _image_problems(plan: Plan, n_cpus: int, console: Console) -> list[Problem]:
     """Examine every image as a run would, without keeping anything."""
-    with TemporaryDirectory() as nowhere:
-        plan = plan_of(cohort, Path(nowhere) / "absent")
-    rows = _scan_rows(cohort.folder)
+    rows = _scan_rows(plan.cohort.folder)
     chunks = [[(case, plan.settings[name]) for name, case in chunk.cases] for chunk in chunks_of(plan.pending, n_cpus)]
     with CaseProgress(len(plan.pending), console, "Examining", "examined").shown() as progress:
         results = _all_examined(chunks, n_cpus, progress)
@@ -166,11 +179,13 @@ def _scan_rows(folder: Path) -> dict[tuple[str, str], int]:
     return {(row.participant_id, str(PurePosixPath(row.cells.get("path", "")))): row.number for row in rows}
 
 
-def _verdict(cohort: Cohort, n_stops: int, n_excluded: int) -> str:
+def _verdict(cohort: Cohort, n_stops: int, n_excluded: int, n_absent: int) -> str:
     """One line at the end."""
     n = len(cohort.participants)
     if n_stops:
         return f"{n_stops} problems stop the study; nothing would be computed."
     if n_excluded:
         return f"{n} participants listed; {n_excluded} participants would be excluded, each with its reason."
+    if n_absent:
+        return f"{n} participants listed; {n_absent} sources would be left out, each with its reason."
     return f"{n} participants listed; no problem found."

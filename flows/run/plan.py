@@ -140,7 +140,7 @@ def _weights(config: StudyConfig) -> tuple[dict[str, tuple[Weights, ...]], dict[
     absent: dict[str, str] = {}
     for source in config.computed_sources:
         try:
-            found[source.name] = tuple(find_weights(name) for name in source.weights)
+            found[source.name] = tuple(find_weights(name, method=method) for name, method in source.weights.items())
         except WeightsMissingError as error:
             absent[source.name] = str(error)
     return {name: weights for name, weights in found.items() if weights}, absent

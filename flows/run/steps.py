@@ -22,6 +22,7 @@ from cohorts.store.records import Record, commit, load, output_folder, record_pa
 from flows.cases.case import Case, OpenCase, Outcome, SharedWork, StepSettings, step_key
 from flows.run.limits import Watch
 from flows.run.methods import STEP_METHODS
+from models.weights import WeightsMissingError
 
 #: Storage errors that stop the run: nothing more can be committed.
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
@@ -131,6 +132,8 @@ def examine(case: Case, settings: StepSettings, shared: SharedWork | None = None
         return source.measure(OpenCase(case, contents, settings.maps, shared or SharedWork()))
     except ImageProblemError as problem:
         return Outcome("excluded", problem.reason, str(problem))
+    except WeightsMissingError as problem:  # no fault of the scan
+        return Outcome("failed", "weights_unusable", str(problem))
 
 
 def _peak_mib() -> float:

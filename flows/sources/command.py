@@ -161,9 +161,9 @@ class CommandSource(OnScanSource, LesionSource, StatedSource):
         return {name: getattr(self, name) for name in names}
 
     @property
-    def weights(self) -> tuple[str, ...]:
+    def weights(self) -> Mapping[str, str]:
         """Of the regions that come onto its scan, where it draws a lesion."""
-        return super().weights if self.draws else ()
+        return super().weights if self.draws else {}
 
     @property
     def draws(self) -> bool:

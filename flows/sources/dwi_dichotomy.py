@@ -7,6 +7,7 @@ weights that ship know synthetic patients alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
@@ -54,9 +55,9 @@ class DwiDichotomySource(Source):
         return "dwi"
 
     @property
-    def weights(self) -> tuple[str, ...]:
+    def weights(self) -> Mapping[str, str]:
         """One network."""
-        return (self.network,)
+        return {self.network: "dwi-dichotomy"}
 
     @property
     def rule_name(self) -> str:

@@ -45,6 +45,7 @@ class DwiUnetSource(NetworkLesionSource, DiffusionSource):
     """The lesion on diffusion MR by a 3D U-Net, with ADC, with an ADC computed from b = 0, or from b-high alone."""
 
     about: ClassVar[str] = "the lesion on diffusion MR by a trained 3D U-Net"
+    trained_for: ClassVar[str] = "dwi-unet"
     findings: ClassVar[type[Findings]] = SegmentedFindings
 
     kind: Literal["dwi_unet"]
@@ -74,7 +75,8 @@ class DwiUnetSource(NetworkLesionSource, DiffusionSource):
             return refused(case, scan, findings, files)
         given = dwi_input(scan, stored_adc, b0, self.b_value_s_mm2)
         adc = given.found
-        network = loaded(find_weights(self.network), PRESET, N_DWI_CHANNELS, len(CLASSES))
+        weights = find_weights(self.network)
+        network = loaded(weights, weights.preset or PRESET, N_DWI_CHANNELS, len(CLASSES))
         on_grid = probabilities(network, given.channels, flip=self.flip)[INFARCT]
         affine = scan.image.affine
         probability = to_scan(on_grid, given.grid, scan.shape, affine) * scan.brain_mask

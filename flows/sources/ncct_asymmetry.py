@@ -45,6 +45,7 @@ class NcctAsymmetrySource(OnScanSource):
     """The chance that each region of a CT without contrast agent is affected, by a network that compares both sides."""
 
     about: ClassVar[str] = "chance of each region on plain CT by a network that compares both sides"
+    trained_for: ClassVar[str] = "ncct-asymmetry"
     findings: ClassVar[type[Findings]] = AsymmetryFindings
     gives: ClassVar[frozenset[Gives]] = frozenset({"regions", "score"})
     rules: ClassVar[Mapping[str, Rule]] = PROBABILITY_RULES
@@ -72,9 +73,9 @@ class NcctAsymmetrySource(OnScanSource):
         return "ncct"
 
     @property
-    def weights(self) -> tuple[str, ...]:
+    def weights(self) -> Mapping[str, str]:
         """Both networks in one file, and perhaps one that draws the regions."""
-        return (self.network, *super().weights)
+        return {self.network: self.trained_for, **super().weights}
 
     @property
     def rule_name(self) -> str:

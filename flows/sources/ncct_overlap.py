@@ -49,6 +49,7 @@ class NcctOverlapSource(NetworkLesionSource):
     """The infarct on CT without contrast agent by a network; regions that it overlaps are affected."""
 
     about: ClassVar[str] = "the infarct on plain CT by a trained network, laid over the regions"
+    trained_for: ClassVar[str] = "ncct-overlap"
     findings: ClassVar[type[Findings]] = OverlapFindings
     gives: ClassVar[frozenset[Gives]] = frozenset({"regions", "score", "lesion", "features"})
 

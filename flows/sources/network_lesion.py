@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -17,14 +20,16 @@ from tasks.overlay import STORED_STEPS
 class NetworkLesionSource(OnScanSource, LesionSource):
     """A lesion that a trained network draws on a scan."""
 
+    trained_for: ClassVar[str]  # the method of its weights
+
     network: str
     threshold: float = Field(0.5, gt=0, lt=1, description="Least probability of a voxel of the lesion")
     flip: bool = Field(True, description="Also ask the network about the mirror image, and take the mean")
 
     @property
-    def weights(self) -> tuple[str, ...]:
+    def weights(self) -> Mapping[str, str]:
         """One network for the lesion, and perhaps one for the regions."""
-        return (self.network, *super().weights)
+        return {self.network: self.trained_for, **super().weights}
 
     @property
     def learned_from(self) -> str:

@@ -38,6 +38,7 @@ class RegionClassifierSource(DescribingSource):
     takes_declared_rules: ClassVar[bool] = False
     #: How the classifier works, in words.
     works_by: ClassVar[str] = ""
+    trained_for: ClassVar[str]  # the method of its weights
 
     regions: Literal["classic"] = "classic"
     classifier: str
@@ -49,9 +50,9 @@ class RegionClassifierSource(DescribingSource):
         return LEARNED, "cubes"
 
     @property
-    def weights(self) -> tuple[str, ...]:
+    def weights(self) -> Mapping[str, str]:
         """The classifier, and perhaps a network for the regions."""
-        return (self.classifier, *super().weights)
+        return {self.classifier: self.trained_for, **super().weights}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -117,6 +118,7 @@ class NcctRadiomicsSource(RegionClassifierSource):
 
     kind: Literal["ncct_radiomics"]
     modality: str = Field("ncct", description="Which rows of scans.tsv: scans as they came, in native space")
+    trained_for: ClassVar[str] = "ncct-radiomics"
     classifier: str = Field("ncct-radiomics", description="Name of the trained weights")
 
     @property
@@ -133,6 +135,7 @@ class CtaRadiomicsSource(RegionClassifierSource):
 
     kind: Literal["cta_radiomics"]
     modality: str = Field("cta", description="Which rows of scans.tsv: scans as they came, in native space")
+    trained_for: ClassVar[str] = "cta-radiomics"
     classifier: str = Field("cta-radiomics", description="Name of the trained weights")
 
     @property

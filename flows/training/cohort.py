@@ -81,7 +81,10 @@ def candidates_of(request: TrainRequest, folder: Path) -> Candidates:
         gates=cohort.config.gates_of("dwi"),
     )
     cases, excluded = _cases(cohort, labelling, request.work)
-    return Candidates(cases, labelling, excluded, _sides(cohort.participants))
+    sides, wrong = _sides(cohort.participants)
+    kept = tuple(one for one in cases if one.participant_id not in wrong)
+    excluded += tuple(wrong[one.participant_id] for one in cases if one.participant_id in wrong)
+    return Candidates(kept, labelling, excluded, sides)
 
 
 def _drawn_by(config: StudyConfig, name: str) -> Source:
@@ -157,10 +160,17 @@ def _missing(participant: str, labelling: Labelling, modalities: set[str]) -> Ex
     return None
 
 
-def _sides(participants: pd.DataFrame) -> dict[str, Split]:
-    """Whom the study gives a side in the column ``split``."""
-    given = participants.set_index("participant_id")["split"].dropna().str.strip().str.lower()
-    return {str(name): side for name, side in given.items() if side in SPLITS}
+def _sides(participants: pd.DataFrame) -> tuple[dict[str, Split], dict[str, Excluded]]:
+    """Whom the study gives a side in the column ``split``, and whom another word: nobody guesses what it means."""
+    given = {str(name): str(side) for name, side in participants.set_index("participant_id")["split"].dropna().items()}
+    sides = {name: side.strip().lower() for name, side in given.items()}
+    rule = f"split in participants.tsv must be {', '.join(SPLITS)} or n/a"
+    wrong = {
+        name: Excluded(name, "split_unknown", f"{rule}, got {given[name]!r}. Correct it, or empty the cell.")
+        for name, side in sides.items()
+        if side not in SPLITS
+    }
+    return {name: side for name, side in sides.items() if side in SPLITS}, wrong
 
 
 def write_excluded(excluded: Iterable[Excluded], path: Path) -> None:

@@ -154,6 +154,8 @@ REMEDIES = {
     "timed_out": "The computation did not come to an end on this scan. Check the file's size and that it is one head; "
     "if both are right, send its shape to whoever maintains the program.",
     "file_missing": "The file that scans.tsv names is not there. Put it in its place or correct the path.",
+    "weights_unusable": "The trained weights of this source are damaged or of another network. Copy them again with "
+    "their card, or train them again; the scan is not at fault.",
     "input_changed": "The file changed while it was being read. Let the copying finish, and run again.",
     "worker_died": "The computation broke off on this scan, mostly for want of memory. Run again with fewer workers or "
     "more memory; if it happens again, send the file's shape and size to whoever maintains the program.",

@@ -75,3 +75,21 @@ def test_one_image_under_two_names_is_named_however_it_is_compressed(tmp_path, m
     monkeypatch.setattr("cohorts.images.same_content._digest", lambda path: pytest.fail(f"{path} was read"))
     nib.save(nib.Nifti1Image(values[:3], np.eye(4)), tmp_path / "other.nii")
     assert same_content([scans[0], Scan("sub-x", "lesion", None, "other.nii")], tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "kind", [np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]), np.complex64, np.float32, np.int16], ids=str
+)
+def test_images_of_every_type_are_looked_at_and_none_stops_the_others(tmp_path, kind):
+    values = np.zeros((4, 5, 3), kind)
+    for name in ("a.nii.gz", "b.nii.gz"):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / name)
+    alike = np.zeros((4, 5, 3), np.uint8)
+    alike[1, 2, 1] = 1
+    for name in ("c.nii", "d.nii.gz"):
+        nib.save(nib.Nifti1Image(alike, np.eye(4)), tmp_path / name)
+    names = ("a.nii.gz", "b.nii.gz", "c.nii", "d.nii.gz")
+    scans = [Scan(f"sub-{name[0]}", "lesion", "MNI152", name) for name in names]
+    found = [problem.value for problem in same_content(scans, tmp_path)]
+    assert [value for value in found if value in ("c.nii", "d.nii.gz")]
+    assert not [value for value in found if value in ("a.nii.gz", "b.nii.gz")]

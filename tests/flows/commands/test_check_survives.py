@@ -14,6 +14,7 @@ from flows.cases.case import Case, CaseFile, Outcome
 from flows.commands import check
 from flows.engine.limits import ONE_THREAD, compute_with_one_thread
 from flows.engine.progress import CaseProgress
+from tests.flows.conftest import STUDY, write_tiny_cohort
 
 CASES = [Case(f"sub-{number}", "mask", (CaseFile("lesion", f"masks/{number}.nii", "0" * 64),)) for number in range(20)]
 
@@ -83,3 +84,17 @@ def _threads():
     from threadpoolctl import threadpool_info
 
     return {name: os.environ.get(name) for name in ONE_THREAD}, [one["num_threads"] for one in threadpool_info()]
+
+
+def test_a_source_that_a_run_would_leave_out_is_a_warning_with_its_reason(tmp_path):
+    tiny = write_tiny_cohort(tmp_path)
+    added = '[[source]]\nname = "net"\nkind = "dwi_unet"\nnetwork = "no-such"\n\n[[clinical]]'
+    (tiny.folder / "cohort.toml").write_text(STUDY.replace("[[clinical]]", added, 1))
+    with (tiny.folder / "scans.tsv").open("a") as scans:
+        scans.write("sub-01\tdwi\torig\tmasks/sub-01.nii.gz\n")
+    shown = io.StringIO()
+    check.check_cohort(tiny.folder, 1, Console(file=shown, width=300))
+    text = shown.getvalue()
+    assert "cohort.toml, key source net: weights no-such must be in " in text
+    assert "got no no-such.safetensors and no no-such.json. Copy both files there, or name others." in text
+    assert text.endswith("8 participants listed; 1 sources would be left out, each with its reason.\n")

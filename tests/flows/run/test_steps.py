@@ -26,6 +26,7 @@ from flows.run.steps import StorageFailedError, examine, run_case, run_chunk
 from flows.sources import mask as measure_mask
 from flows.sources.mask import MaskSource
 from models.anatomy.template import load_label_map
+from models.weights import WeightsMissingError
 from tasks.anatomy import Label, LabelTable
 
 #: 4 mm voxels from x = -20 to 20 mm (LAS), through the basal ganglia.
@@ -336,3 +337,13 @@ def test_volume_and_fractions_of_the_whole_public_cohort_are_the_published_ones(
     assert {row["participant_id"]: max(map(abs, _differences(row, real_data, arteries))) for row in rows} == {
         row["participant_id"]: 0.0 for row in rows
     }
+
+
+def test_weights_that_cannot_be_used_are_no_fault_of_the_scan(case, settings, monkeypatch):
+    def measure(*_):
+        raise WeightsMissingError("weights net-1 must be finite numbers, got others. Copy them again.")
+
+    monkeypatch.setattr(MaskSource, "measure", measure)
+    outcome = examine(case, settings)
+    assert (outcome.status, outcome.reason) == ("failed", "weights_unusable")
+    assert outcome.detail == "weights net-1 must be finite numbers, got others. Copy them again."

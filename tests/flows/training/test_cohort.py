@@ -237,6 +237,22 @@ def test_a_side_in_the_table_of_participants_holds(tmp_path):
     assert candidates_of(request_of(tiny), tiny.folder).sides == {"sub-1": "test"}
 
 
+@pytest.mark.parametrize("word", ["valid", "testing", "held out", "1"])
+def test_whose_side_is_another_word_is_not_learned_from(tmp_path, word):
+    tiny = write_tiny_cohort(tmp_path / "cohort")
+    names = (tiny.folder / "participants.tsv").read_text().split()[1:]
+    rows = [f"{name}\t{word if name == 'sub-1' else 'train'}" for name in names]
+    (tiny.folder / "participants.tsv").write_text("participant_id\tsplit\n" + "\n".join(rows) + "\n")
+    found = candidates_of(request_of(tiny), tiny.folder)
+    assert "sub-1" not in {one.participant_id for one in found.cases} | set(found.sides)
+    (wrong,) = (one for one in found.excluded if one.participant == "sub-1")
+    assert wrong.reason == "split_unknown"
+    assert wrong.detail == (
+        f"split in participants.tsv must be train, validation, test or n/a, got {word!r}. "
+        "Correct it, or empty the cell."
+    )
+
+
 FOLDERS = {"anatomies": Path("heads"), "lesions": Path("masks")}
 
 
