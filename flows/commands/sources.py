@@ -75,15 +75,15 @@ def toml(value: object) -> str:
 
 def needs(method: Method, source: Source) -> str:
     """Weights, memory, time and device."""
-    weights = [_weights(name) for name in source.weights]
+    weights = [_weights(name, wanted) for name, wanted in source.weights.items()]
     limit_s, memory_mib = method.cpu_limit_of(source.settings), method.memory_of(source.settings)
     parts = [*weights, f"about {memory_mib} MiB", f"at most {limit_s:g} CPU s a case"]
     return ", ".join([*parts, *(["a GPU where there is one"] if method.wants_gpu else [])])
 
 
-def _weights(name: str) -> str:
+def _weights(name: str, method: str) -> str:
     """Weights by name, and whether they can be used."""
     try:
-        return f"weights {find_weights(name).name}"
+        return f"weights {find_weights(name, method=method).name}"
     except WeightsMissingError as error:
         return f"weights {name} (cannot be used: {error})"

@@ -94,7 +94,8 @@ def test_without_trained_weights_it_is_absent_with_its_reason(tmp_path, monkeypa
     monkeypatch.setattr(models.weights, "FOLDER", tmp_path)
     used, absent = _weights(config)
     assert used == {}
-    assert absent == {"a": f"weights ours must be in {tmp_path}, got no ours.safetensors and no ours.json."}
+    rule = f"weights ours must be in {tmp_path}, got no ours.safetensors and no ours.json"
+    assert absent == {"a": f"{rule}. Copy both files there, or name others."}
     (tmp_path / "ours.safetensors").write_bytes(b"x")
     card = {"sha256": file_sha256(tmp_path / "ours.safetensors"), "state": "trained-here", "is_trained": False}
     (tmp_path / "ours.json").write_text(json.dumps(card))
