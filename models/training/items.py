@@ -17,14 +17,17 @@ import numpy.typing as npt
 
 from cohorts.images.grid import ImageRules, read_affine, read_shape, stored_values
 from cohorts.images.nifti import ImageProblemError, decompressed, peek_header
+from models.anatomy.template import load_label_map
 from models.training.anatomies import tissues_of
-from tasks.arrays import Affine, AnyArray
+from tasks.arrays import Affine, AnyArray, Mask
 from tasks.space.boxes import occupied
 
 #: A patient is known by the scan, and the drawn is the lesion on it: compared for leaks, and no item of its own.
 Kind = Literal["anatomy", "lesion", "patient", "drawn"]
 SPACING_TOLERANCE = 0.05  # mm, of a label map of 1 mm
 LEAST_BRAIN_ML = 50.0  # less is a part of a head, or another numbering
+MOST_LESION_ML = 1000.0  # half of the template's brain has 943 ml; of 1,022 public masks (SOOP) the largest has 860 ml
+LEAST_INSIDE = 0.5  # share of a lesion on the template's grid, which reaches beyond its brain on every side but below
 IMAGE_RULES = ImageRules(
     forms_reason="wrong_affine",
     numbers_reason="no_plain_numbers",
@@ -149,7 +152,7 @@ def examine_lesion(path: Path) -> Item:
     Raises
     ------
     ValueError
-        It is no mask of one participant: the name, the values or the place in space.
+        It is no mask of one participant in template space: the name, the values, the place in space or the volume.
     """
     name = file_stem(path)
     if not name.startswith("sub-") or participant_of(name) == "sub-":
@@ -159,8 +162,26 @@ def examine_lesion(path: Path) -> Item:
     if not np.isfinite(values).all() or (is_lesion.any() and np.ptp(values[is_lesion]) > 0):
         raise ValueError(f"a mask must hold 0 and one other value, got {len(np.unique(values))} values. Threshold it.")
     volume_ml = float(np.count_nonzero(is_lesion)) * float(abs(np.linalg.det(affine[:3, :3]))) / 1000
+    if volume_ml > MOST_LESION_ML:
+        raise ValueError(
+            f"a lesion must be at most {MOST_LESION_ML:g} ml, got {volume_ml:.0f} ml. Check its voxel size, or give "
+            "the lesion and not the brain."
+        )
+    if volume_ml and (inside := _share_inside(is_lesion, affine)) < LEAST_INSIDE:
+        raise ValueError(
+            f"at least {LEAST_INSIDE:.0%} of a lesion must lie in template space, got {inside:.0%}. Register it to the "
+            "template (MNI152), or write its affine again."
+        )
     pixels, mirrored = voxel_digests(is_lesion)
     return Item("lesion", name, participant_of(name), sha256, pixels, mirrored, volume_ml)
+
+
+def _share_inside(is_lesion: Mask, affine: Affine) -> float:
+    """Share of a lesion's voxels whose centres lie on the template's grid."""
+    template = load_label_map("classic")
+    to_template = np.linalg.solve(template.affine, affine)
+    voxels = np.argwhere(is_lesion) @ to_template[:3, :3].T + to_template[:3, 3]
+    return float(np.all((voxels >= -0.5) & (voxels < np.asarray(template.labels.shape) - 0.5), axis=1).mean())
 
 
 def _read(path: Path) -> tuple[AnyArray, npt.NDArray[np.float64], str]:

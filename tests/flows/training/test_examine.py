@@ -149,3 +149,46 @@ def test_a_mask_of_another_value_is_a_mask(tmp_path):
     found = examine_lesion(tmp_path / "sub-1.nii")
     assert found.volume_ml == pytest.approx(mask.sum() / 1000)
     assert found.pixels == voxel_digests(mask != 0)[0]
+
+
+def _mask(path, shape, spacing_mm, first_mm, box):
+    """A box as a mask on a grid of its own."""
+    values = np.zeros(shape, np.uint8)
+    values[box] = 1
+    affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
+    affine[:3, 3] = first_mm
+    nib.save(nib.Nifti1Image(values, affine), path)
+    return path
+
+
+PART, ALL = np.s_[2:6, 2:6, 2:6], np.s_[:, :, :]
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "first_mm", "box", "message"),
+    [
+        ((12, 12, 12), 1.0, (9000, 0, 0), PART, "at least 50% of a lesion must lie in template space, got 0%"),
+        ((12, 12, 12), 1.0, (-103, 0, 0), PART, "must lie in template space, got 25%. Register it"),  # from -98.5
+        ((12, 12, 12), 0.001, (0, 0, 0), PART, "must have voxels of 0.1 to 20 mm, got 0.001 x 0.001 x 0.001 mm"),
+        ((101, 100, 100), 1.0, (-50, -50, 0), ALL, "a lesion must be at most 1000 ml, got 1010 ml. Check its voxel"),
+        ((12, 12, 12), 20.0, (-80, -80, 0), ALL, "a lesion must be at most 1000 ml, got 13824 ml"),
+    ],
+)
+def test_a_mask_that_cannot_be_meant_says_why(tmp_path, shape, spacing_mm, first_mm, box, message):
+    (found,) = examine("lesion", [_mask(tmp_path / "sub-1.nii.gz", shape, spacing_mm, first_mm, box)])
+    assert found.item is None
+    assert message in found.fault
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "first_mm", "box", "volume_ml"),
+    [
+        ((100, 100, 100), 1.0, (-50, -50, 0), ALL, 1000.0),
+        ((12, 12, 12), 1.0, (-102, 0, 0), PART, 0.064),  # two of four layers lie on the grid
+        ((12, 12, 12), 2.0, (0, 0, 0), PART, 0.512),
+        ((12, 12, 12), 1.0, (9000, 0, 0), np.s_[:0], 0.0),
+    ],
+)
+def test_a_mask_that_can_be_meant_is_taken(tmp_path, shape, spacing_mm, first_mm, box, volume_ml):
+    found = examine_lesion(_mask(tmp_path / "sub-1.nii.gz", shape, spacing_mm, first_mm, box))
+    assert found.volume_ml == pytest.approx(volume_ml)
