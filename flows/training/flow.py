@@ -19,7 +19,7 @@ from cohorts.folder.problems import Problem
 from cohorts.store.records import digest_of, remove_leftovers
 from flows.engine.lock import run_lock
 from flows.run.measuring import StoppedError
-from flows.run.request import UsageError
+from flows.run.request import PreflightError, UsageError
 from flows.run.running import new_run_id, prefect_started, workers_connected
 from flows.run.storage import storage_failures
 from flows.sources.code import ROOT, version_of
@@ -48,6 +48,7 @@ from flows.training.workers import Workers
 from models.training.checkpoints import read_log
 from models.training.items import Kind
 from models.training.judging import Counts
+from models.training.kept import BrokenFileError
 from models.training.methods import patients_needed, plan_for, task_of, with_cohort, with_start
 from models.training.splits import SPLITS, write_splits
 
@@ -80,6 +81,8 @@ def train_network(request: TrainRequest, console: Console) -> Trained:
         The method, profile or preset is not known, or the output folder holds other weights.
     CohortError
         The input must be fixed first.
+    PreflightError
+        The weights to start from cannot be used, or a file that an earlier run kept is broken.
     LockedError, StorageFailedError, ClusterError, ServerFailedError
         As of any run.
     """
@@ -109,7 +112,10 @@ def train_network(request: TrainRequest, console: Console) -> Trained:
         with prefect_started(request.run) as wait, workers_connected(request.run) as client:
             wait()
             workers = Workers(client, may_use_gpu=request.run.gpu != "none")
-            return _run_flow(Work(request, plan, workers, console, new_run_id(), start), files)
+            try:
+                return _run_flow(Work(request, plan, workers, console, new_run_id(), start), files)
+            except BrokenFileError as error:
+                raise PreflightError(str(error)) from error
 
 
 def _run_flow(training: Work, files: dict[Kind, list[Path]]) -> Trained:

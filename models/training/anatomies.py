@@ -23,6 +23,7 @@ from scipy import ndimage
 
 from cohorts.store.hashing import file_sha256
 from models.anatomy.template import LabelMap, load_label_map, load_template
+from models.training.kept import kept_arrays
 from tasks.arrays import Affine, AnyArray, Float32Array, Mask
 
 #: Tissues in the order of their code.
@@ -154,8 +155,14 @@ def save_anatomy(anatomy: Anatomy, path: Path) -> None:
 
 
 def load_anatomy(path: Path) -> Anatomy:
-    """Read what ``save_anatomy`` kept."""
-    with np.load(path, allow_pickle=False) as kept:
+    """Read what ``save_anatomy`` kept.
+
+    Raises
+    ------
+    BrokenFileError
+        It cannot be read.
+    """
+    with kept_arrays(path, "a prepared anatomy") as kept:
         regions = {key.removeprefix("regions_"): kept[key] for key in kept.files if key.startswith("regions_")}
         return Anatomy(
             str(kept["name"]),

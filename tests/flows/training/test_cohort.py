@@ -137,6 +137,42 @@ def test_a_patient_that_is_kept_is_not_prepared_again(bad):
     assert kept != found["sub-1"].kept
 
 
+@pytest.mark.parametrize(
+    ("ending", "harm"),
+    [
+        (".json", lambda _: b"{}"),
+        (".json", lambda _: b"[]"),
+        (".json", lambda _: b""),
+        (".json", lambda content: content[:-9]),
+        (".json", lambda content: content.replace(b"volume_ml", b"volume")),
+        (".npz", lambda content: content[:-30]),
+        (".npz", lambda _: b"PK"),
+    ],
+)
+def test_a_patient_whose_kept_files_are_broken_is_prepared_again(bad, tmp_path, monkeypatch, ending, harm):
+    """The preparation itself is replaced by its result: the kept file as it was."""
+    _, candidates, found = bad
+    (case,) = (one for one in candidates.cases if one.participant_id == "sub-1")
+    whole = Path(found["sub-1"].kept)
+    again = []
+
+    def prepare_again(_case, _labelling, kept):
+        again.append(kept.name)
+        kept.write_bytes(whole.read_bytes())
+        return found["sub-1"].items
+
+    monkeypatch.setattr("flows.training.patients._prepare", prepare_again)
+    for file in (whole, whole.with_suffix(".json")):
+        content = file.read_bytes()
+        (tmp_path / file.name).write_bytes(harm(content) if file.suffix == ending else content)
+    kept = str(tmp_path / whole.name)
+    expected = replace(found["sub-1"], kept=kept)
+    assert keep_patient(case, candidates.labelling, tmp_path, "code") == expected
+    assert again == [whole.name]
+    assert keep_patient(case, candidates.labelling, tmp_path, "code") == expected
+    assert again == [whole.name]
+
+
 def test_the_studys_limits_of_quality_refuse_a_scan(bad, tmp_path):
     """Slices of 5.5 mm where the study allows 5."""
     _, candidates, _ = bad
