@@ -25,7 +25,7 @@ from flows.run.storage import storage_failures
 from flows.sources.code import ROOT, version_of
 from flows.training import steps
 from flows.training.classifying import train_classifier
-from flows.training.cohort import Candidates, candidates_of, write_excluded
+from flows.training.cohort import Candidates, candidates_of, study_of, write_excluded
 from flows.training.fitting import PREPARED
 from flows.training.inputs import (
     Inputs,
@@ -104,6 +104,7 @@ def train_network(request: TrainRequest, console: Console) -> Trained:
     if request.cohort is not None:
         plan = with_cohort(plan, request.share)
     files = files_of(request)
+    study = study_of(request, request.cohort) if request.cohort is not None else None
     with storage_failures(request.out, request.work), run_lock(request.out, request.run.command) as dead_owner:
         if dead_owner is not None:
             console.print(f"Taking over from {dead_owner.text}, which ended without a word.", highlight=False)
@@ -113,7 +114,7 @@ def train_network(request: TrainRequest, console: Console) -> Trained:
             wait()
             workers = Workers(client, may_use_gpu=request.run.gpu != "none")
             try:
-                return _run_flow(Work(request, plan, workers, console, new_run_id(), start), files)
+                return _run_flow(Work(request, plan, workers, console, new_run_id(), start, study), files)
             except BrokenFileError as error:
                 raise PreflightError(str(error)) from error
 
@@ -218,8 +219,8 @@ def _examined(training: Work, files: dict[Kind, list[Path]], code: str) -> Input
     request = training.request
     candidates: Candidates | None = None
     patients = []
-    if request.cohort is not None:
-        candidates = candidates_of(request, request.cohort)
+    if training.study is not None:
+        candidates = candidates_of(training.study, request.work)
         folder = request.work / "patients"
         training.say(f"Preparing {len(candidates.cases)} patients, those not kept yet: seconds of one core each.")
         patients = training.all_of(
