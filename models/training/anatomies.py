@@ -61,7 +61,7 @@ SYNTHSEG: Mapping[str, tuple[int, ...]] = {
 BRAIN = tuple(CODE[name] for name in TISSUES[1:14] if name != "csf")
 #: Tissues that a region of the cortex or of the capsule never holds: what is labelled otherwise stays so.
 NO_REGION = tuple(CODE[name] for name in ("ventricle", "thalamus", "cerebellar_grey", "cerebellar_white", "brainstem"))
-UNKNOWN, SHOWN = 255, 5  # code of a label that is not known, and how many of them a message names
+UNKNOWN, MOST_NAMED = 255, 5  # code of a label that is not known, and how many of them a message names
 STEP = 2  # the way to the template is kept at every second voxel
 AROUND_BRAIN_MM = 42  # around the brain: skull and scalp
 
@@ -106,7 +106,9 @@ def tissues_of(labels: AnyArray) -> npt.NDArray[np.uint8]:
     is_in_table = (whole >= 0) & (whole < len(table))  # nor is what is not a number
     codes = table[np.where(is_in_table, whole, -1).astype(np.int32)]
     if len(unknown := np.unique(whole[codes == UNKNOWN])):
-        shown = ", ".join(f"{one:.12g}" for one in unknown[:SHOWN]) + (", ..." if len(unknown) > SHOWN else "")
+        shown = ", ".join(f"{one:.12g}" for one in unknown[:MOST_NAMED]) + (
+            ", ..." if len(unknown) > MOST_NAMED else ""
+        )
         raise ValueError(f"labels must be SynthSeg's, got [{shown}] as well. Leave the map out or add what they are.")
     return np.asarray(codes, dtype=np.uint8)
 

@@ -17,7 +17,7 @@ from cohorts.store.records import atomic_writer, remove_leftovers
 from models.training.kept import broken
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
-WHAT, ANEW = "the checkpoint of a training", "Delete it and run again: the training begins anew."
+A_CHECKPOINT, ANEW = "the checkpoint of a training", "Delete it and run again: the training begins anew."
 LARGEST_GRADIENT = 5.0  # norm over all weights
 
 
@@ -122,7 +122,7 @@ def resumed(
     except OSError:
         raise  # of the folder
     except Exception as error:  # of PyTorch's reader there is no end of kinds
-        raise broken(path, WHAT, error, ANEW) from error
+        raise broken(path, A_CHECKPOINT, error, ANEW) from error
     if own_plan != json.loads(json.dumps(plan)):
         raise ValueError(f"{path} must be of the same plan, got another. Give another folder.")
     try:
@@ -130,5 +130,5 @@ def resumed(
         learner.optimiser.load_state_dict(optimiser)
         learner.averaged.update({name: averaged[name].to(value.device) for name, value in learner.averaged.items()})
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise broken(path, WHAT, error, ANEW) from error
+        raise broken(path, A_CHECKPOINT, error, ANEW) from error
     return step, seconds

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 AGAIN = "Delete it and run again: it is made anew."
-SHOWN = 120  # characters of a library's error, which may go on for a page
+MOST_CHARACTERS = 120  # characters of a library's error, which may go on for a page
 UNREADABLE = (
     ValueError, TypeError, KeyError, AttributeError, EOFError, NotImplementedError, struct.error, zlib.error,
     zipfile.BadZipFile,
@@ -25,7 +25,7 @@ class BrokenFileError(ValueError):
 
 def broken(path: Path, what: str, error: Exception, remedy: str) -> BrokenFileError:
     """Name a kept file and what its reader said."""
-    found = " ".join(f"{type(error).__name__}: {error}".split())[:SHOWN]
+    found = " ".join(f"{type(error).__name__}: {error}".split())[:MOST_CHARACTERS]
     return BrokenFileError(f"{path} must be {what}, got a broken file ({found}). {remedy}")
 
 

@@ -30,7 +30,7 @@ BIN_ML = (3.0, 16.0, 66.0)  # masks of all sizes are drawn alike: METHODS A.6 T3
 NOT_FOREGROUND = 254
 IGNORED = 255  # label of voxels that no loss counts
 WAIT_S = 900.0  # for a patient that is still to be written
-WHAT = "a patient to train on"
+A_PATIENT = "a patient to train on"
 COHORT = "cohort"  # kind of a patient whose scan is a real one
 
 
@@ -142,7 +142,7 @@ def read_patient(path: Path) -> PooledPatient:
     """
     names = ("b_high", "adc", "ct", "cta", "classes", "classic", "territory", "to_template")
     masks = ("brain", "head")
-    with kept_arrays(path, WHAT) as kept:
+    with kept_arrays(path, A_PATIENT) as kept:
         if missing := sorted({*names, *masks} - set(kept.files)):
             raise BrokenFileError(f"{path} must hold every scan, got no {', '.join(missing)}. {AGAIN}")
         facts = json.loads(str(kept["facts"]))
@@ -153,7 +153,7 @@ def read_patient(path: Path) -> PooledPatient:
 def is_whole(path: Path) -> bool:
     """Whether a patient's file is there to its end; its arrays are not read."""
     try:
-        with kept_arrays(path, WHAT) as kept:
+        with kept_arrays(path, A_PATIENT) as kept:
             return "facts" in kept.files
     except (OSError, BrokenFileError):
         return False
