@@ -52,8 +52,16 @@ class Candidates:
     sides: Mapping[str, Split]
 
 
-def candidates_of(request: TrainRequest, folder: Path) -> Candidates:
-    """Read a cohort folder; no image is opened but to take its digest.
+@dataclass(frozen=True, eq=False)
+class DrawnStudy:
+    """A study as it was read, and how its patients are prepared."""
+
+    cohort: Cohort
+    labelling: Labelling
+
+
+def study_of(request: TrainRequest, folder: Path) -> DrawnStudy:
+    """Read the study and the tables of a cohort folder; no image is opened, and nothing is written.
 
     Parameters
     ----------
@@ -80,11 +88,16 @@ def candidates_of(request: TrainRequest, folder: Path) -> Candidates:
         reference=MapReference(map_location(cohort.config.regions_of(drawn), folder), maps[drawn.name].sha256),
         gates=cohort.config.gates_of("dwi"),
     )
-    cases, excluded = _cases(cohort, labelling, request.work)
-    sides, wrong = _sides(cohort.participants)
+    return DrawnStudy(cohort, labelling)
+
+
+def candidates_of(study: DrawnStudy, work: Path) -> Candidates:
+    """Who of a study may be learned from; no image is opened but to take its digest, which is kept in ``work``."""
+    cases, excluded = _cases(study.cohort, study.labelling, work)
+    sides, wrong = _sides(study.cohort.participants)
     kept = tuple(one for one in cases if one.participant_id not in wrong)
     excluded += tuple(wrong[one.participant_id] for one in cases if one.participant_id in wrong)
-    return Candidates(kept, labelling, excluded, sides)
+    return Candidates(kept, study.labelling, excluded, sides)
 
 
 def _drawn_by(config: StudyConfig, name: str) -> Source:

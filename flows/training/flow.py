@@ -19,13 +19,13 @@ from cohorts.folder.problems import Problem
 from cohorts.store.records import digest_of, remove_leftovers
 from flows.engine.lock import run_lock
 from flows.run.measuring import StoppedError
-from flows.run.request import UsageError
+from flows.run.request import PreflightError, UsageError
 from flows.run.running import new_run_id, prefect_started, workers_connected
 from flows.run.storage import storage_failures
 from flows.sources.code import ROOT, version_of
 from flows.training import steps
 from flows.training.classifying import train_classifier
-from flows.training.cohort import Candidates, candidates_of, write_excluded
+from flows.training.cohort import Candidates, candidates_of, study_of, write_excluded
 from flows.training.fitting import PREPARED
 from flows.training.inputs import (
     Inputs,
@@ -48,6 +48,7 @@ from flows.training.workers import Workers
 from models.training.checkpoints import read_log
 from models.training.items import Kind
 from models.training.judging import Counts
+from models.training.kept import BrokenFileError
 from models.training.methods import patients_needed, plan_for, task_of, with_cohort, with_start
 from models.training.splits import SPLITS, write_splits
 
@@ -80,6 +81,8 @@ def train_network(request: TrainRequest, console: Console) -> Trained:
         The method, profile or preset is not known, or the output folder holds other weights.
     CohortError
         The input must be fixed first.
+    PreflightError
+        The weights to start from cannot be used, or a file that an earlier run kept is broken.
     LockedError, StorageFailedError, ClusterError, ServerFailedError
         As of any run.
     """
@@ -101,6 +104,7 @@ def train_network(request: TrainRequest, console: Console) -> Trained:
     if request.cohort is not None:
         plan = with_cohort(plan, request.share)
     files = files_of(request)
+    study = study_of(request, request.cohort) if request.cohort is not None else None
     with storage_failures(request.out, request.work), run_lock(request.out, request.run.command) as dead_owner:
         if dead_owner is not None:
             console.print(f"Taking over from {dead_owner.text}, which ended without a word.", highlight=False)
@@ -109,7 +113,10 @@ def train_network(request: TrainRequest, console: Console) -> Trained:
         with prefect_started(request.run) as wait, workers_connected(request.run) as client:
             wait()
             workers = Workers(client, may_use_gpu=request.run.gpu != "none")
-            return _run_flow(Work(request, plan, workers, console, new_run_id(), start), files)
+            try:
+                return _run_flow(Work(request, plan, workers, console, new_run_id(), start, study), files)
+            except BrokenFileError as error:
+                raise PreflightError(str(error)) from error
 
 
 def _run_flow(training: Work, files: dict[Kind, list[Path]]) -> Trained:
@@ -212,8 +219,8 @@ def _examined(training: Work, files: dict[Kind, list[Path]], code: str) -> Input
     request = training.request
     candidates: Candidates | None = None
     patients = []
-    if request.cohort is not None:
-        candidates = candidates_of(request, request.cohort)
+    if training.study is not None:
+        candidates = candidates_of(training.study, request.work)
         folder = request.work / "patients"
         training.say(f"Preparing {len(candidates.cases)} patients, those not kept yet: seconds of one core each.")
         patients = training.all_of(

@@ -21,7 +21,7 @@ from flows.cases.drawn_on_scan import lesion_on, outside_of_brain
 from flows.cases.dwi_input import dwi_input
 from flows.cases.native_scan import prepared, shared_quality
 from models.training.items import Item, image_digests
-from models.training.pool import patient_of, write_patient
+from models.training.pool import is_whole, patient_of, write_patient
 from tasks.arrays import Float32Array, Mask
 from tasks.quality.gates import Gate, judge_quality
 from tasks.segmentation import STEP_MM
@@ -126,16 +126,15 @@ def _excluded(case: Case, reason: str, detail: str) -> FoundPatient:
 
 
 def _told(told: Path, kept: Path) -> FoundPatient | None:
-    """What was found before; None where it is not whole."""
+    """What was found before; None where it is not whole, and then it is made again."""
     try:
         body = json.loads(told.read_bytes())
-    except (OSError, ValueError):
+        if body["excluded"] is not None:
+            return FoundPatient(body["participant"], excluded=Excluded(**body["excluded"]))
+        found = FoundPatient(body["participant"], str(kept), tuple(Item(**one) for one in body["items"]))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    if body["excluded"] is not None:
-        return FoundPatient(body["participant"], excluded=Excluded(**body["excluded"]))
-    if not kept.is_file():
-        return None
-    return FoundPatient(body["participant"], str(kept), tuple(Item(**one) for one in body["items"]))
+    return found if is_whole(kept) else None
 
 
 def _contents(case: Case) -> dict[str, bytes]:

@@ -79,6 +79,11 @@ def examine(kind: Kind, paths: Sequence[Path]) -> list[Found]:
             found.append(Found(path, EXAMINE[kind](path)))
         except ValueError as error:
             found.append(Found(path, fault=str(error)))
+        except Exception as error:  # of one file: it never hides what is wrong with the others
+            fault = (
+                f"it must be an image that can be looked at, got {type(error).__name__}: {error}. Please report this."
+            )
+            found.append(Found(path, fault=fault))
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 from rich.console import Console
 
 from flows.run.measuring import ClusterLostError
+from flows.training.cohort import DrawnStudy
 from flows.training.request import TrainRequest
 from flows.training.start import Start
 from flows.training.workers import TRIES_AGAIN, Workers, is_lost_worker
@@ -32,6 +33,7 @@ class Work:
     console: Console
     run_id: str
     start: Start | None = None
+    study: DrawnStudy | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def say(self, text: str) -> None:

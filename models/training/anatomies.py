@@ -23,6 +23,7 @@ from scipy import ndimage
 
 from cohorts.store.hashing import file_sha256
 from models.anatomy.template import LabelMap, load_label_map, load_template
+from models.training.kept import kept_arrays
 from tasks.arrays import Affine, AnyArray, Float32Array, Mask
 
 #: Tissues in the order of their code.
@@ -60,6 +61,7 @@ SYNTHSEG: Mapping[str, tuple[int, ...]] = {
 BRAIN = tuple(CODE[name] for name in TISSUES[1:14] if name != "csf")
 #: Tissues that a region of the cortex or of the capsule never holds: what is labelled otherwise stays so.
 NO_REGION = tuple(CODE[name] for name in ("ventricle", "thalamus", "cerebellar_grey", "cerebellar_white", "brainstem"))
+UNKNOWN, MOST_NAMED = 255, 5  # code of a label that is not known, and how many of them a message names
 STEP = 2  # the way to the template is kept at every second voxel
 AROUND_BRAIN_MM = 42  # around the brain: skull and scalp
 
@@ -96,14 +98,18 @@ def tissues_of(labels: AnyArray) -> npt.NDArray[np.uint8]:
     ValueError
         A label is not known.
     """
-    values = np.rint(np.asarray(labels)).astype(np.int32)
-    table = np.full(max(600, int(values.max()) + 1), 255, np.uint8)
+    whole = np.rint(np.asarray(labels))
+    table = np.full(max(max(one) for one in SYNTHSEG.values()) + 2, UNKNOWN, np.uint8)
     table[0] = CODE["air"]
     for name, numbers in SYNTHSEG.items():
         table[list(numbers)] = CODE[name]
-    codes = table[values]
-    if unknown := np.unique(values[codes == 255]).tolist():
-        raise ValueError(f"labels must be SynthSeg's, got {unknown} as well. Leave the map out or add what they are.")
+    is_in_table = (whole >= 0) & (whole < len(table))  # nor is what is not a number
+    codes = table[np.where(is_in_table, whole, -1).astype(np.int32)]
+    if len(unknown := np.unique(whole[codes == UNKNOWN])):
+        shown = ", ".join(f"{one:.12g}" for one in unknown[:MOST_NAMED]) + (
+            ", ..." if len(unknown) > MOST_NAMED else ""
+        )
+        raise ValueError(f"labels must be SynthSeg's, got [{shown}] as well. Leave the map out or add what they are.")
     return np.asarray(codes, dtype=np.uint8)
 
 
@@ -151,8 +157,14 @@ def save_anatomy(anatomy: Anatomy, path: Path) -> None:
 
 
 def load_anatomy(path: Path) -> Anatomy:
-    """Read what ``save_anatomy`` kept."""
-    with np.load(path, allow_pickle=False) as kept:
+    """Read what ``save_anatomy`` kept.
+
+    Raises
+    ------
+    BrokenFileError
+        It cannot be read.
+    """
+    with kept_arrays(path, "a prepared anatomy") as kept:
         regions = {key.removeprefix("regions_"): kept[key] for key in kept.files if key.startswith("regions_")}
         return Anatomy(
             str(kept["name"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-CHECKPOINT = "checkpoint.pt"
+from cohorts.store.records import atomic_writer, remove_leftovers
+from models.training.kept import broken
+
+CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
+A_CHECKPOINT, ANEW = "the checkpoint of a training", "Delete it and run again: the training begins anew."
 LARGEST_GRADIENT = 5.0  # norm over all weights
 
 
@@ -49,17 +54,25 @@ class Learner:
 
 
 def log_row(out: Path, row: Mapping[str, float]) -> None:
-    """One line of the learning curve."""
-    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    """One line of the learning curve, after what a kill left of another."""
+    with (out / LOG).open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(f"{json.dumps(row)}\n".encode())
 
 
 def read_log(out: Path) -> Iterator[Mapping[str, float]]:
-    """The learning curve, a row each; of a step logged twice (after a kill) the later counts."""
+    """The learning curve, a row each; of a step logged twice (after a kill) the later counts.
+
+    A line that cannot be read, which a kill left, is passed over.
+    """
     rows: dict[tuple[float, bool], Mapping[str, float]] = {}
-    for line in (out / "log.jsonl").read_text("utf-8").splitlines():
-        row = json.loads(line)
-        rows[row["step"], "loss" in row] = row
+    for line in (out / LOG).read_bytes().splitlines():
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            row = json.loads(line)
+            rows[float(row["step"]), "loss" in row] = row
     yield from (rows[key] for key in sorted(rows))
 
 
@@ -70,8 +83,7 @@ def keep_checkpoint(
     seconds: float,
     plan: Mapping[str, Any],
 ) -> None:
-    """Write the checkpoint under another name, then rename it."""
-    temporary = out / f"checkpoint.{os.getpid()}.tmp"
+    """Write the checkpoint, whole or not at all."""
     state = {
         "network": learner.network.state_dict(),
         "optimiser": learner.optimiser.state_dict(),
@@ -80,8 +92,8 @@ def keep_checkpoint(
         "seconds": seconds,
         "plan": json.dumps(plan),
     }
-    torch.save(state, temporary)
-    temporary.replace(out / CHECKPOINT)
+    with atomic_writer(out / CHECKPOINT) as temporary:
+        torch.save(state, temporary)
 
 
 def resumed(
@@ -89,20 +101,34 @@ def resumed(
     learner: Learner,
     plan: Mapping[str, Any],
 ) -> tuple[int, float]:
-    """Step and seconds of the last checkpoint, 0 without one.
+    """Step and seconds of the last checkpoint, 0 without one; what killed writers left is removed.
 
     Raises
     ------
     ValueError
         It is of another plan.
+    BrokenFileError
+        It cannot be read.
     """
+    remove_leftovers(out)
     path = out / CHECKPOINT
     if not path.is_file():
         return 0, 0.0
-    kept = torch.load(path, weights_only=True, map_location="cpu")
-    if json.loads(kept["plan"]) != json.loads(json.dumps(plan)):
+    try:
+        kept = torch.load(path, weights_only=True, map_location="cpu")
+        own_plan = json.loads(kept["plan"])
+        step, seconds = int(kept["step"]), float(kept["seconds"])
+        network, optimiser, averaged = kept["network"], kept["optimiser"], kept["averaged"]
+    except OSError:
+        raise  # of the folder
+    except Exception as error:  # of PyTorch's reader there is no end of kinds
+        raise broken(path, A_CHECKPOINT, error, ANEW) from error
+    if own_plan != json.loads(json.dumps(plan)):
         raise ValueError(f"{path} must be of the same plan, got another. Give another folder.")
-    learner.network.load_state_dict(kept["network"])
-    learner.optimiser.load_state_dict(kept["optimiser"])
-    learner.averaged.update({name: value.to(learner.averaged[name].device) for name, value in kept["averaged"].items()})
-    return int(kept["step"]), float(kept["seconds"])
+    try:
+        learner.network.load_state_dict(network)
+        learner.optimiser.load_state_dict(optimiser)
+        learner.averaged.update({name: averaged[name].to(value.device) for name, value in learner.averaged.items()})
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise broken(path, A_CHECKPOINT, error, ANEW) from error
+    return step, seconds

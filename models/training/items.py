@@ -9,21 +9,34 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from cohorts.store.hashing import file_sha256
+from cohorts.images.grid import ImageRules, read_affine, read_shape, stored_values
+from cohorts.images.nifti import ImageProblemError, decompressed, peek_header
+from models.anatomy.template import load_label_map
 from models.training.anatomies import tissues_of
-from tasks.arrays import Affine, AnyArray
+from tasks.arrays import Affine, AnyArray, Mask
 from tasks.space.boxes import occupied
 
 #: A patient is known by the scan, and the drawn is the lesion on it: compared for leaks, and no item of its own.
 Kind = Literal["anatomy", "lesion", "patient", "drawn"]
 SPACING_TOLERANCE = 0.05  # mm, of a label map of 1 mm
 LEAST_BRAIN_ML = 50.0  # less is a part of a head, or another numbering
+MOST_LESION_ML = 1000.0  # half of the template's brain has 943 ml; of 1,022 public masks (SOOP) the largest has 860 ml
+LEAST_INSIDE = 0.5  # share of a lesion on the template's grid, which reaches beyond its brain on every side but below
+IMAGE_RULES = ImageRules(
+    forms_reason="wrong_affine",
+    numbers_reason="no_plain_numbers",
+    shape_remedy="Give one 3-D image.",
+    affine_remedy="Convert it again.",
+    shear_remedy=". Resample it.",
+    forms_remedy="Convert it again.",
+    numbers_remedy="Give an image of labels.",
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +130,7 @@ def examine_anatomy(path: Path) -> Item:
     ValueError
         It is no label map of a head at 1 mm in the known numbering.
     """
-    labels, affine = _read(path)
+    labels, affine, sha256 = _read(path)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if np.abs(spacing - 1).max() > SPACING_TOLERANCE:
         raise ValueError(f"voxels must be 1 mm, got {' x '.join(f'{one:g}' for one in spacing)} mm. Resample it.")
@@ -130,7 +143,7 @@ def examine_anatomy(path: Path) -> Item:
     ventricles_ml = float(np.isin(values, (4, 43)).sum()) * voxel_ml
     name = file_stem(path)
     pixels, mirrored = voxel_digests(labels)
-    return Item("anatomy", name, participant_of(name), file_sha256(path), pixels, mirrored, ventricles_ml)
+    return Item("anatomy", name, participant_of(name), sha256, pixels, mirrored, ventricles_ml)
 
 
 def examine_lesion(path: Path) -> Item:
@@ -139,29 +152,65 @@ def examine_lesion(path: Path) -> Item:
     Raises
     ------
     ValueError
-        It is no mask of one participant: the name, the values or the place in space.
+        It is no mask of one participant in template space: the name, the values, the place in space or the volume.
     """
     name = file_stem(path)
     if not name.startswith("sub-") or participant_of(name) == "sub-":
         raise ValueError(f"a mask must be named sub-XXX..., got {path.name}. Rename it.")
-    values, affine = _read(path)
+    values, affine, sha256 = _read(path)
     is_lesion = values != 0
     if not np.isfinite(values).all() or (is_lesion.any() and np.ptp(values[is_lesion]) > 0):
         raise ValueError(f"a mask must hold 0 and one other value, got {len(np.unique(values))} values. Threshold it.")
     volume_ml = float(np.count_nonzero(is_lesion)) * float(abs(np.linalg.det(affine[:3, :3]))) / 1000
-    pixels, mirrored = voxel_digests(is_lesion)
-    return Item("lesion", name, participant_of(name), file_sha256(path), pixels, mirrored, volume_ml)
-
-
-def _read(path: Path) -> tuple[AnyArray, npt.NDArray[np.float64]]:
-    """A three-dimensional image in RAS order."""
-    try:
-        image = cast(nib.Nifti1Image, nib.as_closest_canonical(nib.load(path)))  # type: ignore[no-untyped-call]
-        values = np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+    if volume_ml > MOST_LESION_ML:
         raise ValueError(
-            f"it must be a NIfTI image, got: {str(error) or type(error).__name__}. Copy it again."
-        ) from error
-    if values.ndim != 3 or (image.header["sform_code"] == 0 and image.header["qform_code"] == 0):
-        raise ValueError(f"it must have three axes and a place in space, got shape {values.shape}. Convert it again.")
-    return values, np.asarray(image.affine, dtype=np.float64)
+            f"a lesion must be at most {MOST_LESION_ML:g} ml, got {volume_ml:.0f} ml. Check its voxel size, or give "
+            "the lesion and not the brain."
+        )
+    if volume_ml and (inside := _share_inside(is_lesion, affine)) < LEAST_INSIDE:
+        raise ValueError(
+            f"at least {LEAST_INSIDE:.0%} of a lesion must lie in template space, got {inside:.0%}. Register it to the "
+            "template (MNI152), or write its affine again."
+        )
+    pixels, mirrored = voxel_digests(is_lesion)
+    return Item("lesion", name, participant_of(name), sha256, pixels, mirrored, volume_ml)
+
+
+def _share_inside(is_lesion: Mask, affine: Affine) -> float:
+    """Share of a lesion's voxels whose centres lie on the template's grid."""
+    template = load_label_map("classic")
+    to_template = np.linalg.solve(template.affine, affine)
+    voxels = np.argwhere(is_lesion) @ to_template[:3, :3].T + to_template[:3, 3]
+    return float(np.all((voxels >= -0.5) & (voxels < np.asarray(template.labels.shape) - 0.5), axis=1).mean())
+
+
+def _read(path: Path) -> tuple[AnyArray, npt.NDArray[np.float64], str]:
+    """A three-dimensional image in RAS order, its affine, and the sha256 of its file, read as a cohort's images are.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be read, or is no whole image with a place in space.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"it must be readable, got: {error.strerror}. Put it back or fix its permissions.") from error
+    try:
+        header = peek_header(content, path.name)
+        shape = read_shape(header, path.name, 3, IMAGE_RULES)
+        affine, _ = read_affine(header, shape, path.name, IMAGE_RULES, "sform")
+        stored = stored_values(header, decompressed(content, header, path.name), shape, path.name, IMAGE_RULES)
+    except ImageProblemError as error:
+        raise ValueError(f"it {str(error).removeprefix(path.name).strip()}") from error
+    if len(header.get_data_shape()) != 3:  # nothing else that reads it drops an axis
+        raise ValueError(f"it must be a 3-D image, got {'x'.join(map(str, header.get_data_shape()))}. Give one volume.")
+    if not np.isfinite(header["scl_slope"]):
+        raise ValueError(f"its scl_slope must be a number, got {header['scl_slope']:g}. Convert it again.")
+    slope, inter = header.get_slope_inter()
+    is_plain = slope is None or (slope, inter) == (1, 0)
+    values = (stored if is_plain else stored * float(slope) + float(inter)).reshape(shape, order="F")
+    turn = nib.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+    turned = np.asarray(nib.orientations.apply_orientation(values, turn))  # type: ignore[no-untyped-call]
+    in_ras = affine @ nib.orientations.inv_ornt_aff(turn, shape)  # type: ignore[no-untyped-call]
+    return turned, np.asarray(in_ras, dtype=np.float64), hashlib.sha256(content).hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,8 +18,9 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from cohorts.store.records import write_bytes
+from cohorts.store.records import atomic_writer, write_bytes
 from models.training.anatomies import Anatomy
+from models.training.kept import AGAIN, BrokenFileError, kept_arrays
 from models.training.synthetic import Recipe, SyntheticPatient, draw_patient
 from tasks.arrays import Affine, Float32Array, FloatArray, Mask
 from tasks.segmentation import INFARCT
@@ -30,6 +30,7 @@ BIN_ML = (3.0, 16.0, 66.0)  # masks of all sizes are drawn alike: METHODS A.6 T3
 NOT_FOREGROUND = 254
 IGNORED = 255  # label of voxels that no loss counts
 WAIT_S = 900.0  # for a patient that is still to be written
+A_PATIENT = "a patient to train on"
 COHORT = "cohort"  # kind of a patient whose scan is a real one
 
 
@@ -136,17 +137,26 @@ def read_patient(path: Path) -> PooledPatient:
 
     Raises
     ------
-    ValueError
-        It was written by an older version, which drew less.
+    BrokenFileError
+        It cannot be read, or was written by an older version, which drew less.
     """
     names = ("b_high", "adc", "ct", "cta", "classes", "classic", "territory", "to_template")
     masks = ("brain", "head")
-    with np.load(path, allow_pickle=False) as kept:
+    with kept_arrays(path, A_PATIENT) as kept:
         if missing := sorted({*names, *masks} - set(kept.files)):
-            raise ValueError(f"{path} must hold every scan, got no {', '.join(missing)}. Draw it again.")
+            raise BrokenFileError(f"{path} must hold every scan, got no {', '.join(missing)}. {AGAIN}")
         facts = json.loads(str(kept["facts"]))
         arrays = {name: kept[name] for name in names} | {name: kept[name].astype(bool) for name in masks}
         return PooledPatient(facts=facts, **arrays)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a patient's file is there to its end; its arrays are not read."""
+    try:
+        with kept_arrays(path, A_PATIENT) as kept:
+            return "facts" in kept.files
+    except (OSError, BrokenFileError):
+        return False
 
 
 def awaited(folder: Path, number: int) -> Path:
@@ -204,9 +214,8 @@ def patient_of(b_high: Float32Array, adc: Float32Array | None, brain: Mask, lesi
 
 
 def write_patient(patient: PooledPatient, path: Path) -> None:
-    """Written under another name, then renamed."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    """Written whole or not at all."""
+    with atomic_writer(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             b_high=patient.b_high,
@@ -221,7 +230,6 @@ def write_patient(patient: PooledPatient, path: Path) -> None:
             to_template=patient.to_template,
             facts=json.dumps(patient.facts),
         )
-    temporary.replace(path)
 
 
 def _pooled(patient: SyntheticPatient) -> PooledPatient:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from cohorts.store.hashing import file_sha256
+from cohorts.store.records import atomic_writer
 from models.networks.build import build_network
 from models.networks.channels_last import laid_out
 from models.networks.unet import load_state, stored_state
@@ -190,7 +191,8 @@ def train(
             keep_checkpoint(out, learner, step, seconds + time.monotonic() - began, asdict(plan))
             kept = time.monotonic()
     path = out / f"{task.name}.safetensors"
-    save_file({name: value.cpu().contiguous() for name, value in stored_state(averaged).items()}, path)
+    with atomic_writer(path) as temporary:
+        save_file({name: value.cpu().contiguous() for name, value in stored_state(averaged).items()}, temporary)
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from rich.console import Console
 
 from cohorts.folder.problems import CohortError
 from cohorts.images.nifti import nifti_bytes
@@ -16,21 +18,25 @@ from cohorts.images.scan import read_scan
 from cohorts.phantom.native_scans import scan_bytes
 from flows.cases.dwi_input import dwi_input
 from flows.cases.native_scan import prepare
-from flows.commands.failures import EXIT_USAGE, failure_of
+from flows.commands.failures import EXIT_PREFLIGHT, EXIT_USAGE, failure_of
 from flows.run.request import PreflightError, RunRequest, UsageError
-from flows.training.cohort import candidates_of
+from flows.training import flow
+from flows.training.cohort import candidates_of, study_of
 from flows.training.flow import train_network
 from flows.training.inputs import inputs_of, patients_digest, refuse_leaks
 from flows.training.patients import keep_patient, lesion_on_grid
 from flows.training.request import TrainRequest
 from flows.training.start import start_of
 from models.training.dwi import DWI_TASK
+from models.training.kept import BrokenFileError
 from models.training.methods import START_RATE, plan_for, with_start
 from models.training.pool import read_patient
 from models.weights import FOLDER
 from tasks.quality.gates import GATES, with_limits
 from tasks.segmentation import INFARCT
-from tests.flows.training.tiny_cohort import LICENCE, STUDY, scans, write_tiny_cohort
+from tests.flows.training.tiny_cohort import LICENCE, STUDY, TinyCohort, scans, write_tiny_cohort
+
+MASKS_ALONE = STUDY.replace('kind = "native_mask"\nregistration = "affine"', 'kind = "mask"\nmodality = "dwi-lesion"')
 
 
 def request_of(tiny, **changes):
@@ -39,9 +45,14 @@ def request_of(tiny, **changes):
     return replace(own, **changes)
 
 
+def candidates_in(tiny, **changes):
+    request = request_of(tiny, **changes)
+    return candidates_of(study_of(request, tiny.folder), request.work)
+
+
 def found_in(tiny, only=None, **changes):
     request = request_of(tiny, **changes)
-    candidates = candidates_of(request, tiny.folder)
+    candidates = candidates_in(tiny, **changes)
     cases = [one for one in candidates.cases if only is None or one.participant_id in only]
     folder = request.work / "patients"
     return candidates, {one.participant_id: keep_patient(one, candidates.labelling, folder, "code") for one in cases}
@@ -137,6 +148,42 @@ def test_a_patient_that_is_kept_is_not_prepared_again(bad):
     assert kept != found["sub-1"].kept
 
 
+@pytest.mark.parametrize(
+    ("ending", "harm"),
+    [
+        (".json", lambda _: b"{}"),
+        (".json", lambda _: b"[]"),
+        (".json", lambda _: b""),
+        (".json", lambda content: content[:-9]),
+        (".json", lambda content: content.replace(b"volume_ml", b"volume")),
+        (".npz", lambda content: content[:-30]),
+        (".npz", lambda _: b"PK"),
+    ],
+)
+def test_a_patient_whose_kept_files_are_broken_is_prepared_again(bad, tmp_path, monkeypatch, ending, harm):
+    """The preparation itself is replaced by its result: the kept file as it was."""
+    _, candidates, found = bad
+    (case,) = (one for one in candidates.cases if one.participant_id == "sub-1")
+    whole = Path(found["sub-1"].kept)
+    again = []
+
+    def prepare_again(_case, _labelling, kept):
+        again.append(kept.name)
+        kept.write_bytes(whole.read_bytes())
+        return found["sub-1"].items
+
+    monkeypatch.setattr("flows.training.patients._prepare", prepare_again)
+    for file in (whole, whole.with_suffix(".json")):
+        content = file.read_bytes()
+        (tmp_path / file.name).write_bytes(harm(content) if file.suffix == ending else content)
+    kept = str(tmp_path / whole.name)
+    expected = replace(found["sub-1"], kept=kept)
+    assert keep_patient(case, candidates.labelling, tmp_path, "code") == expected
+    assert again == [whole.name]
+    assert keep_patient(case, candidates.labelling, tmp_path, "code") == expected
+    assert again == [whole.name]
+
+
 def test_the_studys_limits_of_quality_refuse_a_scan(bad, tmp_path):
     """Slices of 5.5 mm where the study allows 5."""
     _, candidates, _ = bad
@@ -215,18 +262,16 @@ def test_the_study_says_whose_lesions_are_learned_and_where_the_adc_is(bad, tmp_
     tiny.write_row("sub-1", "other", nifti_bytes(scans(1, "m2")[3], scans(1, "m2")[4]))
     _study(tiny, f"{STUDY}\n{second}")
     with pytest.raises(UsageError, match=r"--drawn-by must say whose .* got manual, second\. Name one"):
-        candidates_of(request_of(tiny), tiny.folder)
-    assert candidates_of(request_of(tiny, drawn_by="second"), tiny.folder).labelling.mask == "other"
+        candidates_in(tiny)
+    assert candidates_in(tiny, drawn_by="second").labelling.mask == "other"
     with pytest.raises(UsageError, match=r"got 'third'\. The study has manual, second"):
-        candidates_of(request_of(tiny, drawn_by="third"), tiny.folder)
+        candidates_in(tiny, drawn_by="third")
     unet = '[[source]]\nname = "net"\nkind = "dwi_unet"\nadc = "adc-map"\nb_value_s_mm2 = 1200\n'
-    labelling = candidates_of(request_of(_study(tiny, f"{STUDY}\n{unet}")), tiny.folder).labelling
+    labelling = candidates_in(_study(tiny, f"{STUDY}\n{unet}")).labelling
     assert (labelling.adc, labelling.b0, labelling.b_value_s_mm2) == ("adc-map", "dwi-b0", 1200)
-    _study(
-        tiny, STUDY.replace('kind = "native_mask"\nregistration = "affine"', 'kind = "mask"\nmodality = "dwi-lesion"')
-    )
+    _study(tiny, MASKS_ALONE)
     with pytest.raises(CohortError, match='must have a \\[\\[source\\]\\] of kind = "native_mask"'):
-        candidates_of(request_of(tiny), tiny.folder)
+        candidates_in(tiny)
 
 
 def test_a_side_in_the_table_of_participants_holds(tmp_path):
@@ -234,7 +279,7 @@ def test_a_side_in_the_table_of_participants_holds(tmp_path):
     names = (tiny.folder / "participants.tsv").read_text().split()[1:]
     rows = [f"{name}\t{'Test' if name == 'sub-1' else 'n/a'}" for name in names]
     (tiny.folder / "participants.tsv").write_text("participant_id\tsplit\n" + "\n".join(rows) + "\n")
-    assert candidates_of(request_of(tiny), tiny.folder).sides == {"sub-1": "test"}
+    assert candidates_in(tiny).sides == {"sub-1": "test"}
 
 
 @pytest.mark.parametrize("word", ["valid", "testing", "held out", "1"])
@@ -243,7 +288,7 @@ def test_whose_side_is_another_word_is_not_learned_from(tmp_path, word):
     names = (tiny.folder / "participants.tsv").read_text().split()[1:]
     rows = [f"{name}\t{word if name == 'sub-1' else 'train'}" for name in names]
     (tiny.folder / "participants.tsv").write_text("participant_id\tsplit\n" + "\n".join(rows) + "\n")
-    found = candidates_of(request_of(tiny), tiny.folder)
+    found = candidates_in(tiny)
     assert "sub-1" not in {one.participant_id for one in found.cases} | set(found.sides)
     (wrong,) = (one for one in found.excluded if one.participant == "sub-1")
     assert wrong.reason == "split_unknown"
@@ -279,6 +324,63 @@ def test_wrong_usage_ends_before_anything_starts(tmp_path, changes, message):
         train_network(replace(own, **changes), None)
     assert failure_of(error.value).exit_code == EXIT_USAGE
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What of Prefect and Dask was started, in place of starting it."""
+    names = []
+
+    def starting(name, given):
+        @contextlib.contextmanager
+        def start(_run):
+            names.append(name)
+            yield given
+
+        return start
+
+    monkeypatch.setattr(flow, "prefect_started", starting("prefect", lambda: None))
+    monkeypatch.setattr(flow, "workers_connected", starting("dask", None))
+    monkeypatch.setattr(flow, "Workers", lambda *_, **__: None)
+    return names
+
+
+@pytest.mark.parametrize("kind", ["missing", "no study", "broken study", "no drawn lesion", "no table", "two readers"])
+def test_a_wrong_cohort_is_refused_before_anything_starts(tmp_path, started, kind):
+    tiny = TinyCohort(tmp_path / "cohort")
+    second = STUDY.split("\n\n")[1].replace('"manual"', '"second"')
+    studies = {
+        "broken study": "[study\n",
+        "no drawn lesion": MASKS_ALONE,
+        "two readers": f"{STUDY}\n{second}",
+    }
+    if kind != "missing":
+        write_tiny_cohort(tiny.folder)
+        _study(tiny, studies.get(kind, STUDY))
+    for name in {"no study": ["cohort.toml"], "no table": ["scans.tsv"]}.get(kind, ()):
+        (tiny.folder / name).unlink()
+    with pytest.raises((CohortError, UsageError)) as error:
+        train_network(request_of(tiny), Console())
+    assert failure_of(error.value).exit_code == (EXIT_USAGE if kind == "two readers" else EXIT_PREFLIGHT)
+    assert started == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_was_kept_and_is_broken_ends_the_command_in_a_line(tmp_path, started, monkeypatch):
+    tiny = write_tiny_cohort(tmp_path / "cohort")
+
+    def fail(*_):
+        raise BrokenFileError("checkpoint.pt must be whole, got half. Delete it.")
+
+    monkeypatch.setattr(flow, "_run_flow", fail)
+    with pytest.raises(PreflightError) as error:
+        train_network(request_of(tiny), Console())
+    assert started == ["prefect", "dask"]
+    failure = failure_of(error.value)
+    assert (failure.exit_code, failure.text) == (
+        EXIT_PREFLIGHT,
+        "Error: checkpoint.pt must be whole, got half. Delete it.",
+    )
 
 
 def test_a_start_is_looked_up_with_its_card(tmp_path):

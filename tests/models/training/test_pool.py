@@ -63,7 +63,7 @@ def test_an_interrupted_pool_goes_on(tmp_path, lesions):
     write_pool(tmp_path, 3, ANATOMIES, lesions)
     assert digests(tmp_path) == before
     assert (tmp_path / "000002.npz").stat().st_mtime_ns == stamp
-    assert [path.name for path in tmp_path.glob("*.tmp")] == []
+    assert [path.name for path in tmp_path.glob(".tmp-*")] == []
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,9 @@ def test_a_patient_of_an_older_version_is_named(tmp_path, lesions):
     with np.load(path) as kept:
         older = {name: kept[name] for name in kept.files if name not in ("cta", "head")}
     np.savez(path, **older)
-    with pytest.raises(ValueError, match=r"000000\.npz must hold every scan, got no cta, head\. Draw it again\."):
+    with pytest.raises(
+        ValueError, match=r"000000\.npz must hold every scan, got no cta, head\. Delete it and run again"
+    ):
         read_patient(path)
 
 

@@ -156,11 +156,14 @@ def test_a_mask_is_examined(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: path.write_bytes(b"no image"), "must be a NIfTI image, got"),
+        (lambda path: path.write_bytes(b"no image"), "it must be a NIfTI image, got"),
         (lambda path: _save(path, np.full((5, 6, 7), 300), 1), r"labels must be SynthSeg's, got \[300\]"),
         (lambda path: _save(path, np.full((5, 6, 7), 2), 2), "voxels must be 1 mm, got 2 x 2 x 2 mm"),
         (lambda path: _save(path, np.full((5, 6, 7), 2), 1), "the brain must be at least 50 ml, got 0 ml"),
-        (lambda path: _save(path, np.full((5, 6, 7, 2), 2), 1), "must have three axes and a place in space"),
+        (
+            lambda path: _save(path, np.full((5, 6, 7, 2), 2), 1),
+            "it must be a 3-D image of at least two slices, got 5x6x7x2",
+        ),
     ],
 )
 def test_a_bad_label_map_says_why(tmp_path, make, message):
