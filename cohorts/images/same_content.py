@@ -57,10 +57,12 @@ def _is_shared(scans: list[Scan]) -> bool:
 
 def _warning(same: list[Scan]) -> Problem:
     """The warning about one image."""
-    first, *others = same
-    named = ", ".join(printable(scan.participant_id) for scan in others[:OTHERS_SHOWN])
+    first = same[0]
+    others = [one for one in dict.fromkeys(scan.participant_id for scan in same) if one != first.participant_id]
+    named = ", ".join(printable(one) for one in others[:OTHERS_SHOWN])
     more = f" and {len(others) - OTHERS_SHOWN} more" if len(others) > OTHERS_SHOWN else ""
-    rule = f"must be of one participant; {named}{more} has the same voxels under another name"
+    verb = "has" if len(others) == 1 else "have"
+    rule = f"must be of one participant; {named}{more} {verb} the same voxels under another name"
     remedy = "Look which of them it shows, and give the others their own file."
     return Problem(FILE, None, "path", first.path, rule, remedy, "same_content", first.participant_id, is_warning=True)
 

@@ -18,8 +18,8 @@ from tasks.space.resample import Grid
 LEAST_SHARE_IN_BRAIN = 0.5
 BRAIN_MARGIN_MM = 5.0
 NO_SCAN = (
-    "mask must have the scan on which it was drawn, got none of modality {!r}. List it in scans.tsv, or name its "
-    "modality as scan in the source."
+    "mask must have the scan on which it was drawn, got none of modality {!r} that can be used. List it in scans.tsv, "
+    "mend what is said of its row, or name its modality as scan in the source."
 )
 
 
@@ -46,10 +46,12 @@ def on_voxels_of(
     """
     way = axis_order(grid, scan.grid)
     if not way.is_same_grid:
+        wanted, found = _in_words(scan.grid), _in_words(grid)
         apart = f", and lie up to {way.largest_distance:.2g} voxels apart" if way.has_same_shape else ""
+        got = f"{found if found != wanted else 'as many'}{apart}"
         raise ImageProblemError(
             reason,
-            f"{what} must have the voxels of {scan_name}, {_in_words(scan.grid)}, got {_in_words(grid)}{apart}. Save "
+            f"{what} must have the voxels of {scan_name}, {wanted}, got {got}. Save "
             "it with the grid of this scan, or resample it to the scan by nearest neighbour.",
         )
     return np.ascontiguousarray(in_axis_order(values, way))

@@ -65,7 +65,7 @@ def test_one_image_under_two_names_is_named_however_it_is_compressed(tmp_path, m
     (problem,) = same_content(scans, tmp_path)
     assert problem.is_warning
     assert problem.text == (
-        "scans.tsv, column path: value a.nii.gz must be of one participant; sub-b1, sub-d5 has the same voxels "
+        "scans.tsv, column path: value a.nii.gz must be of one participant; sub-b1, sub-d5 have the same voxels "
         "under another name. Look which of them it shows, and give the others their own file."
     )
     # a copy of a large image is known by what gzip keeps, and no image is read that has its size for itself alone
