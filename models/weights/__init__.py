@@ -20,8 +20,8 @@ from tasks.segmentation import WINDOW, Window
 
 WeightsState = Literal["trained-here", "external"]
 FOLDER = Path(__file__).parent
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-AGAIN = "Copy or train them again."
+WEIGHTS_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+RENEW = "Copy or train them again."
 #: Voxels along an axis of a patch: halved three times at least, and no larger than a head.
 _Size = Annotated[int, Field(strict=True, ge=8, le=512, multiple_of=8)]
 
@@ -78,7 +78,7 @@ def find_weights(name: str, folder: Path | None = None, method: str = "") -> Wei
         The file or its card is missing, the file is not the card's, or the card is of another method or does not call
         it trained.
     """
-    if not re.fullmatch(NAME, name):
+    if not re.fullmatch(WEIGHTS_NAME, name):
         raise WeightsMissingError(f"weights must be named by letters, digits, . _ and -, got {name[:80]!r}.")
     path = (folder or FOLDER).absolute() / f"{name}.safetensors"
     card_path = path.with_suffix(".json")
@@ -131,7 +131,7 @@ def load_weights(weights: Weights) -> dict[str, Any]:
     try:
         loaded = dict(load_file(weights.path))
     except SafetensorError as error:
-        raise WeightsMissingError(f"weights {weights.name} must be safetensors, got: {error}. {AGAIN}") from error
+        raise WeightsMissingError(f"weights {weights.name} must be safetensors, got: {error}. {RENEW}") from error
     if wrong := [key for key, value in loaded.items() if not bool(value.isfinite().all())]:
-        raise WeightsMissingError(f"weights {weights.name} must be finite numbers, got others in {wrong[0]}. {AGAIN}")
+        raise WeightsMissingError(f"weights {weights.name} must be finite numbers, got others in {wrong[0]}. {RENEW}")
     return loaded

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_a_killed_command_goes_on_to_the_same_weights(trained, tmp_path):
     assert sides == {("patient", one): side for one, side in _SIDES.items()}
     told = [json.loads(path.read_bytes()) for path in (out / "work/patients").glob("*.json")]
     kept = {one["participant"]: one["kept"] for one in told}
-    ordered = [kept[one] for one in ("sub-1", "sub-4", "sub-10")]  # those with a lesion first
+    ordered = [Path(kept[one]) for one in ("sub-1", "sub-4", "sub-10")]  # those with a lesion first
     plan = with_cohort(plan_for("corrected", "tiny", n_steps=2, seed=4), 1.0)
     alone = train(DWI_TASK, None, tmp_path, plan, cohort=ordered)
     assert find_weights("dwi-unet", out).sha256 == hashlib.sha256(alone.read_bytes()).hexdigest()
