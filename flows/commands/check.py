@@ -183,9 +183,9 @@ def _verdict(cohort: Cohort, n_stops: int, n_excluded: int, n_absent: int) -> st
     """One line at the end."""
     n = len(cohort.participants)
     if n_stops:
-        return f"{n_stops} problems stop the study; nothing would be computed."
+        return f"Problems that stop the study: {n_stops}; nothing would be computed."
     if n_excluded:
-        return f"{n} participants listed; {n_excluded} participants would be excluded, each with its reason."
+        return f"Participants listed: {n}; that would be excluded, each with its reason: {n_excluded}."
     if n_absent:
-        return f"{n} participants listed; {n_absent} sources would be left out, each with its reason."
-    return f"{n} participants listed; no problem found."
+        return f"Participants listed: {n}; sources that would be left out, each with its reason: {n_absent}."
+    return f"Participants listed: {n}; no problem found."

@@ -97,4 +97,4 @@ def test_a_source_that_a_run_would_leave_out_is_a_warning_with_its_reason(tmp_pa
     text = shown.getvalue()
     assert "cohort.toml, key source net: weights no-such must be in " in text
     assert "got no no-such.safetensors and no no-such.json. Copy both files there, or name others." in text
-    assert text.endswith("8 participants listed; 1 sources would be left out, each with its reason.\n")
+    assert text.endswith("Participants listed: 8; sources that would be left out, each with its reason: 1.\n")
