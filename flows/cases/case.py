@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -145,6 +146,14 @@ class SharedWork:
         if key not in self._made:
             self._made[key] = make()
         return cast(T, self._made[key])
+
+
+def shared_by_participant(cases: Iterable[Case]) -> Iterator[SharedWork]:
+    """What each case shares with those beside it: one object for the cases of a participant, who stand together."""
+    for _, own in groupby(cases, key=lambda case: case.participant_id):
+        shared = SharedWork()
+        for _ in own:
+            yield shared
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from cohorts.images.same_content import same_content
 from cohorts.images.template_grid import unlike_templates
 from cohorts.images.unshifted_headers import unshifted_headers
 from cohorts.store.records import write_bytes
-from flows.cases.case import Case, SharedWork, StepSettings
+from flows.cases.case import Case, StepSettings, shared_by_participant
 from flows.commands.failures import EXIT_PREFLIGHT
 from flows.commands.screens import ROWS_OF_A_RULE, problems_tsv, show_problems
 from flows.engine.limits import available_cpus, compute_with_one_thread
@@ -136,10 +136,7 @@ def _examined_alone(one: tuple[Case, StepSettings]) -> Finding:
 def _examined(chunk: ToExamine) -> list[Finding]:
     """Reason and detail of some images, None where they are fine; what a participant's share is made once."""
     found: list[Finding] = []
-    shared, participant_id = SharedWork(), ""
-    for case, settings in chunk:
-        if case.participant_id != participant_id:
-            shared, participant_id = SharedWork(), case.participant_id
+    for (case, settings), shared in zip(chunk, shared_by_participant(case for case, _ in chunk), strict=True):
         try:
             outcome = examine(case, settings, shared)
         except Exception as error:  # whatever it is, the others are examined

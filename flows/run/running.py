@@ -130,7 +130,7 @@ def _under_prefect(
     begun = time.perf_counter()
     with contextlib.ExitStack() as stack:
         wait = stack.enter_context(prefect_started(request))
-        n_due = max(len(plan.pending), len(overlap_plan(plan, request.out).pending))
+        n_due = len(plan.pending) or len(overlap_plan(plan, request.out).pending)
         client = stack.enter_context(workers_connected(request, n_due)) if n_due else None
         from flows.run.measuring import Measuring, run_flow
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from cohorts.images.mask import ImageProblemError
 from cohorts.store.records import Record, commit, load, output_folder, record_path, set_aside, write_outputs
-from flows.cases.case import Case, OpenCase, Outcome, SharedWork, StepSettings, step_key
+from flows.cases.case import Case, OpenCase, Outcome, SharedWork, StepSettings, shared_by_participant, step_key
 from flows.run.limits import Watch
 from flows.run.methods import STEP_METHODS
 from models.weights import WeightsMissingError
@@ -52,18 +52,15 @@ def run_chunk(
     """
     step_settings = {measurement: StepSettings.from_json(body) for measurement, body in settings.items()}
     states = []
-    shared, participant_id = SharedWork(), ""
+    opened = [Case.from_json(body) for _, body in cases]
     with Watch(Path(root)) as watch:
-        for measurement, body in cases:
-            case = Case.from_json(body)
-            if case.participant_id != participant_id:
-                shared, participant_id = SharedWork(), case.participant_id
+        for (measurement, _), case, shared in zip(cases, opened, shared_by_participant(opened), strict=True):
             chosen = step_settings[measurement]
             limit_s = STEP_METHODS[chosen.kind].cpu_limit_of(chosen.parameters)
             may_wait_s = chosen.limits.get("wall_limit_s", 0.0)
-            with watch.limiting(step_key(case, chosen), participant_id, limit_s, may_wait_s):
+            with watch.limiting(step_key(case, chosen), case.participant_id, limit_s, may_wait_s):
                 record = run_case(case, chosen, Path(root), shared)
-            states.append((participant_id, measurement, record.status))
+            states.append((case.participant_id, measurement, record.status))
     return states
 
 

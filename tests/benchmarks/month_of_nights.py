@@ -413,10 +413,10 @@ def main() -> None:
         code, text = (night.runs or plain)(site)
         seconds = time.monotonic() - begun
         told, failures = site.heard("change"), site.heard("failure")
-        was_heard = told and not (site.told_in / "broken").exists()
+        is_killed, is_broken = code == -signal.SIGKILL, (site.told_in / "broken").exists()
+        was_heard = told and not is_broken
         rows = site.rows()
         differing = {one for one in rows.keys() | told_rows.keys() if rows.get(one) != told_rows.get(one)}
-        is_killed, is_broken = code == -signal.SIGKILL, (site.told_in / "broken").exists()
         seen = Seen(set() if is_killed or is_broken else differing, causes_told(told) if was_heard else {}, failures,
                     is_first=not told_rows)  # fmt: skip
         faults = faults_of(night, code, None if is_killed or is_broken else wanted, seen)
